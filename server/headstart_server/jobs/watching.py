@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, select
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.locks import batched
@@ -24,6 +24,7 @@ MAX_TOKEN, _MAX_TOKEN_BYTES, _MAX_JOBS = 1 << 20, 4 << 20, 20_000
 _NEW_JOBS, _EVENTS = 500, 1000
 #: IDs in one statement.
 _AT_ONCE = 500
+_COLUMNS: Select[Any] = select(jobs.c.job_id, jobs.c.number, jobs.c.seq, jobs.c.state, jobs.c.model)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,13 +81,18 @@ class Watched:
 
 def step(connection: Connection, position: Position, *, model: str, scope: Scope | None) -> Watched:
     """Read the events after a position, of all jobs or those of a model or scope."""
-    conditions = narrowed(model, scope)
-    query = select(jobs.c.job_id, jobs.c.number, jobs.c.seq, jobs.c.state, jobs.c.model).where(*conditions)
+    query = _COLUMNS.where(*narrowed(model, scope))
     new = connection.execute(
         query.where(jobs.c.number > position.number).order_by(jobs.c.number).limit(_NEW_JOBS + 1)
     ).all()
     has_more = len(new) > _NEW_JOBS
-    found = {row.job_id: row for row in (*new[:_NEW_JOBS], *_unfinished(connection, query, position.read))}
+    known = (
+        row
+        for row in _known(connection, position.read)
+        if model in ("", row.model) and (scope is None or scope.covers(row.model))
+    )
+    under_way = connection.execute(query.where(rows.under_way()))
+    found = {row.job_id: row for row in (*new[:_NEW_JOBS], *under_way, *known)}
     number = int(new[:_NEW_JOBS][-1].number) if new else position.number
     events: list[JobEvent] = []
     read: dict[str, int] = {}
@@ -110,11 +116,10 @@ def unfinished(connection: Connection) -> tuple[int, Mapping[str, int]]:
     return current(connection).number, {row.job_id: row.seq for row in found}
 
 
-def _unfinished(connection: Connection, query: Any, known: Collection[str]) -> Iterator[Row[Any]]:
-    """Return the jobs that have not ended, and those that had not when a watcher last looked."""
-    yield from connection.execute(query.where(rows.under_way()))
-    for part in batched(known, _AT_ONCE):
-        yield from connection.execute(query.where(jobs.c.job_id.in_(part)))
+def _known(connection: Connection, job_ids: Collection[str]) -> Iterator[Row[Any]]:
+    """Return jobs by their IDs only: with further conditions SQLite reads all jobs of the tenant."""
+    for part in batched(job_ids, _AT_ONCE):
+        yield from connection.execute(_COLUMNS.where(jobs.c.job_id.in_(part)))
 
 
 def _is_number(value: object) -> bool:
