@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from sqlalchemy import func, select
 
@@ -20,8 +21,13 @@ from chaos.replica import Replica
 from chaos.trouble import LEASE_SECONDS, OUTAGE_SECONDS, Trouble
 from headstart_server.database.database import Database
 from headstart_server.database.feedback_tables import feedback
+from headstart_server.datasets import example_eraser
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.errors import DatabaseUnavailable
+from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import JobState
+from headstart_server.learning.examples.dataset import DatasetLimits
 from histories.history import History
 from postgres import PostgresServer
 from programs import POSTGRESQL
@@ -118,6 +124,7 @@ def run(
             server.kill()
     history.save(folder / "history.jsonl")
     database = Database(address)
+    _clean_an_hour_later(database, artifacts)
     leftovers = Leftovers(database, artifacts, history, clients.deadly)
     database.close()
     violations = [*clients.violations, *leftovers.violations(), *left]
@@ -147,6 +154,17 @@ def _kept_running(servers: list[Replica]) -> Iterator[None]:
     finally:
         over.set()
         keeper.join()
+
+
+def _clean_an_hour_later(database: Database, artifacts: Path) -> None:
+    """Clean up as the servers do after an hour.
+
+    A server that is killed while it writes an archive leaves a file, which may be an upload until then.
+    """
+    archives = DatasetStore(artifacts / "datasets", DatasetLimits())
+    ArchiveRetention(database, archives, max_bytes=1 << 40).recover()
+    with mock.patch.object(example_eraser, "AGAIN_SECONDS", 0.0):
+        ExampleEraser(database, mock.Mock(), archives, drop=mock.Mock()).carry_out()
 
 
 def _settle(address: str, servers: list[Replica]) -> list[str]:
