@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from headstart_server.datasets.erasure_log import ErasureLog, RebuiltVersion
+from headstart_server.errors import VersionNotFound
 from headstart_server.evaluation.promotion_check import MAX_PROMOTION_CHECKS, PromotionCheck
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.registry import AliasMovedError, Registry
@@ -49,7 +50,10 @@ class SuccessorPublisher:
         is_judged = bool(version.aliases)
         for _ in range(MAX_PROMOTION_CHECKS):
             if is_judged:
-                promotion = self._gate.judge_replacement(version, rebuilt.candidate, rebuilt.left_out)
+                try:
+                    promotion = self._gate.judge_replacement(version, rebuilt.candidate, rebuilt.left_out)
+                except VersionNotFound:
+                    return None
             successor = Successor(
                 artifact=artifact,
                 size_bytes=size_bytes,

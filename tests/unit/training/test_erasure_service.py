@@ -16,12 +16,13 @@ from headstart_server.database.dataset_tables import forgotten
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ExampleNotFound, InvalidField, StorageUnavailable
+from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.running import JobLostError
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.example_edit import ExampleEdit
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge
-from headstart_server.learning.metrics.promotion import Decision
+from headstart_server.learning.metrics.promotion import Decision, Promotion
 from headstart_server.models.version import Selector, TrafficSplit, Version
 from headstart_server.training import version_rebuilder
 from postgres import on_both_databases
@@ -266,6 +267,23 @@ def test_a_version_that_was_deleted_meanwhile_is_listed(
         return found
 
     monkeypatch.setattr(bench.eraser, "begin", deletes)
+    record = bench.erased()
+    assert result_of(record, 1).skipped_reason == "The version was deleted before it was replaced."
+    assert result_of(record, 2).number == 3
+
+
+def test_a_version_that_is_deleted_while_it_is_compared_is_listed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.published(pets(4), alias="stable")
+    bench.published(pets(4))
+    judge = PromotionCheck.judge_replacement
+
+    def deletes(check: PromotionCheck, version: Version, *others: Any) -> Promotion | None:
+        bench.registry.delete_version(version.model, version.number, force=True)
+        return judge(check, version, *others)
+
+    monkeypatch.setattr(PromotionCheck, "judge_replacement", deletes)
     record = bench.erased()
     assert result_of(record, 1).skipped_reason == "The version was deleted before it was replaced."
     assert result_of(record, 2).number == 3
