@@ -1,4 +1,4 @@
-"""What another tenant has looks like what nobody has: every call of the data loop, over gRPC and HTTP."""
+"""Data of another tenant looks like data that is missing: every call of the data loop, over gRPC and HTTP."""
 
 import json
 import urllib.error
