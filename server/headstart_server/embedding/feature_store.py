@@ -186,7 +186,8 @@ class FeatureStore:
             file.put(rows)
         except Exception as error:  # noqa: BLE001 - this thread has no caller to raise to
             self._fail(file, error, reading=False)
-            return False
+            # Into the file that replaced a damaged one, if there is one.
+            return self._file is not file and self._write(rows, touched)
         return True
 
     # Faults

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fakes import PATIENCE
@@ -311,6 +311,8 @@ DAMAGE = st.lists(
 
 
 @given(DAMAGE, st.booleans())
+# Damage of an index that only the last rows meet.
+@example([(0, 0.5594045111177949, b"\x00")], False)
 @settings(max_examples=50)
 def test_a_damaged_file_gives_no_wrong_features_and_no_error(
     filled: Path,
