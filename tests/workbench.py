@@ -145,7 +145,14 @@ class Workbench:
         return ErasureService(
             self.eraser,
             log,
-            VersionRebuilder(self.registry, self.datasets, self.pool, self.steps),
+            VersionRebuilder(
+                self.registry,
+                self.datasets,
+                self.pool,
+                features=self.steps.features,
+                fitting=self.steps.fitting,
+                publishing=self.steps.publishing,
+            ),
             SuccessorPublisher(log, self.registry, self.driver.publisher.store, gate),
             threads=threads,
         )

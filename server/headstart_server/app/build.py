@@ -338,7 +338,14 @@ class Objects:
         self.erasures = ErasureService(
             self.eraser,
             ErasureLog(self.database),
-            VersionRebuilder(self.registry, self.datasets, self.pool, steps),
+            VersionRebuilder(
+                self.registry,
+                self.datasets,
+                self.pool,
+                features=steps.features,
+                fitting=steps.fitting,
+                publishing=steps.publishing,
+            ),
             SuccessorPublisher(ErasureLog(self.database), self.registry, self.versions, gate),
             threads=max(1, available_cores()),
         )

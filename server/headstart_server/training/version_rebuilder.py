@@ -33,7 +33,9 @@ from headstart_server.models.version import Manifest, TailFacts, Version
 from headstart_server.training.activations import JobActivations
 from headstart_server.training.evaluation_result import EvaluationResult, evaluate_fit
 from headstart_server.training.extraction import FeatureExtraction, FeatureTable
-from headstart_server.training.fine_tune import FineTuneSteps
+from headstart_server.training.feature_step import FeatureStep
+from headstart_server.training.fit_step import FitStep
+from headstart_server.training.publish_step import PublishStep
 
 #: Fits that are remembered while an erasure goes on.
 _MAX_FITS = 4
@@ -55,12 +57,21 @@ class VersionRebuilder:
     """Fits successors of versions. Safe to use from many threads."""
 
     def __init__(
-        self, registry: Registry, datasets: DatasetStore, pool: BackbonePool, steps: FineTuneSteps
+        self,
+        registry: Registry,
+        datasets: DatasetStore,
+        pool: BackbonePool,
+        *,
+        features: FeatureStep,
+        fitting: FitStep,
+        publishing: PublishStep,
     ) -> None:
         self._registry = registry
         self._datasets = datasets
         self._pool = pool
-        self._steps = steps
+        self._feature_step = features
+        self._fitting = fitting
+        self._publishing = publishing
         self._lock = threading.Lock()
         self._fits: LruCache[str, _Fitted] = LruCache(_MAX_FITS)
         self._features: LruCache[str, FeatureTable] = LruCache(_MAX_FEATURE_BYTES, _nbytes)
@@ -105,7 +116,7 @@ class VersionRebuilder:
         if found is not None:
             return found
         recipe = version.manifest.requested_recipe or Auto()
-        with self._steps.features.activations(recipe, f"{version.artifact}.erase") as collected:
+        with self._feature_step.activations(recipe, f"{version.artifact}.erase") as collected:
             fitted = self._fit(version, kept, embedder, collected, checkpoint)
         # The tail of `partial` belongs to one model.
         if not isinstance(recipe, Partial):
@@ -141,7 +152,7 @@ class VersionRebuilder:
             modality=table.modality,
             tails=activations.tools(embedder, training.digests, lambda _: None, checkpoint),
             checkpoint=checkpoint,
-            matrices=self._steps.fitting.matrices,
+            matrices=self._fitting.matrices,
         )
         tail = activations.tail(head.tail, version.model)
         apart = table.part(held_out)
@@ -179,7 +190,7 @@ class VersionRebuilder:
                 return extraction.table(found)
             extraction.run(
                 embedder,
-                window=self._steps.features.window,
+                window=self._feature_step.window,
                 checkpoint=checkpoint,
                 cuts=activations.begin(embedder.info, extraction.content_count),
                 taken=lambda digest, row: activations.add(digest, row.views),
@@ -222,8 +233,8 @@ class VersionRebuilder:
             example_count=len(fitted.training.targets),
             class_names=fitted.training.targets.class_names,
             metrics=fitted.result.evaluation.metrics,
-            created=self._steps.publishing.now(),
-            software=self._steps.publishing.software,
+            created=self._publishing.now(),
+            software=self._publishing.software,
             runtime=fitted.embedder.runtime,
             stop_reason=head.stop_reason or "",
             thresholds=tuple(head.head.thresholds.tolist()),

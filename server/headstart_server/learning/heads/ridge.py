@@ -155,7 +155,7 @@ class _Choice:
         system = DualForm(task) if len(task.rows) <= task.rows.size else PrimalForm(task)
         trial, regularization = None, self.regularization
         if task.folds.count and task.folds.counted.any():
-            search = _Search(system, task, self)
+            search = _Search(system, task.folds, self)
             if regularization is not None:
                 trial = search.at(regularization)
             elif len(task.rows) <= WALK_ABOVE:
@@ -175,29 +175,28 @@ class _Choice:
 class _Search:
     """Searches the regularization, each with its best temperature, of the lowest out-of-fold loss."""
 
-    def __init__(self, system: DualForm | PrimalForm, task: RidgeTask, choice: _Choice) -> None:
+    def __init__(self, system: DualForm | PrimalForm, folds: Folds, choice: _Choice) -> None:
         self._system = system
-        self._task = task
+        self._folds = folds
         self._choice = choice
 
     def at(self, regularization: float, folds: int | None = None) -> _Trial:
-        task = self._task
-        folds = task.folds.count if folds is None else folds
+        folds = self._folds.count if folds is None else folds
         scores = self._system.out_of_fold(regularization, folds)
-        inside = task.folds.counted & (task.folds.assignment < folds)
+        inside = self._folds.counted & (self._folds.assignment < folds)
         calibration, loss = calibrate(
             scores[inside],
             self._choice.targets.subset(inside),
             self._choice.judged[inside],
             temperature=self._choice.temperature,
         )
-        if folds == task.folds.count:
+        if folds == self._folds.count:
             self._choice.cross_fitted.offer(scores, calibration)
         return _Trial(regularization=regularization, calibration=calibration, loss=loss, scores=scores)
 
     def walk(self, tried: Sequence[float]) -> _Trial:
         """Return the first trial from the middle on that beats both its neighbors on the first folds."""
-        place, folds = _WALK_FROM, self._task.folds
+        place, folds = _WALK_FROM, self._folds
         few = _WALK_FOLDS if folds.counted[folds.assignment < _WALK_FOLDS].any() else folds.count
         losses = {step: self.at(tried[step], few).loss for step in (place, place + 1)}
         direction = 1 if losses[place + 1] < losses[place] else -1

@@ -111,9 +111,10 @@ class PrimalForm:
 
     def __init__(self, task: RidgeTask) -> None:
         self._task = task
-        rows = len(task.rows)
-        held = task.matrices.is_device and rows * task.rows.size * 8 <= HELD_ON_DEVICE
-        folds = [_Fold(task, places, held=held) for places in task.members() or [np.arange(rows)]]
+        rows, matrices = task.rows, task.matrices
+        held = matrices.is_device and len(rows) * rows.size * 8 <= HELD_ON_DEVICE
+        members = task.members() or [np.arange(len(rows))]
+        folds = [_Fold(rows, places, matrices, held=held) for places in members]
         self._folds = folds if task.folds.count else []
         parts = [_Sums.from_fold(task, fold) for fold in folds]
         whole = parts[0]
@@ -152,17 +153,18 @@ class _Fold:
     and sizes of folds differ from job to job.
     """
 
-    def __init__(self, task: RidgeTask, places: Ints, *, held: bool) -> None:
-        self._task = task
+    def __init__(self, rows: FeatureMatrix, places: Ints, matrices: Matrices, *, held: bool) -> None:
+        self._rows = rows
         self._places = places
+        self._matrices = matrices
         self._held = list(self._made()) if held else None
 
     def blocks(self) -> Iterable[tuple[Ints, Any]]:
         return self._made() if self._held is None else self._held
 
     def _made(self) -> Iterator[tuple[Ints, Any]]:
-        matrices = self._task.matrices
-        for places, block in self._task.rows.blocks(self._places):
+        matrices = self._matrices
+        for places, block in self._rows.blocks(self._places):
             yield places, matrices.to_device(_filled(block) if matrices.is_device else block)
 
 
