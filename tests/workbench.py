@@ -32,6 +32,7 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.version import Selector, Version
 from headstart_server.observability.energy import EnergyMeter
+from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.training.erasure_service import ErasureService
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
@@ -40,7 +41,7 @@ from headstart_server.training.preview_service import Validation
 from headstart_server.training.progress import ProgressTools
 from headstart_server.training.publish_step import PublishStep
 from headstart_server.training.rebasing import RebaseService, RebaseSpec
-from headstart_server.training.submission_service import SubmissionOptions, SubmissionService
+from headstart_server.training.submission_service import SubmissionService, open_submissions
 from headstart_server.training.successor_publisher import SuccessorPublisher
 from headstart_server.training.version_rebuilder import VersionRebuilder
 
@@ -103,16 +104,7 @@ class Workbench:
         for name in ("fake", *(backbone.info.name for backbone in backbones)):
             if loaded:
                 self.pool.load(name)
-        self.submissions = SubmissionService(
-            driver.job_store.queue,
-            driver.job_store.quotas,
-            self.datasets,
-            self.pool,
-            self.registry,
-            on_accepted=lambda: None,
-            max_activation_bytes=1 << 20,
-            options=SubmissionOptions(named=self.named),
-        )
+        self.submissions = self.open_submissions()
         self.rebasing = RebaseService(self.submissions, self.registry)
         self.bench = Evaluator(
             self.registry,
@@ -136,6 +128,19 @@ class Workbench:
                 now=driver.clock,
             ),
             energy=EnergyMeter(()),
+        )
+
+    def open_submissions(self, tracing: Tracing = NO_TRACING) -> SubmissionService:
+        """Return a service that accepts fine-tunes."""
+        return open_submissions(
+            self.driver.job_store,
+            self.datasets,
+            self.pool,
+            self.registry,
+            wake_workers=lambda: None,
+            max_activation_bytes=1 << 20,
+            tracing=tracing,
+            named=self.named,
         )
 
     def erasure_service(self, threads: int = 1) -> ErasureService:

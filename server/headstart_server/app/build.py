@@ -51,7 +51,7 @@ from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.feedback.retraining import RETRAIN_SECONDS, Retrainer, Retraining
 from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.heartbeat import Heartbeat, Lease
-from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.job_control import JobControl
 from headstart_server.jobs.job_counts import DataCounts, JobCounts
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_queue import ReplicaSettings
@@ -76,14 +76,13 @@ from headstart_server.settings.groups import ObservabilityGroup, StorageGroup
 from headstart_server.settings.job_groups import JobsGroup
 from headstart_server.settings.settings import Settings
 from headstart_server.storage.thumbnail_store import ThumbnailStore
-from headstart_server.training.dataset_source import NoDatasetSource
 from headstart_server.training.erasure_service import ErasureService
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
 from headstart_server.training.fit_step import FitStep
 from headstart_server.training.progress import ProgressTools
 from headstart_server.training.publish_step import PublishStep
-from headstart_server.training.submission_service import SubmissionOptions, SubmissionService
+from headstart_server.training.submission_service import open_submissions
 from headstart_server.training.successor_publisher import SuccessorPublisher
 from headstart_server.training.version_rebuilder import VersionRebuilder
 from headstart_server.webhooks.policy import WebhookPolicy
@@ -140,20 +139,6 @@ class Objects:
         self.exporter = configured.exporter(local, self.registry, emptied(self.local_dir / "exports"), part)
         self.audit = configured.audit_log(settings.auth, part, closing)
 
-    def cancel(self, job_id: str) -> Job:
-        """Cancel a job in any state.
-
-        Raises:
-            JobNotFound: the job does not exist.
-        """
-        job = self.job_store.queue.cancel(job_id)
-        if job.state is JobState.RUNNING:
-            self.heartbeat.cancel(job_id)
-            self.part.engine.note("cancel", job_id)
-        else:
-            self._sweep_archives()
-        return job
-
     @property
     def is_alone(self) -> bool:
         """Whether no other process runs jobs on the same database."""
@@ -170,6 +155,10 @@ class Objects:
         if self.roots.copies is not None:
             for archive in archives:
                 self.roots.copies.remove(archive_name(archive))
+
+    def _stop_running(self, job_id: str) -> None:
+        self.heartbeat.cancel(job_id)
+        self.part.engine.note("cancel", job_id)
 
     def _wake_workers(self) -> None:
         self.workers.wake()
@@ -255,6 +244,7 @@ class Objects:
             on_taken_over=telemetry.job_taken_over,
             on_claim_failed=telemetry.claim_failed,
         )
+        self.job_control = JobControl(self.job_store.queue, self._stop_running, self._sweep_archives)
         self.captures = open_captures(
             self.database,
             self.capture_files,
@@ -352,21 +342,18 @@ class Objects:
         self.webhooks = WebhookPolicy(
             jobs.allow_webhook, own=jobs.webhook_url, allow_private=jobs.allow_private_addresses
         )
-        self.submissions = SubmissionService(
-            self.job_store.queue,
-            self.job_store.quotas,
+        self.submissions = open_submissions(
+            self.job_store,
             self.datasets,
             self.pool,
             self.registry,
-            on_accepted=self._wake_workers,
+            wake_workers=self._wake_workers,
             max_activation_bytes=max_activation_bytes,
-            options=SubmissionOptions(
-                memory_bytes=self.memory_bytes,
-                tracing=self.tracing,
-                webhooks=self.webhooks,
-                data=self.dataset_uris or NoDatasetSource(),
-                named=self.named,
-            ),
+            memory_bytes=self.memory_bytes,
+            tracing=self.tracing,
+            webhooks=self.webhooks,
+            data=self.dataset_uris,
+            named=self.named,
         )
 
     def _create_feedback(self) -> None:

@@ -199,7 +199,7 @@ def _fine_tuning(objects: Objects, executor: BoundedExecutor, removals: BoundedE
         objects.job_store.reader,
         objects.job_store.forecast,
         watcher=objects.watcher,
-        cancel=objects.cancel,
+        control=objects.job_control,
         executor=executor,
         gathering=BoundedExecutor(GATHERINGS),
         uploads=BoundedExecutor(UPLOAD_THREADS),

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import ArtifactDamaged, DatasetNotFound, InvalidField
+from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.task import Task
@@ -69,3 +70,32 @@ class NoDatasetSource:
         del checkpoint, task
         self.check(uri, tenant)
         yield from ()
+
+
+class DatasetSources:
+    """Provides the examples of fine-tunes that name a dataset, or the URI of one, instead of sending them."""
+
+    def __init__(self, named: NamedDatasets, uris: DatasetSource) -> None:
+        self._named = named
+        self._uris = uris
+
+    def check(self, spec: FineTuneSpec, tenant: str) -> None:
+        """Check that the URI of a spec, if it has one, may be read on behalf of a tenant; empty for none."""
+        if spec.dataset_uri is not None:
+            self._uris.check(spec.dataset_uri, tenant)
+
+    def stored(self, dataset: str) -> Sequence[StoredExample]:
+        """As `NamedDatasets.stored`."""
+        return self._named.stored(dataset)
+
+    def like(self, example: StoredExample) -> Content:
+        """Return a content that means the same backbone as that of a stored example."""
+        if example.kind == "tensor":
+            return self._named.content(example)
+        return "" if example.kind == "text" else b""
+
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str, task: Task | None
+    ) -> Generator[Example, None, None]:
+        """As `DatasetSource.examples`."""
+        return self._uris.examples(uri, checkpoint, tenant, task)

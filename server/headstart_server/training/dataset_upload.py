@@ -3,20 +3,18 @@
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from headstart_server.backbones.contract.backbone import BackboneInfo, Content
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.dataset_writer import DatasetWriter
 from headstart_server.datasets.parents import Parent
-from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.embedding.modality import check_kind, check_modality, kind_of
+from headstart_server.embedding.modality import check_kind, check_modality
 from headstart_server.errors import (
-    BackboneNotFound,
     Cancelled,
     DatabaseUnavailable,
     InvalidField,
@@ -24,35 +22,16 @@ from headstart_server.errors import (
     JobNotFound,
 )
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.jobs.quotas import UploadQuota
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.submitting import Submission
-from headstart_server.learning.examples.dataset import DatasetSummary, Example
-from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.heads.recipe import check_task
 from headstart_server.models.feedback_rows import ChosenFeedback
-from headstart_server.observability.tracing import Tracing
-from headstart_server.training.dataset_source import DatasetSource, NamedDatasets
-from headstart_server.training.job_memory import check_memory
+from headstart_server.training.dataset_source import DatasetSources
+from headstart_server.training.job_admission import JobAdmission
 from headstart_server.training.preview_service import PreviewService, Validation
-from headstart_server.training.upload_backbone import SelectedBackbone, UnnamedBackbone, UploadBackbone
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class UploadTools:
-    """What uploads use, shared by all of them."""
-
-    queue: JobQueue
-    datasets: DatasetStore
-    pool: BackbonePool
-    previews: PreviewService  # validates examples without a job
-    data: DatasetSource  # reads datasets that lie at URIs
-    named: NamedDatasets
-    tracing: Tracing
-    memory_bytes: int | None  # most bytes of memory of all jobs of this server; None for no limit
-    on_accepted: Callable[[], None]  # called after each job that was accepted
-    check_open: Callable[[], None]  # raises Draining when the server stops
+from headstart_server.training.upload_backbone import UploadBackbone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -78,17 +57,24 @@ class DatasetUpload:
 
     def __init__(
         self,
-        tools: UploadTools,
         request: UploadRequest,
         backbone: UploadBackbone,
         quota: UploadQuota,
+        *,
+        admission: JobAdmission,
+        datasets: DatasetStore,
+        sources: DatasetSources,
+        previews: PreviewService,
     ) -> None:
-        self._tools = tools
         self._request = request
         self._request_json = request.request_json
         self._spec = request.spec
         self._backbone = backbone
         self._quota = quota
+        self._admission = admission
+        self._datasets = datasets
+        self._sources = sources
+        self._previews = previews
         self._job_id = uuid.uuid4().hex
         # Opened with the first piece of work: an upload whose caller left before leaves nothing behind.
         self._writer: DatasetWriter | None = None
@@ -123,8 +109,8 @@ class DatasetUpload:
             self._take(self._spec.dataset)
         if uri is None:
             return
-        data, task = self._tools.data, self._spec.task
-        with closing(data.examples(uri, self._check_awaited, self._request.tenant, task)) as found:
+        tenant, task = self._request.tenant, self._spec.task
+        with closing(self._sources.examples(uri, self._check_awaited, tenant, task)) as found:
             # One by one: each may be large.
             for example in found:
                 self._add([example])
@@ -132,19 +118,13 @@ class DatasetUpload:
     def _take(self, dataset: str) -> None:
         """Refer to the examples of a named dataset instead of storing them."""
         with self._working() as writer:
-            examples = self._tools.named.stored(dataset)
-            self._settle(self._first_content(examples[0]))
+            examples = self._sources.stored(dataset)
+            self._settle(self._sources.like(examples[0]))
             for index, example in enumerate(examples):
                 if self._spec.max_excluded_fraction <= 0:
-                    check_kind(self._info, example.kind, f"examples[{index}].input", example.id)
+                    check_kind(self._backbone.info, example.kind, f"examples[{index}].input", example.id)
                 self._check_use(index, held_out=example.held_out)
             writer.add_stored(examples)
-
-    def _first_content(self, example: StoredExample) -> Content:
-        """Return a content that means the same backbone as that of a stored example."""
-        if example.kind == "tensor":
-            return self._tools.named.content(example)
-        return "" if example.kind == "text" else b""
 
     def _add(self, examples: Sequence[Example]) -> None:
         with self._working() as writer:
@@ -163,17 +143,18 @@ class DatasetUpload:
             request_hash = self._request_hash(writer)
             if self._request.repeated:
                 return self._earlier(request_hash)
-            self._settle_like_parent()
+            self._backbone.settle_like(self._request.parent)
+            self._spec = self._backbone.named_in(self._spec)
             submission = self._submission(writer, request_hash)
             try:
-                job = self._tools.queue.submit(submission)
+                job = self._admission.submit(submission)
             except DatabaseUnavailable:
                 # It may still be accepted: its examples stay, until a cleaning finds no job of theirs.
                 self._accepted = True
                 raise
             self._accepted = job.job_id == self._job_id
         if self._accepted:
-            self._tools.on_accepted()
+            self._admission.wake_workers()
         return job
 
     def _request_hash(self, writer: DatasetWriter) -> str:
@@ -196,15 +177,14 @@ class DatasetUpload:
             request_hash=request_hash,
             archives=writer.archives,
             nbytes=writer.nbytes,
-            memory_bytes=self._check_memory(summary),
-            trace_context=self._tools.tracing.context(),
+            memory_bytes=self._backbone.estimated_bytes(self._spec.recipe, summary),
             tenant=self._request.tenant,
             principal=self._request.principal,
             feedback=self._request.feedback,
         )
 
     def _earlier(self, request_hash: str) -> Job:
-        job = self._tools.queue.replayed(self._request.request_id, request_hash, self._request.tenant)
+        job = self._admission.earlier(self._request.request_id, self._request.tenant, request_hash)
         if job is None:
             raise JobNotFound(
                 "The job that this request id was accepted for has just been forgotten. Send the call again."
@@ -213,8 +193,7 @@ class DatasetUpload:
 
     def check_backbone(self) -> None:
         """Raise Loading, and load the backbone, if it is not loaded: no thread may wait for it."""
-        if known := self._backbone.infos(self._tools.pool):
-            self._tools.pool.get(known[0].name)
+        self._backbone.check_loaded()
 
     def validate(self) -> Validation:
         """Run every example through the backbone, fit a head and tell what was found; no job comes of it.
@@ -227,15 +206,14 @@ class DatasetUpload:
         with self._working() as writer:
             summary = writer.finish(shared=False)
             check_task(self._spec.recipe, summary.task)
-            self._check_memory(summary)
-            return self._tools.previews.validate(
-                self._spec, self._job_id, summary, self._info.name, self._check_awaited
-            )
+            self._backbone.estimated_bytes(self._spec.recipe, summary)
+            name = self._backbone.info.name
+            return self._previews.validate(self._spec, self._job_id, summary, name, self._check_awaited)
 
     def _check_awaited(self) -> None:
         if self._left.is_set():
             raise Cancelled("The caller left while its examples were looked at.")
-        self._tools.check_open()
+        self._admission.check_open()
 
     def close(self) -> None:
         """Remove what was stored, unless it was accepted."""
@@ -254,59 +232,19 @@ class DatasetUpload:
                 raise Cancelled("The caller left before its examples had all come.")
             if self._writer is None:
                 task = self._spec.task if self._request.parent is None else self._request.parent.task
-                self._writer = self._tools.datasets.writer(self._job_id, task, self._request.parent)
+                self._writer = self._datasets.writer(self._job_id, task, self._request.parent)
             yield self._writer
-
-    @property
-    def _info(self) -> BackboneInfo:
-        """The backbone, or the candidate that is likely the cheapest."""
-        known = self._backbone.infos(self._tools.pool)
-        if not known:
-            raise ValueError("Add an input before you read its backbone.")
-        return known[0]
 
     def _settle(self, first: Content) -> None:
         """Determine the backbone by the content of the first example if the caller named none."""
-        pool = self._tools.pool
-        match self._backbone:
-            case UnnamedBackbone() as unnamed:
-                named = unnamed.meant_by(first, pool, self._spec.recipe)
-                self._request_json = {**self._request_json, "backbone": named.info.name}
-                self._set_backbone(named)
-            case SelectedBackbone(found=()) as selected:
-                # The job finds out which candidates are unavailable.
-                self._set_backbone(selected.like(pool.default_for(first), kind_of(first)))
-
-    def _settle_like_parent(self) -> None:
-        """Find the candidates for the content of the parent's examples, if the job selects its backbone."""
-        parent = self._request.parent
-        if parent is None or not parent.examples or not isinstance(self._backbone, SelectedBackbone):
-            return
-        pool, kind = self._tools.pool, parent.examples[0].kind
-        try:
-            default = pool.metadata(parent.backbone)
-        except BackboneNotFound:
-            # This server no longer has it.
-            default = pool.default_for_kind(kind)
-        self._set_backbone(self._backbone.like(default, kind))
-
-    def _set_backbone(self, backbone: UploadBackbone) -> None:
-        self._backbone = backbone
-        self._spec = backbone.named_in(self._spec)
-
-    def _check_memory(self, summary: DatasetSummary) -> int | None:
-        """Return the estimated bytes of the job, None if unknown, and check that this server has them."""
-        return check_memory(
-            self._spec.recipe,
-            [info.views for info in self._backbone.infos(self._tools.pool)],
-            examples=summary.example_count,
-            outputs=max(1, len(summary.class_counts)),
-            limit=self._tools.memory_bytes,
-        )
+        name = self._backbone.settle(first, self._spec.recipe)
+        if name is not None:
+            self._request_json = {**self._request_json, "backbone": name}
+        self._spec = self._backbone.named_in(self._spec)
 
     def _check(self, example: Example, index: int) -> None:
         if self._spec.max_excluded_fraction <= 0:  # else it is excluded like one that cannot be decoded
-            check_modality(self._info, example.content, f"examples[{index}].input", example.id)
+            check_modality(self._backbone.info, example.content, f"examples[{index}].input", example.id)
         self._check_use(index, held_out=example.held_out)
 
     def _check_use(self, index: int, *, held_out: bool) -> None:

@@ -89,17 +89,15 @@ class RebaseService:
         Returns:
             The job; an earlier one if the request id was accepted before.
         """
-        self._submissions.check_open()
+        self._submissions.admission.check_open()
         check_request_id(request_id)
         # Of a repeated call: what it names may be gone by now.
         requested = spec.fine_tune()
-        repeated = bool(request_id) and (
-            self._submissions.queue.replayed(request_id, tenant=tenant) is not None
-        )
+        repeated = bool(request_id) and (self._submissions.admission.earlier(request_id, tenant) is not None)
         parent, full = None, requested
         # Of a repeated call the backbone may be gone, too.
         is_named = not requested.selects_backbone and not repeated
-        info = self._submissions.pool.request(requested.backbone) if is_named else None
+        info = self._submissions.backbones.pool.request(requested.backbone) if is_named else None
         if not repeated:
             version = self._registry.reader.version(spec.source.model, self._registry.index.find(spec.source))
             parent = inherited(self._registry, self._submissions.datasets, version, _INSTEAD)

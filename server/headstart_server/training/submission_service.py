@@ -1,99 +1,55 @@
 """Accepts fine-tunes: the spec, then the examples, then the job."""
 
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from headstart_server.backbones.contract.memory import available_bytes
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.parents import Parent, find_parent
 from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.errors import NOT_STARTED, Draining, InvalidField, WrongTask
+from headstart_server.errors import InvalidField, WrongTask
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.job_queue import JobQueue
-from headstart_server.jobs.quotas import PendingUploads, Quotas, UploadQuota
+from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.models.registry import Registry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
-from headstart_server.training.candidates import Candidates, can, check_known_recipe, check_trainable_here
 from headstart_server.training.dataset_source import (
     DatasetSource,
+    DatasetSources,
     NamedDatasets,
     NoDatasetSource,
     NoNamedDatasets,
 )
-from headstart_server.training.dataset_upload import DatasetUpload, UploadRequest, UploadTools
+from headstart_server.training.dataset_upload import DatasetUpload, UploadRequest
+from headstart_server.training.job_admission import JobAdmission
 from headstart_server.training.preview_service import PreviewService
-from headstart_server.training.upload_backbone import (
-    NamedBackbone,
-    SelectedBackbone,
-    UnnamedBackbone,
-    UploadBackbone,
-)
+from headstart_server.training.upload_backbone import UploadBackbones
 from headstart_server.webhooks.policy import WebhookPolicy
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SubmissionOptions:
-    """What a server may do without when it accepts fine-tunes."""
-
-    memory_bytes: int | None = None  # most bytes of memory of all jobs of this server; None for no limit
-    # returns the bytes of available memory; None if unknown
-    available_memory: Callable[[], int | None] = available_bytes
-    tracing: Tracing = NO_TRACING
-    # decides which URLs may receive notifications
-    webhooks: WebhookPolicy = field(default_factory=lambda: WebhookPolicy(()))
-    data: DatasetSource = field(default_factory=NoDatasetSource)  # reads datasets that lie at URIs
-    named: NamedDatasets = field(default_factory=NoNamedDatasets)
-
-
-NO_OPTIONS = SubmissionOptions()
-
-
 class SubmissionService:
-    """Opens uploads and accepts jobs.
-
-    Args:
-        on_accepted: called after each job that was accepted.
-        max_activation_bytes: most bytes of one job's activations.
-    """
+    """Opens uploads and accepts jobs."""
 
     def __init__(
         self,
-        queue: JobQueue,
-        quotas: Quotas,
+        admission: JobAdmission,
+        backbones: UploadBackbones,
         datasets: DatasetStore,
-        pool: BackbonePool,
         registry: Registry,
         *,
-        on_accepted: Callable[[], None],
-        max_activation_bytes: int,
-        options: SubmissionOptions = NO_OPTIONS,
+        sources: DatasetSources,
+        previews: PreviewService,
+        webhooks: WebhookPolicy,
     ) -> None:
-        self.queue = queue
-        self._quotas = quotas
+        self.admission = admission
+        self.backbones = backbones
         self.datasets = datasets
-        self.pool = pool
         self._registry = registry
-        self._webhooks = options.webhooks
-        self._available_memory = options.available_memory
-        self._pending = PendingUploads()
-        self._closed = threading.Event()
-        self.tools = UploadTools(
-            queue=queue,
-            datasets=datasets,
-            pool=pool,
-            previews=PreviewService(datasets, pool, max_activation_bytes=max_activation_bytes),
-            data=options.data,
-            named=options.named,
-            tracing=options.tracing,
-            memory_bytes=options.memory_bytes,
-            on_accepted=on_accepted,
-            check_open=self.check_open,
-        )
+        self._sources = sources
+        self._previews = previews
+        self._webhooks = webhooks
 
     def open(
         self,
@@ -120,12 +76,12 @@ class SubmissionService:
             TenantQuotaExceeded: the tenant stores as much as it may.
             Draining: the server is stopping.
         """
-        self.check_open()
+        self.admission.check_open()
         spec = spec.check()
         check_request_id(request_id)
         earlier = None
         if request_id and not validate_only:
-            earlier = self.queue.replayed(request_id, tenant=tenant)
+            earlier = self.admission.earlier(request_id, tenant)
         parent = None
         if spec.has_parent and earlier is None:
             parent = find_parent(self._registry, spec, self.datasets.erased)
@@ -176,16 +132,15 @@ class SubmissionService:
         """
         if spec.webhook is not None:
             self._webhooks.check(spec.webhook, tenant)
-        if spec.dataset_uri is not None and not repeated:
-            self.tools.data.check(spec.dataset_uri, tenant)
-        # The job of a repeated call is returned, even if its backbone is gone.
-        backbone = UnnamedBackbone() if repeated else self._backbone(spec)
+        if not repeated:
+            self._sources.check(spec, tenant)
+        backbone = self.backbones.of_repeated() if repeated else self.backbones.of(spec)
         if not previews and not request_id:
             # Checked before the examples are sent. With a request id the job may be there already.
-            self._quotas.check_room(tenant)
+            self.admission.check_room(tenant)
         # Of a repeated call nothing stays, either.
-        most = self._quotas.room_for(tenant, spec.model, previews=previews or repeated)
-        full = backbone.named_in(spec) if isinstance(backbone, NamedBackbone) else spec
+        quota = self.admission.quota(tenant, spec.model, is_temporary=previews or repeated)
+        full = backbone.named_in(spec)
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
         request = UploadRequest(
@@ -198,34 +153,56 @@ class SubmissionService:
             principal=principal,
             feedback=feedback,
         )
-        refusal = partial(self._quotas.refusal, tenant, spec.model)
-        quota = UploadQuota(self._pending, tenant, most, refusal)
-        return DatasetUpload(self.tools, request, backbone, quota)
-
-    def _backbone(self, spec: FineTuneSpec) -> UploadBackbone:
-        """Return the backbone of a spec, as far as it is known before the examples are sent."""
-        check_trainable_here(spec.recipe)
-        if spec.selects_backbone:
-            return SelectedBackbone(Candidates(self.pool, spec, self._available_memory))
-        if spec.backbone:
-            info = self.pool.request(spec.backbone)
-            check_known_recipe(info, spec.recipe)
-            return NamedBackbone(info)
-        if not any(can(each, spec.recipe) for each in self.pool.all_metadata()):
-            check_known_recipe(self.pool.request(""), spec.recipe)
-        return UnnamedBackbone()
-
-    def check_open(self) -> None:
-        """Check that uploads are taken. Raise Draining if the server is stopping."""
-        if self._closed.is_set():
-            raise Draining(
-                "The server is stopping and takes no new jobs. Try again at another replica.",
-                metadata=dict([NOT_STARTED]),
-            )
+        return DatasetUpload(
+            request,
+            backbone,
+            quota,
+            admission=self.admission,
+            datasets=self.datasets,
+            sources=self._sources,
+            previews=self._previews,
+        )
 
     def close(self) -> None:
         """Take no further uploads, and stop looking at those that came."""
-        self._closed.set()
+        self.admission.close()
+
+
+def open_submissions(
+    job_store: JobStore,
+    datasets: DatasetStore,
+    pool: BackbonePool,
+    registry: Registry,
+    *,
+    wake_workers: Callable[[], None],
+    max_activation_bytes: int,
+    memory_bytes: int | None = None,
+    available_memory: Callable[[], int | None] = available_bytes,
+    tracing: Tracing = NO_TRACING,
+    webhooks: WebhookPolicy | None = None,
+    data: DatasetSource | None = None,
+    named: NamedDatasets | None = None,
+) -> SubmissionService:
+    """Return the service of a server.
+
+    Args:
+        wake_workers: called after each job that was accepted.
+        max_activation_bytes: most bytes of one job's activations.
+        memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
+        available_memory: returns the bytes of available memory; None if unknown.
+        webhooks: decides which URLs may receive notifications; None for no URLs.
+        data: reads datasets that lie at URIs; None if it reads none.
+        named: reads datasets that are stored under names; None if there are none.
+    """
+    return SubmissionService(
+        JobAdmission(job_store.queue, job_store.quotas, wake_workers=wake_workers, tracing=tracing),
+        UploadBackbones(pool, memory_bytes=memory_bytes, available_memory=available_memory),
+        datasets,
+        registry,
+        sources=DatasetSources(named or NoNamedDatasets(), data or NoDatasetSource()),
+        previews=PreviewService(datasets, pool, max_activation_bytes=max_activation_bytes),
+        webhooks=webhooks or WebhookPolicy(()),
+    )
 
 
 def check_request_id(request_id: str) -> None:

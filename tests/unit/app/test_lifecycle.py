@@ -15,6 +15,7 @@ from headstart_server.app import build, configured, lifecycle, maintenance, serv
 from headstart_server.app.lifecycle import App
 from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.settings.settings import Settings
+from headstart_server.training.submission_service import SubmissionService
 from server_process import free_port
 
 #: Names of the threads that a server starts, or their beginnings.
@@ -105,7 +106,7 @@ async def test_a_server_that_stops_releases_everything(
         "Exporter",
         "FeatureCache",
         "Heartbeat",
-        "SubmissionService",
+        "open_submissions",
         "open_job_store",
         "Registry",
         "WorkerPool",
@@ -184,7 +185,7 @@ async def test_a_port_in_use_stops_what_was_started(
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (build.SubmissionService, "close"),
+        (SubmissionService, "close"),
         (build.JobWatcher, "drain"),
         (build.BackbonePool, "close"),
         (Server, "stop"),

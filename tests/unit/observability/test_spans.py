@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -216,7 +215,7 @@ def work(seen: Seen, bench: Workbench) -> str:
 
 def accepted(seen: Seen, bench: Workbench, *, each: int = 6) -> Job:
     """Send a fine-tune within a call."""
-    bench.submissions.tools = replace(bench.submissions.tools, tracing=seen.tracing)
+    bench.submissions = bench.open_submissions(seen.tracing)
     with seen.tracing.step("call"):
         return bench.accept(pets(each))
 

@@ -45,7 +45,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.training import candidates
 from headstart_server.training.dataset_upload import DatasetUpload
 from headstart_server.training.preview_service import Validation
-from headstart_server.training.submission_service import SubmissionOptions, SubmissionService
+from headstart_server.training.submission_service import open_submissions
 
 
 def embedder_of(backbone: FakeBackbone) -> Embedder:
@@ -91,15 +91,14 @@ class Counter:
         self.accepted = 0
         self.elsewhere = Elsewhere()
         cut = self.backbone.info.tails[1].cut
-        self.submissions = SubmissionService(
-            job_store.queue,
-            job_store.quotas,
+        self.submissions = open_submissions(
+            job_store,
             self.datasets,
             self.pool,
             registry,
-            on_accepted=self.count,
+            wake_workers=self.count,
             max_activation_bytes=6 * 2 * cut.size,
-            options=SubmissionOptions(data=self.elsewhere),
+            data=self.elsewhere,
         )
 
     def count(self) -> None:

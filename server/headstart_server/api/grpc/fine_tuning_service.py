@@ -30,6 +30,7 @@ from headstart_server.auth.permissions import Right
 from headstart_server.errors import DatabaseUnavailable, InvalidField
 from headstart_server.jobs.forecast import Forecast
 from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.job_control import JobControl
 from headstart_server.jobs.job_reader import JobReader
 from headstart_server.jobs.watching import Position
 from headstart_server.training.dataset_upload import DatasetUpload
@@ -49,7 +50,6 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
     Args:
         rebasing: accepts jobs that fit a version again.
-        cancel: asks a job to cancel, wherever it stands.
         gathering: where examples are read that lie elsewhere, apart from the other long work: it waits most
             of the time, and may wait for long.
         uploads: where datasets are opened, accepted and discarded: a bucket may take its time.
@@ -63,7 +63,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         forecast: Forecast,
         *,
         watcher: JobWatcher,
-        cancel: Callable[[str], Job],
+        control: JobControl,
         executor: BoundedExecutor,
         gathering: BoundedExecutor,
         uploads: BoundedExecutor,
@@ -74,12 +74,12 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         self._reader = reader
         self._forecast = forecast
         self._watcher = watcher
-        self._cancel = cancel
+        self._control = control
         self._executor = executor
         self._gathering = gathering
         self._uploads = uploads
         self._removals = removals
-        self._when_ready = submissions.pool.when_ready
+        self._when_ready = submissions.backbones.pool.when_ready
 
     async def FineTune(
         self, request_iterator: AsyncIterator[pb.FineTuneRequest], context: Context
@@ -166,10 +166,12 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 yield pb.WatchResponse(event=None if event is None else event_message(event))
 
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
-        return pb.CancelResponse(job=job_message(await self._removals.run(self._cancel, request.job_id)))
+        return pb.CancelResponse(
+            job=job_message(await self._removals.run(self._control.cancel, request.job_id))
+        )
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
-        await asyncio.to_thread(self._submissions.queue.delete, request.job_id)
+        await asyncio.to_thread(self._control.delete, request.job_id)
         return pb.DeleteJobResponse()
 
     async def WatchJobs(
