@@ -379,7 +379,7 @@ class Workload:
             traffic.answered(model, number, inputs=1, unknowns=0, seconds=0.01)
         traffic.write()
         for version in (None, 1):
-            traffic.window(model, 3600.0, version)
+            self._publisher.registry.reader.traffic_window(model, 3600.0, version)
         traffic.clean()
 
     def _delete_version(self, model: str, number: int = 0) -> None:

@@ -13,7 +13,7 @@ from headstart_server.api.grpc.caller import caller
 from headstart_server.api.grpc.dataset_service import DatasetService
 from headstart_server.api.grpc.evaluation_service import EvaluationService
 from headstart_server.api.grpc.example_service import ExampleService
-from headstart_server.api.grpc.executors import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, BoundedExecutor
+from headstart_server.api.grpc.executors import BoundedExecutor, CallThreads, Work
 from headstart_server.api.grpc.fine_tuning_service import FineTuningService
 from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.grpc.messages.jobs import webhook_body
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from headstart_server.api.http.port import HttpPort
     from headstart_server.webhooks.sender import WebhookSender
 
-#: Concurrent reads of datasets at URIs; further ones wait.
-GATHERINGS = 4
-
 
 def grpc_server(objects: Objects) -> Server:
     """Bind the gRPC port, with all services.
@@ -53,12 +50,13 @@ def grpc_server(objects: Objects) -> Server:
         OSError: the port is in use, or a TLS file cannot be read.
     """
     settings = objects.settings
-    predictor = _predictor(objects)
-    executor, removals = BoundedExecutor(), BoundedExecutor(REMOVAL_THREADS)
+    threads = CallThreads()
+    executor = threads.of(Work.LONG)
+    predictor = _predictor(objects, threads.of(Work.LOAD))
     services = [
-        _fine_tuning(objects, executor, removals),
+        _fine_tuning(objects, threads),
         PredictionService(predictor),
-        _models(objects, executor, removals),
+        _models(objects, threads),
         EvaluationService(_bench(objects), executor, objects.named),
         ReviewService(
             objects.captures.stored,
@@ -72,8 +70,8 @@ def grpc_server(objects: Objects) -> Server:
         DatasetService(
             objects.catalog,
             objects.batches,
-            uploads=BoundedExecutor(UPLOAD_THREADS),
-            removals=removals,
+            uploads=threads.of(Work.DATASET),
+            removals=threads.of(Work.REMOVAL),
             retention=settings.jobs.open_dataset_retention,
         ),
         ServerService(
@@ -152,12 +150,12 @@ def _server_settings(objects: Objects) -> ServerSettings:
     )
 
 
-def _predictor(objects: Objects) -> Predictor:
+def _predictor(objects: Objects, loads: BoundedExecutor) -> Predictor:
     return Predictor(
         VersionResolver(
             objects.registry,
             objects.job_store.reader.is_under_way,
-            load=BoundedExecutor(LOAD_THREADS).run,
+            load=loads.run,
         ),
         objects.pool,
         max_inputs=objects.settings.limits.max_inputs,
@@ -192,7 +190,7 @@ def _bench(objects: Objects) -> Evaluator:
     )
 
 
-def _fine_tuning(objects: Objects, executor: BoundedExecutor, removals: BoundedExecutor) -> FineTuningService:
+def _fine_tuning(objects: Objects, threads: CallThreads) -> FineTuningService:
     return FineTuningService(
         objects.submissions,
         RebaseService(objects.submissions, objects.registry),
@@ -200,14 +198,11 @@ def _fine_tuning(objects: Objects, executor: BoundedExecutor, removals: BoundedE
         objects.job_store.forecast,
         watcher=objects.watcher,
         control=objects.job_control,
-        executor=executor,
-        gathering=BoundedExecutor(GATHERINGS),
-        uploads=BoundedExecutor(UPLOAD_THREADS),
-        removals=removals,
+        threads=threads,
     )
 
 
-def _models(objects: Objects, executor: BoundedExecutor, removals: BoundedExecutor) -> ModelService:
+def _models(objects: Objects, threads: CallThreads) -> ModelService:
     kept = RetainedExamples(objects.registry, objects.datasets.reader)
     max_pixels = objects.settings.limits.max_pixels
     return ModelService(
@@ -215,10 +210,8 @@ def _models(objects: Objects, executor: BoundedExecutor, removals: BoundedExecut
         objects.pool,
         Reporter(objects.registry, kept.contents, report_document, max_pixels=max_pixels),
         objects.erasures.erase,
-        executor,
         exporter=objects.exporter,
-        removals=removals,
-        traffic=objects.traffic,
+        threads=threads,
         check_webhook=objects.webhooks.check,
     )
 

@@ -14,6 +14,7 @@ from headstart_server.database.tables import models, versions
 from headstart_server.models import alias_history, alias_rows, rows, version_list
 from headstart_server.models.alias_history import AliasEvent
 from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.traffic import Window, read_window
 from headstart_server.models.version import Model, Version
 from headstart_server.models.version_list import VersionFilter, VersionOrder
 
@@ -135,6 +136,10 @@ class ModelReader:
         with self._database.snapshot() as connection:
             rows.require_model(connection, model)
             return alias_history.events(connection, model, alias, before=before, limit=limit)
+
+    def traffic_window(self, model: str, seconds: float, number: int | None = None) -> Window:
+        """As `read_window`, of all replicas."""
+        return read_window(self._database, model, seconds, number)
 
     def _seen_here(self, model: Model) -> Model:
         return replace(model, resident_count=len(self._resident.numbers(model.name)))

@@ -90,7 +90,7 @@ class Window:
 
 
 class Traffic:
-    """Counts the traffic of this replica, and reads that of all replicas. Safe to use from many threads."""
+    """Counts the traffic of this replica. Safe to use from many threads."""
 
     def __init__(self, database: Database, owner: str) -> None:
         self._database = database
@@ -160,19 +160,6 @@ class Traffic:
             before = ceil(self._database.now(connection) - KEPT_SECONDS)
             return connection.execute(delete(traffic).where(traffic.c.bucket < before)).rowcount
 
-    def window(self, model: str, seconds: float, number: int | None = None) -> Window:
-        """Return the traffic of all versions or one in the last seconds, from the beginning of a bucket."""
-        with self._database.snapshot() as connection:
-            rows.require_model(connection, model)
-            now = self._database.now(connection)
-            start = _bucket(now - seconds)
-            query = select(traffic).where(traffic.c.model == model, traffic.c.bucket >= start)
-            if number is not None:
-                query = query.where(traffic.c.number == number)
-            found = connection.execute(query.order_by(traffic.c.bucket)).all()
-        intervals = _intervals(found, start, now)
-        return Window(start=float(start), end=now, versions=_summed(found), intervals=intervals)
-
     def _of(self, model: str, number: int) -> Counts | None:
         counts = self._pending.get((model, number))
         if counts is None and len(self._pending) < MAX_VERSIONS:
@@ -197,6 +184,20 @@ class Traffic:
                     [{**here, **_values(key, after[key])} for key in sorted(after)],
                 )
         self._bucket, self._written = bucket, {**before, **after}
+
+
+def read_window(database: Database, model: str, seconds: float, number: int | None = None) -> Window:
+    """Return the traffic of all versions or one in the last seconds, from the beginning of a bucket."""
+    with database.snapshot() as connection:
+        rows.require_model(connection, model)
+        now = database.now(connection)
+        start = _bucket(now - seconds)
+        query = select(traffic).where(traffic.c.model == model, traffic.c.bucket >= start)
+        if number is not None:
+            query = query.where(traffic.c.number == number)
+        found = connection.execute(query.order_by(traffic.c.bucket)).all()
+    intervals = _intervals(found, start, now)
+    return Window(start=float(start), end=now, versions=_summed(found), intervals=intervals)
 
 
 def _bucket(time: float) -> int:

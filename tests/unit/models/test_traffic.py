@@ -44,11 +44,14 @@ def test_requests_over_time_have_no_gaps(publisher: Publisher, clock: ManualCloc
     clock.advance(3 * BUCKET_SECONDS)
     counted.failed("pets", 1)
     counted.write()
-    window = counted.window("pets", 4 * BUCKET_SECONDS)
+    window = publisher.registry.reader.traffic_window("pets", 4 * BUCKET_SECONDS)
     assert [each.requests for each in window.intervals] == [0, 2, 0, 0, 1]
     assert [each.errors for each in window.intervals] == [0, 0, 0, 0, 1]
     assert window.intervals[0].start == window.start
-    assert [each.requests for each in counted.window("pets", 4 * BUCKET_SECONDS, number=2).intervals][1] == 1
+    assert [
+        each.requests
+        for each in publisher.registry.reader.traffic_window("pets", 4 * BUCKET_SECONDS, number=2).intervals
+    ][1] == 1
 
 
 @pytest.mark.parametrize("seconds", [1.0, 3600.0, 86_400.0, float(KEPT_SECONDS)])
@@ -56,7 +59,7 @@ def test_a_window_has_few_intervals_that_cover_it(publisher: Publisher, seconds:
     counted = Traffic(publisher.database, "one")
     counted.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
     counted.write()
-    window = counted.window("pets", seconds)
+    window = publisher.registry.reader.traffic_window("pets", seconds)
     starts = [each.start for each in window.intervals]
     assert 1 <= len(starts) <= 49
     lengths = (
@@ -81,15 +84,15 @@ def test_requests_of_all_replicas_are_summed_by_version(publisher: Publisher) ->
     one.write()
     two.write()
     two.write()
-    versions = one.window("pets", 3600.0).versions
+    versions = publisher.registry.reader.traffic_window("pets", 3600.0).versions
     assert set(versions) == {1, 2}
     counts = versions[1]
     assert (counts.requests, counts.errors, counts.inputs, counts.unknowns) == (4, 1, 6, 2)
     assert sum(counts.latencies.values()) == 3
-    assert set(one.window("pets", 3600.0, number=2).versions) == {2}
+    assert set(publisher.registry.reader.traffic_window("pets", 3600.0, number=2).versions) == {2}
     assert row_count(publisher) == 4
     with pytest.raises(ModelNotFound):
-        one.window("cars", 3600.0)
+        publisher.registry.reader.traffic_window("cars", 3600.0)
 
 
 def test_a_window_has_the_buckets_that_it_touches(publisher: Publisher, clock: ManualClock) -> None:
@@ -99,14 +102,14 @@ def test_a_window_has_the_buckets_that_it_touches(publisher: Publisher, clock: M
         replica.write()
         clock.advance(BUCKET_SECONDS)
     assert row_count(publisher) == 3
-    window = replica.window("pets", 2 * BUCKET_SECONDS)
+    window = publisher.registry.reader.traffic_window("pets", 2 * BUCKET_SECONDS)
     assert window.versions[1].requests == 2
     assert (window.start, window.end) == (clock() - clock() % BUCKET_SECONDS - 2 * BUCKET_SECONDS, clock())
-    assert replica.window("pets", 1.0).versions == {}
+    assert publisher.registry.reader.traffic_window("pets", 1.0).versions == {}
     clock.advance(KEPT_SECONDS - 2 * BUCKET_SECONDS)
     assert replica.clean() == 2
     assert replica.clean() == 0
-    assert replica.window("pets", KEPT_SECONDS).versions[1].requests == 1
+    assert publisher.registry.reader.traffic_window("pets", KEPT_SECONDS).versions[1].requests == 1
 
 
 def test_a_write_that_fails_or_whose_commit_is_in_doubt_counts_once(
@@ -137,7 +140,7 @@ def test_a_write_that_fails_or_whose_commit_is_in_doubt_counts_once(
             replica.write()
     replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
     replica.write()
-    assert replica.window("pets", 60.0).versions[1].requests == 3
+    assert publisher.registry.reader.traffic_window("pets", 60.0).versions[1].requests == 3
 
 
 def test_no_request_is_lost_between_threads(publisher: Publisher) -> None:
@@ -162,7 +165,7 @@ def test_no_request_is_lost_between_threads(publisher: Publisher) -> None:
     for thread in writers:
         thread.join(PATIENCE)
     replica.write()
-    assert replica.window("pets", 60.0).versions[1].requests == 2000
+    assert publisher.registry.reader.traffic_window("pets", 60.0).versions[1].requests == 2000
     assert row_count(publisher) <= 2
 
 
@@ -181,7 +184,7 @@ def test_only_so_many_versions_are_counted_in_a_bucket(
     clock.advance(BUCKET_SECONDS)
     replica.answered("pets", 9, inputs=1, unknowns=0, seconds=0.01)
     replica.write()
-    assert set(replica.window("pets", 3600.0).versions) == {1, 2, 3, 9}
+    assert set(publisher.registry.reader.traffic_window("pets", 3600.0).versions) == {1, 2, 3, 9}
 
 
 def test_drift_is_averaged_over_replicas_by_their_samples(publisher: Publisher) -> None:
@@ -191,7 +194,7 @@ def test_drift_is_averaged_over_replicas_by_their_samples(publisher: Publisher) 
     two.drifted("pets", 1, 10, {"feature_drift": 5.0, "confidence_drift": -0.1})
     one.write()
     two.write()
-    counts = one.window("pets", 60.0).versions[1]
+    counts = publisher.registry.reader.traffic_window("pets", 60.0).versions[1]
     assert counts.samples == 40
     assert counts.drift == {"feature_drift": pytest.approx(2.0), "confidence_drift": pytest.approx(-0.1)}
 
@@ -202,11 +205,11 @@ def test_quantiles_are_within_a_tenth(publisher: Publisher) -> None:
     for each in seconds:
         replica.answered("pets", 1, inputs=1, unknowns=0, seconds=each)
     replica.write()
-    counts = replica.window("pets", 60.0).versions[1]
+    counts = publisher.registry.reader.traffic_window("pets", 60.0).versions[1]
     for quantile in (0.5, 0.9, 0.99):
         assert counts.latency(quantile) == pytest.approx(quantile, rel=0.1)
     assert Counts().latency(0.5) is None
     for extreme in (0.0, 1e-9, 1e9):
         replica.answered("pets", 2, inputs=1, unknowns=0, seconds=extreme)
     replica.write()
-    assert sum(replica.window("pets", 60.0).versions[2].latencies.values()) == 3
+    assert sum(publisher.registry.reader.traffic_window("pets", 60.0).versions[2].latencies.values()) == 3

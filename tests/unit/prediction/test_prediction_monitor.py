@@ -239,7 +239,7 @@ async def test_both_versions_of_a_traffic_split_are_compared_whichever_answered(
     await look(stall, seen, words, monitor)
     traffic.write()
 
-    versions = traffic.window("pets", 60.0).versions
+    versions = stall.publisher.registry.reader.traffic_window("pets", 60.0).versions
     assert {number: (each.compared, each.agreed) for number, each in versions.items()} == {
         1: (4, agreed),
         2: (4, agreed),

@@ -12,7 +12,7 @@ from headstart.v1 import job_pb2
 from headstart.v1.input_pb2 import Example
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import caller, scope, tenant
-from headstart_server.api.grpc.executors import BoundedExecutor
+from headstart_server.api.grpc.executors import CallThreads, Work
 from headstart_server.api.grpc.job_watcher import JobWatcher
 from headstart_server.api.grpc.messages.backbone_selection import rebase_spec_of
 from headstart_server.api.grpc.messages.common import (
@@ -50,9 +50,6 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
     Args:
         rebasing: accepts jobs that fit a version again.
-        gathering: where examples are read that lie elsewhere, apart from the other long work: it waits most
-            of the time, and may wait for long.
-        uploads: where datasets are opened, accepted and discarded: a bucket may take its time.
     """
 
     def __init__(
@@ -64,10 +61,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         *,
         watcher: JobWatcher,
         control: JobControl,
-        executor: BoundedExecutor,
-        gathering: BoundedExecutor,
-        uploads: BoundedExecutor,
-        removals: BoundedExecutor,
+        threads: CallThreads,
     ) -> None:
         self._submissions = submissions
         self._rebasing = rebasing
@@ -75,10 +69,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         self._forecast = forecast
         self._watcher = watcher
         self._control = control
-        self._executor = executor
-        self._gathering = gathering
-        self._uploads = uploads
-        self._removals = removals
+        self._threads = threads
         self._when_ready = submissions.backbones.pool.when_ready
 
     async def FineTune(
@@ -113,7 +104,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 principal=caller().principal.name,
             )
             upload = await self._when_ready(
-                partial(self._uploads.run, open_upload, spec_of(message), message.request_id),
+                partial(self._threads.run, Work.UPLOAD, open_upload, spec_of(message), message.request_id),
                 request_bytes,
             )
             count = 0
@@ -123,18 +114,18 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 await self._when_ready(add, request_bytes)
                 count += len(batch)
             if message.dataset_uri or message.dataset:
-                threads = self._gathering if message.dataset_uri else self._uploads
-                await self._when_ready(partial(threads.run, upload.gather), lambda: 0)
+                kind = Work.GATHERING if message.dataset_uri else Work.UPLOAD
+                await self._when_ready(partial(self._threads.run, kind, upload.gather), lambda: 0)
             if validate_only:
                 await self._when_ready(partial(asyncio.to_thread, upload.check_backbone), lambda: 0)
-                validation = await self._executor.run(upload.validate)
+                validation = await self._threads.run(Work.LONG, upload.validate)
                 return make(validation=validation_message(validation))
             # Shielded: a caller that leaves now must not tear the acceptance apart.
-            job = await asyncio.shield(self._uploads.run(upload.accept))
+            job = await asyncio.shield(self._threads.run(Work.UPLOAD, upload.accept))
             return make(job=await self._message(job))
         finally:
             if upload is not None:
-                await asyncio.shield(self._uploads.run(upload.close))
+                await asyncio.shield(self._threads.run(Work.UPLOAD, upload.close))
 
     async def Rebase(self, request: pb.RebaseRequest, context: Context) -> pb.RebaseResponse:
         spec = rebase_spec_of(request)
@@ -142,8 +133,13 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         async def accept() -> Job:
             # Shielded: as above.
             return await asyncio.shield(
-                self._uploads.run(
-                    self._rebasing.accept, spec, request.request_id, tenant(), caller().principal.name
+                self._threads.run(
+                    Work.UPLOAD,
+                    self._rebasing.accept,
+                    spec,
+                    request.request_id,
+                    tenant(),
+                    caller().principal.name,
                 )
             )
 
@@ -167,7 +163,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
         return pb.CancelResponse(
-            job=job_message(await self._removals.run(self._control.cancel, request.job_id))
+            job=job_message(await self._threads.run(Work.REMOVAL, self._control.cancel, request.job_id))
         )
 
     async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:

@@ -11,7 +11,7 @@ from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import caller, scope, tenant
-from headstart_server.api.grpc.executors import BoundedExecutor
+from headstart_server.api.grpc.executors import CallThreads, Work
 from headstart_server.api.grpc.messages.common import page_key, page_token, selector_of
 from headstart_server.api.grpc.messages.erasures import erasure_message
 from headstart_server.api.grpc.messages.exports import export_format_of, export_messages
@@ -47,7 +47,6 @@ from headstart_server.models.alias_history import AliasEvent
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.models.retrain_policy import RetrainPolicy
-from headstart_server.models.traffic import Traffic
 from headstart_server.models.version import Model, Selector, Version
 from headstart_server.models.version_list import VersionOrder
 from headstart_server.report.reporter import Reporter
@@ -67,22 +66,18 @@ class ModelService(stubs.ModelServiceServicer):
         pool: BackbonePool,
         reporter: Reporter,
         erase: Callable[..., tuple[Erasure, ErasureRecord | None]],
-        executor: BoundedExecutor,
         *,
         exporter: Exporter,
-        removals: BoundedExecutor,
-        traffic: Traffic,
+        threads: CallThreads,
         check_webhook: Callable[[str, str, str], object],
     ) -> None:
         self._registry = registry
         self._pool = pool
         self._reporter = reporter
         self._erase = erase
-        self._executor = executor
         self._check_webhook = check_webhook
         self._exporter = exporter
-        self._removals = removals
-        self._traffic = traffic
+        self._threads = threads
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         key = page_key(request.page_token, str)
@@ -114,7 +109,7 @@ class ModelService(stubs.ModelServiceServicer):
             version = self._registry.reader.version(selector.model, self._registry.index.find(selector))
             return pb.GetVersionResponse(version=viewed_message(version, full=full))
 
-        return await self._executor.run(get)
+        return await self._threads.run(Work.LONG, get)
 
     async def ListVersions(
         self, request: pb.ListVersionsRequest, context: Context
@@ -158,8 +153,8 @@ class ModelService(stubs.ModelServiceServicer):
 
     async def GetTraffic(self, request: pb.GetTrafficRequest, context: Context) -> pb.GetTrafficResponse:
         number = request.version if request.HasField("version") else None
-        window = await self._executor.run(
-            self._traffic.window, request.model, window_seconds_of(request), number
+        window = await self._threads.run(
+            Work.LONG, self._registry.reader.traffic_window, request.model, window_seconds_of(request), number
         )
         return traffic_message(window)
 
@@ -206,20 +201,21 @@ class ModelService(stubs.ModelServiceServicer):
     async def DeleteVersion(
         self, request: pb.DeleteVersionRequest, context: Context
     ) -> pb.DeleteVersionResponse:
-        await self._removals.run(
+        await self._threads.run(
+            Work.REMOVAL,
             partial(
                 self._registry.delete_version,
                 request.model,
                 request.version,
                 force=request.force,
                 principal=caller().principal.name,
-            )
+            ),
         )
         return pb.DeleteVersionResponse()
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:
-        deleted = await self._removals.run(
-            partial(self._registry.delete_model, request.model, force=request.force)
+        deleted = await self._threads.run(
+            Work.REMOVAL, partial(self._registry.delete_model, request.model, force=request.force)
         )
         return pb.DeleteModelResponse(deleted_versions=deleted)
 
@@ -243,21 +239,21 @@ class ModelService(stubs.ModelServiceServicer):
             request_id=request.request_id,
         )
         work = partial(self._erase, erased, rebuild=request.rebuild)
-        return erasure_message(*await self._executor.run(work))
+        return erasure_message(*await self._threads.run(Work.LONG, work))
 
     async def GetEvaluation(
         self, request: pb.GetEvaluationRequest, context: Context
     ) -> pb.GetEvaluationResponse:
         selector = selector_of(request.target, "target")
         # In the thread, too: the message of many classes takes long enough to hold up the loop.
-        return await self._executor.run(self._evaluation, selector)
+        return await self._threads.run(Work.LONG, self._evaluation, selector)
 
     def _evaluation(self, selector: Selector) -> pb.GetEvaluationResponse:
         return evaluation_response(*self._registry.files.evaluation(selector))
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:
         selector, form = selector_of(request.target, "target"), report_format_of(request)
-        return report_message(await self._executor.run(self._reporter.report, selector, form))
+        return report_message(await self._threads.run(Work.LONG, self._reporter.report, selector, form))
 
     async def ExportVersion(
         self, request: pb.ExportVersionRequest, context: Context

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from headstart_server.api.grpc.executors import BoundedExecutor
+from headstart_server.api.grpc.executors import BoundedExecutor, CallThreads, Work
 
 PATIENCE = 10.0
 
@@ -39,3 +39,14 @@ async def test_what_work_raises_reaches_its_caller() -> None:
 
     with pytest.raises(ValueError, match="no such thing"):
         await BoundedExecutor().run(fail, "no such thing")
+
+
+async def test_each_kind_of_work_has_its_threads() -> None:
+    threads, go_on = CallThreads(), threading.Event()
+    busy = [asyncio.create_task(threads.run(Work.REMOVAL, go_on.wait, PATIENCE)) for _ in range(40)]
+    await asyncio.sleep(0)
+    others = [kind for kind in Work if kind is not Work.REMOVAL]
+    found = [await asyncio.wait_for(threads.run(kind, lambda: "other"), PATIENCE) for kind in others]
+    go_on.set()
+    assert found == ["other"] * len(others)
+    assert await asyncio.gather(*busy) == [True] * 40
