@@ -135,6 +135,7 @@ class Objects:
         self._create_jobs(settings.jobs)
         self._create_embedding(settings, local, closing)
         self._create_training(settings)
+        self._open_submissions(settings)
         self._create_feedback()
         self.exporter = configured.exporter(local, self.registry, emptied(self.local_dir / "exports"), part)
         self.audit = configured.audit_log(settings.auth, part, closing)
@@ -339,6 +340,9 @@ class Objects:
             SuccessorPublisher(ErasureLog(self.database), self.registry, self.versions, gate),
             threads=max(1, available_cores()),
         )
+
+    def _open_submissions(self, settings: Settings) -> None:
+        jobs = settings.jobs
         self.webhooks = WebhookPolicy(
             jobs.allow_webhook, own=jobs.webhook_url, allow_private=jobs.allow_private_addresses
         )
@@ -348,7 +352,7 @@ class Objects:
             self.pool,
             self.registry,
             wake_workers=self._wake_workers,
-            max_activation_bytes=max_activation_bytes,
+            max_activation_bytes=settings.limits.max_activation_size,
             memory_bytes=self.memory_bytes,
             tracing=self.tracing,
             webhooks=self.webhooks,
