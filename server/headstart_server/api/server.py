@@ -165,7 +165,8 @@ class Server:
         if settings.reflection:
             names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
             pools: Any = DescribedPools()
-            reflection.enable_server_reflection(names, unregistered, pool=pools)
+            # It looks at the type of the server, and has one method.
+            reflection.enable_server_reflection(names, self._server, pool=pools)
         self.port = self._bind(settings)
         self._is_started = False
 

@@ -138,7 +138,8 @@ def test_a_message_over_the_limit_is_refused_with_the_limit(api: Api, digits_mod
     refusal = refused(lambda: api.predict(digits_model, bytes(17 << 20)))
 
     assert refusal.code == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert str(16 << 20) in refusal.message
+    # The largest input of the server, 8 MiB, in base64, and a MiB.
+    assert str((8 << 20) * 4 // 3 + (1 << 20)) in refusal.message
     assert api.predict(digits_model, digit(0, 30)).results[0].version == 1
 
 
