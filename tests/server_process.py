@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,10 +33,13 @@ _COMMAND = (sys.executable, "-m", "headstart_server")
 
 
 def free_port() -> int:
-    """Return an unused port of the loopback."""
-    with closing(socket.socket()) as listener:
-        listener.bind((HOST, 0))
-        return int(listener.getsockname()[1])
+    """Return an unused port of the loopback, which no connection gets before a server listens on it."""
+    while True:
+        # Linux gives connections ports from 32768 on, and other workers of the tests choose at random, too.
+        port = secrets.choice(range(10_000, 32_000))
+        with closing(socket.socket()) as listener, suppress(OSError):
+            listener.bind((HOST, port))
+            return port
 
 
 class ServerProcess:

@@ -13,8 +13,10 @@ ROOT = Path(__file__).parents[3]
 SERVER = ROOT / "server" / "headstart_server"
 PAGE = ROOT / "docs" / "reference" / "log-events.md"
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
-#: Loggers of the server: the module's, and the one that a job's events are bound to.
-LOGGERS = {"log": set(), "self._log(job)": {"replica", "job_id", "model"}}
+#: What a job's events are bound to.
+JOB = {"replica", "job_id", "model"}
+#: Loggers of the server: the module's, and the one of a job.
+LOGGERS = {"log": set(), "self.log(job)": JOB, "self._runner.log(job)": JOB}
 #: The subjects of circuit breakers, whose events begin with them.
 SUBJECTS = ("database", "storage")
 #: Functions that log the event that they get as their first argument.
@@ -104,7 +106,7 @@ def test_events_are_named_alike():
         ('log.info("started", port=1)', [Logged("started", "info", frozenset({"port"}))]),
         ('log.exception("x_failed")', [Logged("x_failed", "error", frozenset())]),
         (
-            'self._log(job).warning("a" if over else "b")',
+            'self.log(job).warning("a" if over else "b")',
             [Logged(each, "warning", frozenset({"replica", "job_id", "model"})) for each in "ab"],
         ),
         ('other.info("of a library")', []),
