@@ -1,6 +1,7 @@
 """The frame of the console: what is open on an empty server, and with a token."""
 
 import pytest
+from playwright.sync_api import Route
 
 from browser.chromium import Console
 from browser.speed import first_paint
@@ -22,6 +23,21 @@ def test_the_first_paint_is_fast(console) -> None:
     print(f"first paint after {paint:.0f} ms")
     # The target is 200 ms; tests share the machine.
     assert paint < 1000
+
+
+def test_a_server_that_is_slow_or_lost_shows_what_happens(console) -> None:
+    opened: Console = console()
+    page = opened.open("/access")
+    held: list[Route] = []
+    page.route("**/v1/**", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks its handlers
+    page.reload()
+    page.wait_for_selector("[role=status] >> visible=true")
+    held[0].abort()
+    page.unroute("**/v1/**")
+    page.wait_for_selector("text=Check that it is running.")
+    assert opened.violations() == []
+    page.click("text=Try again")
+    page.wait_for_selector("h1:has-text('Access')")
 
 
 def test_the_keyboard_opens_the_search_and_goes_to_a_page(console) -> None:

@@ -4,7 +4,7 @@ import { watchJobs } from "./jobs";
 import { type Place, usePlace } from "./router";
 import { may, openSession, session } from "./session";
 import { useStore } from "./store";
-import { Button, Empty } from "./ui/basics";
+import { Button, Empty, Skeleton } from "./ui/basics";
 import { Shell } from "./ui/shell";
 import { Toasts } from "./ui/toasts";
 import { AccessPage, TokenForm } from "./views/access";
@@ -20,7 +20,12 @@ export function App() {
   useEffect(() => {
     if (follows) void watchJobs();
   }, [follows, caller]);
-  if (state === "loading") return <div class="shell" aria-busy="true" />;
+  if (state === "loading")
+    return (
+      <main class="gate" aria-busy="true">
+        <Skeleton />
+      </main>
+    );
   return (
     <>
       {state === "ready" ? (
@@ -39,7 +44,7 @@ export function App() {
 
 function Lost({ message }: { message?: string }) {
   return (
-    <Empty isPage icon="warn" title="The server does not answer">
+    <Empty isPage icon="warn" title="The console cannot start">
       <p>{message}</p>
       <p>
         <Button onClick={() => void openSession()}>Try again</Button>
