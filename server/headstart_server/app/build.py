@@ -27,7 +27,6 @@ from headstart_server.backbones.contract.cores import available_cores
 from headstart_server.backbones.worker.optional_packages import trains_networks
 from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.capture_eraser import CaptureEraser
-from headstart_server.capture.captured_thumbnails import CapturedThumbnails
 from headstart_server.database.address import address_of as database_address
 from headstart_server.database.address import hosts
 from headstart_server.datasets.batch_writer import BatchWriter
@@ -252,9 +251,8 @@ class Objects:
             self.registry,
             self.job_store.quotas.tenant_limits,
             self.telemetry,
-            thumbnails=lambda stored: CapturedThumbnails(
-                stored, self.captured_images, max_pixels=self.settings.limits.max_pixels
-            ),
+            images=self.captured_images,
+            max_pixels=self.settings.limits.max_pixels,
         )
         self.batches = BatchWriter(self.database, self.datasets, self.job_store.quotas.tenant_limits)
         self.traffic = Traffic(self.database, self.job_store.queue.owner)

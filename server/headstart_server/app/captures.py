@@ -18,6 +18,7 @@ from headstart_server.database.database import Database
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.models.registry import Registry
 from headstart_server.observability.telemetry import Telemetry
+from headstart_server.storage.thumbnail_store import ThumbnailStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,9 +38,15 @@ def open_captures(
     tenant_limits: Callable[[str], TenantLimits],
     telemetry: Telemetry,
     *,
-    thumbnails: Callable[[CapturedInputs], CapturedThumbnails],
+    images: ThumbnailStore,
+    max_pixels: int,
 ) -> Captures:
-    """Return the captured inputs of a server."""
+    """Return the captured inputs of a server.
+
+    Args:
+        images: stores the thumbnails of captured images.
+        max_pixels: maximum pixels of an image that gets a thumbnail.
+    """
     selector = CaptureSelector(registry, np.random.default_rng().random)
     ids = PredictionIds(registry.index.now)
     store = CaptureStore(database, files, tenant_limits)
@@ -48,6 +55,6 @@ def open_captures(
     return Captures(
         inputs=inputs,
         stored=stored,
-        thumbnails=thumbnails(stored),
+        thumbnails=CapturedThumbnails(stored, images, max_pixels=max_pixels),
         review_lists=ReviewLists(database, registry, stored, ReviewRanking(registry, files)),
     )

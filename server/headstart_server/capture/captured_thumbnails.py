@@ -7,7 +7,7 @@ from headstart_server.capture.captured_input import CapturedInput, not_found_err
 from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.stored_example import decode
-from headstart_server.storage.thumbnail_store import SIDES, ThumbnailStore
+from headstart_server.storage.thumbnail_store import ThumbnailStore, check_side
 
 
 class CapturedThumbnails:
@@ -30,13 +30,9 @@ class CapturedThumbnails:
 
         Raises:
             CapturedInputNotFound: it was erased, or has expired.
-            InvalidField: it is not an image, or the side is not one of `SIDES`.
+            InvalidField: it is not an image, or the side is not one of those of thumbnails.
         """
-        if side not in SIDES:
-            raise InvalidField(
-                f"Expected a thumbnail_size of {', '.join(map(str, SIDES))}. Received: {side}.",
-                field="thumbnail_size",
-            )
+        check_side(side)
         captured = self._inputs.require(model, prediction_id)
         made = self._store.get(prediction_id, side, lambda: self._made(captured, side))
         if self._inputs.find(model, prediction_id) is None:

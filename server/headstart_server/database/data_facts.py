@@ -14,8 +14,6 @@ from headstart_server.database.tables import models
 TABLES = frozenset(
     table.name for table in (capture_batches, capture_gaps, datasets, erasures, feedback, models, retrains)
 )
-#: Failed retrains in a row after which a policy stops, where the policy does not say it.
-_MAX_FAILURES = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,5 +117,5 @@ def _stopped(connection: Connection) -> dict[str, str]:
     return {
         str(row.name): str((row.error or {}).get("message") or (row.error or {}).get("reason") or "unknown")
         for row in connection.execute(query)
-        if int(row.failures) >= int(row.retrain.get("max_failures", _MAX_FAILURES))
+        if int(row.failures) >= int(row.retrain["max_failures"])
     }

@@ -26,7 +26,7 @@ from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.lru import LruCache
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
-from headstart_server.storage.thumbnail_store import JPEG, SIDES, ThumbnailStore
+from headstart_server.storage.thumbnail_store import JPEG, ThumbnailStore, check_side
 
 #: Bytes of the lists that stay in memory; one larger list may stay, too.
 INDEX_BYTES = 64 << 20
@@ -151,11 +151,8 @@ class ExampleReader:
             ExamplesNotKept: the content was erased or discarded.
             StorageUnavailable: the bucket does not answer.
         """
-        if side is not None and side not in SIDES:
-            raise InvalidField(
-                f"Expected a thumbnail_size of {', '.join(map(str, SIDES))}. Received: {side}.",
-                field="thumbnail_size",
-            )
+        if side is not None:
+            check_side(side)
         example = source.index.stored(_find(source, example_id, index))
         self._check_stored(source, example)
         etag = sha256(f"{example.digest}\0{side}".encode()).hexdigest()[:32]

@@ -259,7 +259,7 @@ def _aliased(connection: Connection, page: Sequence[_Place]) -> set[str]:
 
 
 def _oldest_kept(connection: Connection) -> Sequence[_Place]:
-    """Return some versions that have examples, where none shall have any."""
+    """Return some versions that have examples, where none may have any."""
     query = (
         select(versions.c.created, versions.c.job_id)
         .join(archive_uses, archive_uses.c.holder == versions.c.job_id)

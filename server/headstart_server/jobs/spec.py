@@ -1,4 +1,4 @@
-"""What a fine-tune shall do, and what its parts may be."""
+"""The specification of a fine-tune, and the ranges of its parts."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -34,7 +34,7 @@ PRIORITIES = (-10, 10)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FineTuneSpec:
-    """What a fine-tune shall do."""
+    """The specification of a fine-tune."""
 
     model: str  # the model that gets a new version
     backbone: str  # name of the backbone; `auto` for one of the candidates

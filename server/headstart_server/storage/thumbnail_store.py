@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
+from headstart_server.errors import InvalidField
 from headstart_server.lru import LruCache
 from headstart_server.storage.atomic_files import staged_file
 
@@ -14,6 +15,15 @@ SIDES = (64, 128, 256, 512)
 #: Media type of thumbnails.
 JPEG = "image/jpeg"
 _NAME = re.compile(r"([0-9a-f]{32,64})-([0-9]+)\.jpg")
+
+
+def check_side(side: int) -> None:
+    """Raise InvalidField if thumbnails do not have a longer side of so many pixels."""
+    if side not in SIDES:
+        raise InvalidField(
+            f"Expected a thumbnail_size of {', '.join(map(str, SIDES))}. Received: {side}.",
+            field="thumbnail_size",
+        )
 
 
 class ThumbnailStore:

@@ -24,7 +24,7 @@ _INSTEAD = "It cannot be rebased: send all examples with a fine-tune on the othe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RebaseSpec:
-    """What a rebase shall do."""
+    """The specification of a rebase."""
 
     source: Selector  # selects the version that is fitted again
     backbone: str  # name of the new backbone; `auto` for one of the candidates

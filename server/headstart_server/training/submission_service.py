@@ -66,7 +66,7 @@ class SubmissionService:
             spec: what to do; an empty backbone means that of the parent, without one the usual one for such
                 content as the first example's.
             request_id: the caller's id; empty for none.
-            validate_only: whether no job shall come of it.
+            validate_only: whether the examples are only checked, without a job.
             tenant: on whose behalf; empty for none.
             principal: the name of the principal who sends it; empty without an access file.
 
@@ -125,7 +125,7 @@ class SubmissionService:
                 for the spec.
             parent: the version that it goes on from; None for none, and for a repeated call.
             repeated: whether the request id was accepted before.
-            previews: whether no job shall come of it.
+            previews: whether the examples are only checked, without a job.
             tenant: on whose behalf; empty for none.
             principal: the name of the principal who sends it; empty without an access file.
             feedback: the feedback that an automatic retrain trains on; None for a caller's request.

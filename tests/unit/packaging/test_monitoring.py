@@ -32,7 +32,7 @@ def test_promtool_finds_no_fault_in_the_rules(tmp_path: Path):
     assert f"{len(rules())} rules found" in ended.stdout
 
 
-def test_the_rules_alert_when_they_shall_and_are_silent_otherwise(tmp_path: Path):
+def test_the_rules_alert_when_they_must_and_are_silent_otherwise(tmp_path: Path):
     write_rules(tmp_path)
     shutil.copy(MONITORING / "rules-test.yaml", tmp_path)
     test = [PROMTOOL.need(), "test", "rules", "rules-test.yaml"]
