@@ -20,7 +20,7 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import LaneQueue
+from headstart_server.embedding.queue import BatchSizes, LaneQueue
 from headstart_server.evaluation.evaluator import Evaluator
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.archive_retention import ArchiveRetention
@@ -163,7 +163,7 @@ class Workbench:
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:
-        queue = LaneQueue(max_batch=4, train_slice=3)
+        queue = LaneQueue(BatchSizes(4, 3))
         clock = self.clock
 
         def run(rows: NDArray[np.generic], cuts: Collection[str] = ()) -> dict[str, NDArray[np.float32]]:

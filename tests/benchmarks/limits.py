@@ -33,7 +33,7 @@ from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import Lane, LaneQueue
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue
 from sample_images import photographs
 
 #: Rows of the batch that OpenVINO alone is given: what the runtime is given by the engine, too.
@@ -106,9 +106,7 @@ class _Engine:
 
     def __init__(self, backbone: Backbone, rows: list[np.ndarray]) -> None:
         rows_at_once = backbone.batch
-        queue = LaneQueue(
-            max_batch=rows_at_once, train_slice=rows_at_once, streams=backbone.streams, pairing=True
-        )
+        queue = LaneQueue(BatchSizes(rows_at_once, rows_at_once), streams=backbone.streams, pairing=True)
         batcher = Batcher(backbone.run, queue, self, threads=available_cores() + 1)
         batcher.start()
         self._rows = rows

@@ -9,7 +9,8 @@ from headstart_server.embedding.batcher import Batcher, BatchObserver
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.cache_scope import shared_key, tenant_key
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import Lane, LaneQueue
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue
+from headstart_server.embedding.train_budget import TrainBudget
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.processes.part import WHOLE, Part
 from headstart_server.processes.remote_backbones import RemoteBackbone
@@ -75,16 +76,20 @@ def _train_batch(backbone: Backbone) -> int:
 def _queue(settings: Settings, backbone: Backbone, threads: int) -> LaneQueue:
     share = settings.jobs.train_share
     return LaneQueue(
-        max_batch=backbone.batch,
-        train_slice=min(backbone.batch, TRAIN_SLICE),
-        train_batch=_train_batch(backbone),
+        BatchSizes(
+            backbone.batch,
+            min(backbone.batch, TRAIN_SLICE),
+            train_quiet=_train_batch(backbone),
+            most_rows=backbone.most_rows,
+        ),
+        TrainBudget(
+            share=share,
+            # Rounded up: fewer concurrent items than that could never reach the share.
+            items=max(1, math.ceil(share * threads)),
+            # A core has one item; the thread in addition to the cores is for the gaps.
+            capacity=threads - 1 if backbone.stream_per_core else threads,
+        ),
         streams=backbone.streams,
-        train_share=share,
-        # Rounded up: fewer concurrent turns than that could never reach the share.
-        train_turns=max(1, math.ceil(share * threads)),
-        # A core has one item; the thread in addition to the cores is for the gaps.
-        capacity=threads - 1 if backbone.stream_per_core else threads,
         max_delay=settings.backbones.batch_delay,
         pairing=backbone.stream_per_core,
-        most_rows=backbone.most_rows,
     )

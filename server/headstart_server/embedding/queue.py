@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import Truncation
-from headstart_server.embedding.demand import PredictDemand
 from headstart_server.embedding.ready_rows import ReadyRows
 from headstart_server.embedding.row_heads import RowHead, RowOutputs
+from headstart_server.embedding.train_budget import TrainBudget
 
 Row = NDArray[np.generic]
 #: The row of a text, and how much of the text it contains; None for all of it.
@@ -108,70 +108,72 @@ class _LaneState:
         return len(self.continuations) + len(self.raw) + len(self.rows)
 
 
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """Maximum rows of a batch, by lane."""
+
+    predict: int  # of Predicts
+    train: int  # of training while there are Predicts; half of a Predict batch at most
+    train_quiet: int = 0  # of training when none came for `QUIET_SECONDS`; `train` if that is larger
+    most_rows: Callable[[tuple[int, ...]], int | None] = lambda _: None  # of a shape; None for no such limit
+
+    @property
+    def trains_in_turn(self) -> bool:
+        """Whether training fills a device that runs its batches in turn."""
+        return self.train_quiet > self.train
+
+    def of(self, lane: Lane, shape: tuple[int, ...], is_quiet: bool) -> int:
+        """Return the maximum number of rows of a batch."""
+        if lane is Lane.PREDICT:
+            size = self.predict
+        else:
+            size = max(self.train, self.train_quiet) if is_quiet else self.train
+        most = self.most_rows(shape)
+        if lane is Lane.TRAIN and not is_quiet:
+            return min(size, max(1, (self.predict if most is None else min(self.predict, most)) // 2))
+        return size if most is None else min(size, most)
+
+
 class LaneQueue:
     """Two first-in-first-out lanes with one rule for the next work item. Not locked: the batcher does that.
 
     An input has two turns: it is prepared (read and decoded), then its row runs in a batch of rows of the
-    same
-    shape, the shape of the oldest row first. In a lane, rows run before further inputs are prepared, so that
-    the
-    work that began first ends first. Where a batch occupies a core anyway, a row may wait while one more
-    input
-    is prepared (`pairing`), so that two run together: that costs nothing and saves time.
+    same shape, the shape of the oldest row first. In a lane, rows run before further inputs are prepared, so
+    that the work that began first ends first. Where a batch occupies a core anyway, a row may wait while one
+    more input is prepared (`pairing`), so that two run together: that costs nothing and saves time.
 
     Serving goes first and alone: a Predict never shares its batch with training rows, which would only make
-    it longer, so it waits for one training item at most. While Predicts come, training leaves them as many
-    concurrent items as they need, and its batches are half as large. While both lanes wait, training receives
-    up to `train_share` of the time, so that it ends under any load. Time that training uses alone is not
-    counted.
+    it longer, so it waits for one training item at most. `TrainBudget` decides how much training runs next to
+    Predicts, and `BatchSizes` that its batches are half as large meanwhile.
 
     Args:
-        max_batch: maximum rows of a Predict batch.
-        train_slice: maximum rows of a training batch while there are Predicts; half of `max_batch` at most.
-        train_batch: maximum rows of a training batch when none came for `QUIET_SECONDS`; at least
-            `train_slice`, which is the default.
-        capacity: items that run concurrently without slowing each other; those that recent Predicts do not
-            need are left to training. None for no such limit.
+        sizes: maximum rows of a batch.
+        training: the time and the concurrent items of training next to Predicts; of this queue alone.
         streams: batches that may run concurrently.
-        train_share: fraction of the time that training receives while Predicts wait, in [0, 1).
-        train_turns: maximum concurrent training items while Predicts wait; so many may always run.
         max_delay: seconds that a Predict's row may wait for its batch to fill although the device is free.
         pairing: whether a row waits for one more input to be prepared, if one is waiting.
-        most_rows: maximum rows of a shape in any batch; None for no such limit.
     """
 
     def __init__(
         self,
+        sizes: BatchSizes,
+        training: TrainBudget | None = None,
         *,
-        max_batch: int,
-        train_slice: int,
-        train_batch: int = 0,
         streams: int = 1,
-        train_share: float = 0.2,
-        train_turns: int = 1,
-        capacity: int | None = None,
         max_delay: float = 0.0,
         pairing: bool = False,
-        most_rows: Callable[[tuple[int, ...]], int | None] = lambda _: None,
     ) -> None:
         self._lanes = {lane: _LaneState() for lane in Lane}
-        self._sizes = {Lane.PREDICT: max_batch, Lane.TRAIN: train_slice}
-        self._train_batch = max(train_batch, train_slice)
+        self._sizes = sizes
+        self._budget = training or TrainBudget()
         #: Training batches that run now, and the end of the last Predict batch.
         self._training = 0
         self._served = -inf
         self._free = streams
-        self._train_weight = train_share / (1.0 - train_share)
-        self._train_turns = train_turns
-        self._capacity = capacity
-        self._demand = PredictDemand()
         #: Predict inputs that are prepared or run.
         self._serving = 0
         self._max_delay = max_delay
         self._pairing = pairing
-        self._most_rows = most_rows
-        #: Seconds that training may use while Predicts wait; below 0 it used more than its share.
-        self._owed = 0.0
 
     def __repr__(self) -> str:
         waiting = ", ".join(
@@ -199,14 +201,13 @@ class LaneQueue:
         else:
             (state.raw if entry.row is None else state.rows).append(entry)
         if entry.lane is Lane.PREDICT:
-            self._demand.observe(self._under_way(), entry.since)
+            self._budget.observe(self._under_way(), entry.since)
 
     def next_item(self, now: float) -> WorkItem | None:
         """Choose the next work item, dropping inputs without a waiting caller.
 
         Return None if nothing can be done now. The caller gives the item back with `finish`. Inputs that run
-        or
-        expired are marked as running. An item may contain dropped inputs only.
+        or expired are marked as running. An item may contain dropped inputs only.
         """
         lane = self._next_lane(now)
         if lane is None:
@@ -240,13 +241,10 @@ class LaneQueue:
         self._training -= bool(item.batch) and item.lane is Lane.TRAIN
         if item.lane is Lane.PREDICT:
             self._serving -= item.inputs
-            self._owed += self._train_weight * seconds if item.contended else 0.0
-        elif item.contended:
-            self._owed -= seconds
+            if item.contended:
+                self._budget.served(seconds)
         else:
-            # Time that training used alone is no debt, except the item during which a Predict may have
-            # arrived: otherwise each Predict that arrives in a gap would wait for a second item.
-            self._owed = min(self._owed, -seconds)
+            self._budget.trained(seconds, contended=item.contended)
 
     def drain(self) -> list[PendingInput]:
         """Remove and return all waiting inputs."""
@@ -284,13 +282,7 @@ class LaneQueue:
         )
 
     def _size(self, lane: Lane, shape: tuple[int, ...], now: float) -> int:
-        """Return the maximum number of rows of a batch."""
-        large = lane is Lane.TRAIN and self._is_quiet(now)
-        size, most = self._train_batch if large else self._sizes[lane], self._most_rows(shape)
-        if lane is Lane.TRAIN and not large:
-            full = self._sizes[Lane.PREDICT]
-            return min(size, max(1, (full if most is None else min(full, most)) // 2))
-        return size if most is None else min(size, most)
+        return self._sizes.of(lane, shape, lane is Lane.TRAIN and self._is_quiet(now))
 
     def _is_quiet(self, now: float) -> bool:
         """Return whether no Predict is likely to come soon: a batch that runs longer delays none."""
@@ -324,32 +316,26 @@ class LaneQueue:
         return all(map(len, self._lanes.values()))
 
     def _next_lane(self, now: float) -> Lane | None:
-        for lane in (Lane.TRAIN, Lane.PREDICT) if self._owed > 0 else (Lane.PREDICT, Lane.TRAIN):
+        for lane in (Lane.TRAIN, Lane.PREDICT) if self._budget.is_owed else (Lane.PREDICT, Lane.TRAIN):
             if self._can(lane, now):
                 return lane
         return None
 
     def _can(self, lane: Lane, now: float) -> bool:
         state = self._lanes[lane]
-        if lane is Lane.TRAIN and state.turns >= self._most_turns(now):
-            return False
+        if lane is Lane.TRAIN:
+            waiting = bool(self._lanes[Lane.PREDICT])
+            if state.turns >= self._budget.most_items(waiting, self._serving, now):
+                return False
         return bool(state.continuations or state.raw) or self._ready(lane, now) is not None
-
-    def _most_turns(self, now: float) -> float:
-        """Return the maximum number of concurrent training items."""
-        if self._lanes[Lane.PREDICT]:
-            return self._train_turns
-        if self._capacity is None or not (demand := self._demand.recent(self._serving, now)):
-            return inf
-        return max(self._train_turns, self._capacity - demand)
 
     def _under_way(self) -> int:
         return len(self._lanes[Lane.PREDICT]) + self._serving
 
     def _leaves_device(self, lane: Lane, now: float) -> bool:
         """Return whether a training batch must wait: a device runs batches in turn, those of Predicts too."""
-        one_at_a_time = self._train_batch > self._sizes[Lane.TRAIN]
-        return lane is Lane.TRAIN and one_at_a_time and self._training > 0 and not self._is_quiet(now)
+        one_at_a_time = lane is Lane.TRAIN and self._sizes.trains_in_turn
+        return one_at_a_time and self._training > 0 and not self._is_quiet(now)
 
     def _ready(self, lane: Lane, now: float) -> tuple[int, ...] | None:
         """Return the shape of the oldest rows that may run now; None if none may."""

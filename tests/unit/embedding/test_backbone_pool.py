@@ -17,12 +17,12 @@ from headstart_server.embedding.backbone_pool import (
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import LaneQueue
+from headstart_server.embedding.queue import BatchSizes, LaneQueue
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, Loading
 
 
 def make_embedder(backbone: FakeBackbone) -> Embedder:
-    batcher = Batcher(backbone.run, LaneQueue(max_batch=2, train_slice=1), Recorder())
+    batcher = Batcher(backbone.run, LaneQueue(BatchSizes(2, 1)), Recorder())
     return Embedder(backbone, batcher, FeatureCache(0), max_pending=2)
 
 

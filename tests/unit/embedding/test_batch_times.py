@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fakes import PATIENCE, ManualClock
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue, PendingInput
 
 
 class Times:
@@ -34,7 +34,7 @@ def test_the_slowest_row_took_its_waiting_its_decoding_and_the_batch():
         clock.advance(5.0)
         return {"last": np.zeros((len(rows), 3), np.float32)}
 
-    batcher = Batcher(run, LaneQueue(max_batch=4, train_slice=2), seen, clock=clock)
+    batcher = Batcher(run, LaneQueue(BatchSizes(4, 2)), seen, clock=clock)
     late = PendingInput(prepare=decode, lane=Lane.PREDICT, since=97.0)
     early = PendingInput(prepare=lambda: np.zeros(4, np.float32), lane=Lane.PREDICT, since=90.0)
     for entry in (early, late):

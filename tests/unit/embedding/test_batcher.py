@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fakes import PATIENCE, FakeBackbone, ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, Row, RowFeatures
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue, PendingInput, Row, RowFeatures
 from headstart_server.errors import DeadlineExceeded, Draining, UndecodableInput
 
 
@@ -39,7 +39,7 @@ class Bench:
         self.clock = ManualClock()
         self.backbone = FakeBackbone()
         self.seen = Recorder()
-        self.queue = LaneQueue(max_batch=4, train_slice=2)
+        self.queue = LaneQueue(BatchSizes(4, 2))
         self.batcher = Batcher(self.backbone.run, self.queue, self.seen, clock=self.clock)
         #: Called whenever an entry is prepared.
         self.before_prepare = lambda: None
@@ -142,7 +142,7 @@ def test_a_runtime_that_answers_too_few_rows_fails_its_batch_and_the_thread_goes
     def prepared(value: float) -> PendingInput:
         return PendingInput(prepare=lambda: row(value), row=row(value), lane=Lane.PREDICT, since=0.0)
 
-    batcher = Batcher(run, LaneQueue(max_batch=4, train_slice=2), Recorder())
+    batcher = Batcher(run, LaneQueue(BatchSizes(4, 2)), Recorder())
     entries = [prepared(1), prepared(2)]
     for entry in entries:
         batcher.submit(entry)
@@ -401,7 +401,7 @@ def test_a_batch_that_may_wait_goes_when_it_is_full_or_has_waited() -> None:
     def entry(value: float) -> PendingInput:
         return PendingInput(prepare=lambda: row(value), lane=Lane.PREDICT, since=0.0)
 
-    queue = LaneQueue(max_batch=3, train_slice=2, max_delay=0.05)
+    queue = LaneQueue(BatchSizes(3, 2), max_delay=0.05)
     batcher = Batcher(backbone.run, queue, Recorder(), threads=2)
     entries = [entry(value) for value in range(4)]
     for one in entries:

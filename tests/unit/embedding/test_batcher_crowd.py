@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fakes import PATIENCE, Recorder
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, Row, RowFeatures
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue, PendingInput, Row, RowFeatures
+from headstart_server.embedding.train_budget import TrainBudget
 from headstart_server.errors import DeadlineExceeded, Draining
 
 
@@ -86,11 +87,9 @@ class Busy:
     def __init__(self, crowd: Crowd, seed: int) -> None:
         self.crowd, self.seed = crowd, seed
         queue = LaneQueue(
-            max_batch=3,
-            train_slice=2,
+            BatchSizes(3, 2),
+            TrainBudget(share=0.3, items=crowd.train_turns),
             streams=crowd.streams,
-            train_turns=crowd.train_turns,
-            train_share=0.3,
             pairing=crowd.pairing,
         )
         self.batcher = Batcher(self.run, queue, Recorder(), threads=crowd.threads, name="crowd")

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fakes import ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, Row, RowFeatures
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue, PendingInput, Row, RowFeatures
+from headstart_server.embedding.train_budget import TrainBudget
 from headstart_server.errors import DeadlineExceeded, Draining
 
 #: Turns that may be under way at once, each inside another: Python's stack has an end.
@@ -76,7 +77,7 @@ class Play:
     def __init__(self, *, streams: int, train_share: float, pairing: bool) -> None:
         self.clock = ManualClock(0.0)
         self.queue = LaneQueue(
-            max_batch=3, train_slice=2, streams=streams, train_share=train_share, pairing=pairing
+            BatchSizes(3, 2), TrainBudget(share=train_share), streams=streams, pairing=pairing
         )
         self.batcher = Batcher(self.run, self.queue, Recorder(), clock=self.clock)
         self.inputs: list[Input] = []

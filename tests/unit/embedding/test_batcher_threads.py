@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fakes import PATIENCE, ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, Row, WorkItem
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue, PendingInput, Row, WorkItem
+from headstart_server.embedding.train_budget import TrainBudget
 
 PREDICT, TRAIN = Lane.PREDICT, Lane.TRAIN
 #: What a thread is doing: preparing an input, or running some.
@@ -21,8 +22,8 @@ Work = tuple[str, tuple[int, ...]]
 class ToldQueue(LaneQueue):
     """A queue that reports each change."""
 
-    def __init__(self, changed: threading.Condition, **bounds: float) -> None:
-        super().__init__(**bounds)
+    def __init__(self, changed: threading.Condition, sizes: BatchSizes, streams: int, items: int) -> None:
+        super().__init__(sizes, TrainBudget(items=items), streams=streams)
         self._changed = changed
 
     def add(self, entry: PendingInput) -> None:
@@ -44,16 +45,16 @@ class Held:
     A second queue gets the same calls: what as many threads would do at once is what they must do.
     """
 
-    def __init__(self, threads: int, **bounds: float) -> None:
+    def __init__(self, threads: int, sizes: BatchSizes, *, streams: int, items: int) -> None:
         self.threads = threads
         self.changed = threading.Condition()
         self.held: set[Work] = set()
         self.entries: list[PendingInput] = []
-        self.queue = ToldQueue(self.changed, **bounds)
+        self.queue = ToldQueue(self.changed, sizes, streams, items)
         self.batcher = Batcher(
             self.run, self.queue, Recorder(), threads=threads, clock=ManualClock(0.0), name="held"
         )
-        self.twin = LaneQueue(**bounds)
+        self.twin = LaneQueue(sizes, TrainBudget(items=items), streams=streams)
         self.twins: list[PendingInput] = []
         self.expected: dict[Work, WorkItem] = {}
         self.batcher.start()
@@ -128,7 +129,7 @@ class Held:
 
 @pytest.mark.parametrize("time", range(5))
 def test_a_turn_that_makes_room_for_several_wakes_a_thread_for_each(time: int) -> None:
-    held = Held(4, max_batch=4, train_slice=1, streams=1, train_turns=1)
+    held = Held(4, BatchSizes(4, 1), streams=1, items=1)
     held.submit(TRAIN)
     held.release(("prepare", (0,)))
     held.submit(TRAIN, 2)
@@ -146,21 +147,16 @@ def test_a_turn_that_makes_room_for_several_wakes_a_thread_for_each(time: int) -
 
 @given(
     threads=st.integers(1, 4),
-    bounds=st.fixed_dictionaries(
-        {
-            "max_batch": st.integers(1, 3),
-            "train_slice": st.integers(1, 2),
-            "streams": st.integers(1, 3),
-            "train_turns": st.integers(1, 3),
-        }
-    ),
+    sizes=st.builds(BatchSizes, st.integers(1, 3), st.integers(1, 2)),
+    streams=st.integers(1, 3),
+    items=st.integers(1, 3),
     script=st.lists(st.sampled_from(Lane) | st.integers(0, 3), max_size=30),
 )
 @settings(max_examples=100)
 def test_no_thread_sleeps_while_something_can_be_done(
-    threads: int, bounds: dict[str, int], script: Sequence[Lane | int]
+    threads: int, sizes: BatchSizes, streams: int, items: int, script: Sequence[Lane | int]
 ) -> None:
-    held = Held(threads, **bounds)
+    held = Held(threads, sizes, streams=streams, items=items)
     for action in script:
         if isinstance(action, Lane):
             held.submit(action)

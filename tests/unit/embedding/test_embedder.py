@@ -17,7 +17,7 @@ from headstart_server.embedding.cache_scope import shared_key, tenant_key, worki
 from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import MAX_IMMEDIATE_NUMBERS, Embedder
 from headstart_server.embedding.feature_store import FeatureStore
-from headstart_server.embedding.queue import Lane, LaneQueue, RowFeatures
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue, RowFeatures
 from headstart_server.errors import (
     ArtifactDamaged,
     BackboneQueueFull,
@@ -43,7 +43,7 @@ class Bench:
         self.clock = ManualClock()
         self.backbone = backbone or FakeBackbone()
         self.seen = Recorder()
-        self.queue = LaneQueue(max_batch=4, train_slice=2)
+        self.queue = LaneQueue(BatchSizes(4, 2))
         self.batcher = Batcher(self.backbone.run, self.queue, self.seen, clock=self.clock)
         self.cache = FeatureCache(cache_bytes, store)
         self.embedder = Embedder(

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from numpy.typing import NDArray
 
 from fakes import ManualClock
-from headstart_server.embedding.demand import HOLD_SECONDS
-from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
+from headstart_server.embedding.train_budget import HOLD_SECONDS, TrainBudget
 
 ROW = np.zeros(1, np.float32)
 #: A row of another shape: it never shares a batch with the other.
@@ -33,7 +33,7 @@ def entry(
 
 def filled(lane: Lane, raw: int = 0, rows: int = 0, *, queue: LaneQueue | None = None) -> LaneQueue:
     if queue is None:
-        queue = LaneQueue(max_batch=4, train_slice=2)
+        queue = LaneQueue(BatchSizes(4, 2))
     for place in range(raw + rows):
         queue.add(entry(lane, row=place >= raw))
     return queue
@@ -91,12 +91,9 @@ class QueueMachine(RuleBasedStateMachine):
         pairing: bool,
     ) -> None:
         self.queue = LaneQueue(
-            max_batch=sizes[0],
-            train_slice=sizes[1],
+            BatchSizes(sizes[0], sizes[1]),
+            TrainBudget(share=train_share, items=train_turns, capacity=capacity),
             streams=streams,
-            train_share=train_share,
-            train_turns=train_turns,
-            capacity=capacity,
             pairing=pairing,
         )
         self.capacity = capacity
@@ -296,7 +293,7 @@ def test_rows_run_before_further_entries_are_prepared() -> None:
 
 
 def test_the_row_that_waited_longest_decides_whose_shape_runs() -> None:
-    queue = LaneQueue(max_batch=4, train_slice=2)
+    queue = LaneQueue(BatchSizes(4, 2))
     came = [entry(PREDICT, row=True, of=of) for of in (LONG, ROW, ROW, LONG, ROW, ROW, ROW)]
     for one in came:
         queue.add(one)
@@ -308,7 +305,7 @@ def test_the_row_that_waited_longest_decides_whose_shape_runs() -> None:
 
 
 def test_a_row_of_a_rare_shape_is_not_starved_by_a_stream_of_others() -> None:
-    queue = LaneQueue(max_batch=2, train_slice=2)
+    queue = LaneQueue(BatchSizes(2, 2))
     rare = entry(PREDICT, row=True, of=LONG)
     filled(PREDICT, rows=1, queue=queue)
     queue.add(rare)
@@ -323,7 +320,7 @@ def test_a_row_of_a_rare_shape_is_not_starved_by_a_stream_of_others() -> None:
 
 
 def test_rows_of_a_shape_may_have_smaller_batches_of_their_own() -> None:
-    queue = LaneQueue(max_batch=4, train_slice=3, most_rows={(2,): 2, (1,): None}.__getitem__)
+    queue = LaneQueue(BatchSizes(4, 3, most_rows={(2,): 2, (1,): None}.__getitem__))
     # A second after the last Predict training has its largest batches.
     for lane, now, most in ((PREDICT, 0.0, 4), (TRAIN, 1.0, 3)):
         for of in (LONG, ROW):
@@ -338,7 +335,7 @@ def test_rows_of_a_shape_may_have_smaller_batches_of_their_own() -> None:
 
 @pytest.mark.parametrize(("now", "long", "short"), [(0.9, 1, 2), (1.0, 2, 4)])
 def test_soon_after_a_predict_training_batches_are_half_as_large(now: float, long: int, short: int) -> None:
-    queue = LaneQueue(max_batch=4, train_slice=4, most_rows={(2,): 2, (1,): None}.__getitem__)
+    queue = LaneQueue(BatchSizes(4, 4, most_rows={(2,): 2, (1,): None}.__getitem__))
     queue.finish(taken(filled(PREDICT, rows=1, queue=queue)), 0.0)
     for of in (LONG, LONG, ROW, ROW, ROW, ROW):
         queue.add(entry(TRAIN, row=True, of=of))
@@ -350,7 +347,7 @@ def test_soon_after_a_predict_training_batches_are_half_as_large(now: float, lon
 
 
 def test_training_leaves_as_many_turns_as_predicts_used_a_moment_ago() -> None:
-    queue = filled(TRAIN, raw=9, queue=LaneQueue(max_batch=4, train_slice=4, streams=4, capacity=4))
+    queue = filled(TRAIN, raw=9, queue=LaneQueue(BatchSizes(4, 4), TrainBudget(capacity=4), streams=4))
     predicts = [taken(filled(PREDICT, raw=1, queue=queue)) for _ in range(3)]
     assert kind(taken(queue)) == (TRAIN, "prepare", 0)
     assert queue.next_item(0.0) is None
@@ -365,7 +362,7 @@ def test_training_leaves_as_many_turns_as_predicts_used_a_moment_ago() -> None:
 
 
 def test_while_one_shape_waits_to_be_filled_another_that_is_full_runs() -> None:
-    queue = LaneQueue(max_batch=2, train_slice=2, max_delay=2.0)
+    queue = LaneQueue(BatchSizes(2, 2), max_delay=2.0)
     queue.add(entry(PREDICT, row=True, of=LONG))
     filled(PREDICT, rows=2, queue=queue)
     assert [one.row is ROW for one in taken(queue, 1.0).batch] == [True, True]
@@ -373,7 +370,7 @@ def test_while_one_shape_waits_to_be_filled_another_that_is_full_runs() -> None:
 
 
 def test_a_row_may_wait_for_one_more_so_that_two_run_together() -> None:
-    queue = filled(PREDICT, raw=3, rows=1, queue=LaneQueue(max_batch=2, train_slice=2, pairing=True))
+    queue = filled(PREDICT, raw=3, rows=1, queue=LaneQueue(BatchSizes(2, 2), pairing=True))
     another = taken(queue)
     assert kind(another) == (PREDICT, "prepare", 0)
     assert another.prepare is not None
@@ -384,10 +381,10 @@ def test_a_row_may_wait_for_one_more_so_that_two_run_together() -> None:
 
 
 def test_a_row_waits_for_no_second_one_and_for_none_that_is_not_there() -> None:
-    queue = filled(PREDICT, raw=3, rows=1, queue=LaneQueue(max_batch=2, train_slice=2, pairing=True))
+    queue = filled(PREDICT, raw=3, rows=1, queue=LaneQueue(BatchSizes(2, 2), pairing=True))
     # Whatever becomes of the first that is prepared: it may be slow, or cannot be read.
     assert [kind(queue.next_item(0.0)) for _ in range(2)] == [(PREDICT, "prepare", 0), (PREDICT, "run", 1)]
-    alone = filled(PREDICT, rows=1, queue=LaneQueue(max_batch=2, train_slice=2, pairing=True))
+    alone = filled(PREDICT, rows=1, queue=LaneQueue(BatchSizes(2, 2), pairing=True))
     assert kind(alone.next_item(0.0)) == (PREDICT, "run", 1)
 
 
@@ -410,7 +407,7 @@ def test_training_prepares_while_predicts_wait_for_a_stream() -> None:
 
 
 def test_training_alone_takes_every_turn_slice_by_slice() -> None:
-    queue = filled(TRAIN, raw=2, rows=5, queue=LaneQueue(max_batch=4, train_slice=2, streams=3))
+    queue = filled(TRAIN, raw=2, rows=5, queue=LaneQueue(BatchSizes(4, 2), streams=3))
     assert [kind(queue.next_item(0.0)) for _ in range(6)] == [
         (TRAIN, "run", 2),
         (TRAIN, "run", 2),
@@ -422,7 +419,7 @@ def test_training_alone_takes_every_turn_slice_by_slice() -> None:
 
 
 def test_training_alone_fills_a_device_with_large_batches() -> None:
-    queue = LaneQueue(max_batch=4, train_slice=2, train_batch=4, streams=3)
+    queue = LaneQueue(BatchSizes(4, 2, train_quiet=4), streams=3)
     filled(TRAIN, rows=10, queue=queue)
     assert [kind(queue.next_item(0.0)) for _ in range(4)] == [
         (TRAIN, "run", 4),
@@ -433,7 +430,7 @@ def test_training_alone_fills_a_device_with_large_batches() -> None:
 
 
 def test_next_to_predicts_training_runs_one_small_batch_on_a_device_at_a_time() -> None:
-    queue = LaneQueue(max_batch=4, train_slice=2, train_batch=4, streams=3)
+    queue = LaneQueue(BatchSizes(4, 2, train_quiet=4), streams=3)
     filled(TRAIN, rows=10, queue=queue)
     filled(PREDICT, rows=1, queue=queue)
     queue.finish(taken(queue, 5.0), 0.0)
@@ -447,7 +444,7 @@ def test_next_to_predicts_training_runs_one_small_batch_on_a_device_at_a_time() 
 
 
 def test_what_ends_of_itself_takes_no_stream() -> None:
-    queue = LaneQueue(max_batch=4, train_slice=2)
+    queue = LaneQueue(BatchSizes(4, 2))
     late, left, fine = entry(PREDICT, row=True, deadline=1.0), entry(PREDICT, row=True), entry(PREDICT)
     for one in (late, left, fine):
         queue.add(one)
@@ -460,7 +457,7 @@ def test_what_ends_of_itself_takes_no_stream() -> None:
 
 @pytest.mark.parametrize("row", [False, True])
 def test_an_entry_expires_at_its_deadline_and_not_before(row: bool) -> None:
-    queue = LaneQueue(max_batch=4, train_slice=2)
+    queue = LaneQueue(BatchSizes(4, 2))
     early, late = entry(PREDICT, row=row, deadline=10.0), entry(PREDICT, row=row, deadline=10.1)
     queue.add(early)
     queue.add(late)
@@ -470,7 +467,7 @@ def test_an_entry_expires_at_its_deadline_and_not_before(row: bool) -> None:
 
 
 def test_a_batch_waits_to_be_filled_no_longer_than_it_may() -> None:
-    queue = filled(PREDICT, rows=3, queue=LaneQueue(max_batch=4, train_slice=2, max_delay=2.0))
+    queue = filled(PREDICT, rows=3, queue=LaneQueue(BatchSizes(4, 2), max_delay=2.0))
     assert queue.next_item(1.5) is None
     assert queue.delay(1.5) == 0.5
     # A thread that waits is to look again then.
@@ -480,7 +477,7 @@ def test_a_batch_waits_to_be_filled_no_longer_than_it_may() -> None:
 
 
 def test_a_full_batch_and_training_wait_for_nothing() -> None:
-    queue = filled(PREDICT, rows=4, queue=LaneQueue(max_batch=4, train_slice=2, max_delay=2.0))
+    queue = filled(PREDICT, rows=4, queue=LaneQueue(BatchSizes(4, 2), max_delay=2.0))
     first = taken(queue)
     assert kind(first) == (PREDICT, "run", 4)
     queue.finish(first, 0.0)
@@ -489,7 +486,7 @@ def test_a_full_batch_and_training_wait_for_nothing() -> None:
 
 
 def test_while_a_batch_waits_further_entries_are_prepared() -> None:
-    queue = filled(PREDICT, raw=1, rows=1, queue=LaneQueue(max_batch=4, train_slice=2, max_delay=2.0))
+    queue = filled(PREDICT, raw=1, rows=1, queue=LaneQueue(BatchSizes(4, 2), max_delay=2.0))
     assert kind(queue.next_item(0.0)) == (PREDICT, "prepare", 0)
     assert queue.next_item(0.0) is None
 

@@ -8,7 +8,7 @@ import pytest
 from fakes import FakeTail, make_tail
 from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import TAIL_ROWS
-from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue, PendingInput, RowFeatures
 from headstart_server.embedding.tails import VersionTail, with_tail
 from headstart_server.errors import ArtifactDamaged, Draining
 from unit.embedding.test_embedder import Bench
@@ -99,7 +99,7 @@ def entry(name: str, lane: Lane, order: list[str], *, is_continuation: bool = Fa
 
 def test_what_goes_on_goes_before_what_is_not_but_serving_before_training() -> None:
     order: list[str] = []
-    queue = LaneQueue(max_batch=4, train_slice=2)
+    queue = LaneQueue(BatchSizes(4, 2))
     queue.add(entry("new", Lane.PREDICT, order))
     queue.add(entry("tail of a job", Lane.TRAIN, order, is_continuation=True))
     queue.add(entry("first tail", Lane.PREDICT, order, is_continuation=True))
@@ -113,7 +113,7 @@ def test_what_goes_on_goes_before_what_is_not_but_serving_before_training() -> N
 
 
 def test_nothing_that_goes_on_is_forgotten_when_the_queue_is_drained() -> None:
-    queue = LaneQueue(max_batch=4, train_slice=2)
+    queue = LaneQueue(BatchSizes(4, 2))
     begun = entry("tail", Lane.PREDICT, [], is_continuation=True)
     queue.add(begun)
     assert queue.drain() == [begun]

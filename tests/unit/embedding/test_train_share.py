@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart_server.embedding.queue import Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue, PendingInput, RowFeatures, WorkItem
+from headstart_server.embedding.train_budget import TrainBudget
 
 ROW = np.zeros(1, np.float32)
 PREDICT, TRAIN = Lane.PREDICT, Lane.TRAIN
@@ -92,7 +93,7 @@ def test_while_both_lanes_wait_training_gets_its_share_of_the_time_and_serving_t
 ) -> None:
     at_once = max(1, math.ceil(share * threads))
     queue = LaneQueue(
-        max_batch=sizes[0], train_slice=sizes[1], streams=streams, train_share=share, train_turns=at_once
+        BatchSizes(sizes[0], sizes[1]), TrainBudget(share=share, items=at_once), streams=streams
     )
     turns = {lane: cycle(costs[lane]) for lane in Lane}
 
@@ -118,7 +119,7 @@ def test_while_both_lanes_wait_training_gets_its_share_of_the_time_and_serving_t
 
 
 def test_one_thread_keeps_the_share_within_a_turn() -> None:
-    queue = LaneQueue(max_batch=2, train_slice=2, train_share=0.2)
+    queue = LaneQueue(BatchSizes(2, 2), TrainBudget(share=0.2))
     floor = Floor(queue, 1, lambda item: 0.08 if item.lane is TRAIN else 0.01)
     for lane in Lane:
         for _ in range(4000):
@@ -129,7 +130,7 @@ def test_one_thread_keeps_the_share_within_a_turn() -> None:
 
 
 def test_without_a_share_training_runs_in_the_gaps_only() -> None:
-    queue = LaneQueue(max_batch=2, train_slice=2, train_share=0.0)
+    queue = LaneQueue(BatchSizes(2, 2), TrainBudget(share=0.0))
     floor = Floor(queue, 1, lambda item: 0.01)
     for lane in Lane:
         for _ in range(100):
@@ -153,11 +154,9 @@ def closed_loop(
 ) -> tuple[Floor, list[float]]:
     """Callers that repeat after each response, next to a job; returns the floor and each latency."""
     queue = LaneQueue(
-        max_batch=max_batch,
-        train_slice=8,
-        train_turns=math.ceil(0.2 * threads),
+        BatchSizes(max_batch, 8),
+        TrainBudget(items=math.ceil(0.2 * threads), capacity=capacity),
         streams=streams,
-        capacity=capacity,
     )
     took: list[float] = []
 
@@ -228,7 +227,7 @@ def test_moments_without_a_waiting_predict_do_not_give_training_the_busy_device(
 
 
 def test_what_training_did_alone_is_not_held_against_it() -> None:
-    queue = LaneQueue(max_batch=1, train_slice=1, train_share=0.2)
+    queue = LaneQueue(BatchSizes(1, 1), TrainBudget(share=0.2))
     floor = Floor(queue, 1, lambda item: 1.0)
     for _ in range(300):
         floor.ask(TRAIN)
@@ -242,7 +241,7 @@ def test_what_training_did_alone_is_not_held_against_it() -> None:
 
 
 def test_an_idle_job_saves_up_nothing() -> None:
-    queue = LaneQueue(max_batch=1, train_slice=1, train_share=0.2)
+    queue = LaneQueue(BatchSizes(1, 1), TrainBudget(share=0.2))
     floor = Floor(queue, 1, lambda item: 1.0)
     for _ in range(1000):
         floor.ask(PREDICT)

@@ -18,7 +18,7 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import LaneQueue, RowFeatures
+from headstart_server.embedding.queue import BatchSizes, LaneQueue, RowFeatures
 from headstart_server.errors import (
     AliasNotFound,
     BackboneMismatch,
@@ -84,7 +84,7 @@ class Stall:
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:
         name = backbone.info.name
-        self.queues[name] = LaneQueue(max_batch=8, train_slice=1)
+        self.queues[name] = LaneQueue(BatchSizes(8, 1))
         self.batchers[name] = Batcher(
             backbone.run, self.queues[name], Recorder(), threads=self.threads, clock=self.clock
         )

@@ -19,7 +19,7 @@ from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import Lane, LaneQueue
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue
 from headstart_server.errors import BackboneNotFound, Loading
 from headstart_server.processes.engine_client import EngineClient
 from headstart_server.processes.engine_service import EngineHooks, EngineService
@@ -55,7 +55,7 @@ class Engine:
         self.pool.close()
 
     def _embedder(self, backbone: Any) -> Embedder:
-        queue = LaneQueue(max_batch=8, train_slice=4)
+        queue = LaneQueue(BatchSizes(8, 4))
         batcher = Batcher(backbone.run, queue, self.observer)
         batcher.start()
         return Embedder(backbone, batcher, self.cache, max_pending=4)
@@ -261,7 +261,7 @@ def _ends_with(count: Callable[[], int], most: int) -> None:
 
 def test_the_pool_of_a_serving_process_uses_it_like_any_backbone(engine: Engine, client: EngineClient):
     def embedder(backbone: Any) -> Embedder:
-        queue = LaneQueue(max_batch=backbone.batch, train_slice=4, streams=backbone.streams)
+        queue = LaneQueue(BatchSizes(backbone.batch, 4), streams=backbone.streams)
         batcher = Batcher(
             backbone.run, queue, Recorder(), train_run=backbone.run_training, threads=backbone.streams + 1
         )

@@ -23,7 +23,7 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import Lane, LaneQueue
+from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue
 from headstart_server.errors import (
     ArtifactDamaged,
     DatabaseUnavailable,
@@ -71,7 +71,7 @@ class Rig:
         self.clock = ManualClock(0.0)
         self.seen = Recorder()
         self.backbone = FakeBackbone()
-        self.queue = LaneQueue(max_batch=4, train_slice=3)
+        self.queue = LaneQueue(BatchSizes(4, 3))
         self.batcher = Batcher(self.backbone.run, self.queue, self.seen, clock=self.clock)
         self.batcher.start()
         self.cache = FeatureCache(1 << 20)

@@ -16,7 +16,7 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import LaneQueue
+from headstart_server.embedding.queue import BatchSizes, LaneQueue
 from headstart_server.errors import (
     BackboneNotFound,
     Cancelled,
@@ -49,7 +49,7 @@ from headstart_server.training.submission_service import open_submissions
 
 
 def embedder_of(backbone: FakeBackbone) -> Embedder:
-    batcher = Batcher(backbone.run, LaneQueue(max_batch=8, train_slice=8), Recorder(), threads=1)
+    batcher = Batcher(backbone.run, LaneQueue(BatchSizes(8, 8)), Recorder(), threads=1)
     batcher.start()
     return Embedder(backbone, batcher, FeatureCache(1 << 20), max_pending=10)
 
