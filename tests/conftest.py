@@ -14,6 +14,10 @@ from s3 import S3Server
 # PyTorch from PyPI brings Triton, its compiler for GPUs, which aborts a process that runs TensorFlow as well.
 sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
+# Tests start hundreds of processes. Without bytecode each of them would compile every module again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Machines are shared: how long an example takes says nothing. In CI the same examples come every time, so
 # that a change is blamed for its own faults only.
 settings.register_profile(

@@ -7,8 +7,9 @@ package at its top, directly or through another module, needs an extra that decl
 import ast
 import importlib.metadata
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from install.extras import CHOSEN_BY_THE_USER, INSTALLED_AS, Declared, needs
@@ -35,9 +36,10 @@ class Import:
     needed: bool
 
 
-def imports(path: Path, module: str) -> Iterator[Import]:
-    """Yield the imports of a file, those in functions too."""
-    yield from _imports_of(ast.parse(path.read_text()).body, module, True)
+@cache
+def imports(path: Path, module: str) -> Sequence[Import]:
+    """Return the imports of a file, those in functions too."""
+    return tuple(_imports_of(ast.parse(path.read_text()).body, module, True))
 
 
 def _imports_of(body: list[ast.stmt], module: str, needed: bool) -> Iterator[Import]:
@@ -72,9 +74,15 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@cache
+def _distributions() -> Mapping[str, Sequence[str]]:
+    """Return the installed distributions by the packages they bring, which takes a second to find."""
+    return importlib.metadata.packages_distributions()
+
+
 def faults(declared: Declared) -> Iterator[str]:
     """Yield what an extra does not declare."""
-    files, distributions = modules(), importlib.metadata.packages_distributions()
+    files, distributions = modules(), _distributions()
     anywhere = declared.packages([*INSTALLED_AS, "gpu"]) | CHOSEN_BY_THE_USER
     for module, path in sorted(files.items()):
         given = sorted(needs(module))
