@@ -43,7 +43,6 @@ OWNERS = {
     "headstart_server.api.http.inputs": "http",
     "headstart_server.api.http.setup": "http",
     "headstart_server.api.http.port": "http",
-    "headstart_server.api.http.protocol": "http",
     "headstart_server.api.http.uploads": "http",
     "headstart_server.api.label_studio": "http",
     "headstart_server.observability.open_telemetry": "otel",

@@ -16,15 +16,14 @@ from headstart_server.api.grpc.example_service import ExampleService
 from headstart_server.api.grpc.executors import BoundedExecutor, CallThreads, Work
 from headstart_server.api.grpc.fine_tuning_service import FineTuningService
 from headstart_server.api.grpc.interceptor import CallInterceptor
+from headstart_server.api.grpc.messages.evaluations import report_document
 from headstart_server.api.grpc.messages.jobs import webhook_body
-from headstart_server.api.grpc.messages.reports import report_document
 from headstart_server.api.grpc.model_service import ModelService
 from headstart_server.api.grpc.prediction_service import PredictionService
 from headstart_server.api.grpc.rate_limits import address_of, rate_check
 from headstart_server.api.grpc.requests.request_parsing import RequiredFieldsCheck
 from headstart_server.api.grpc.review_service import ReviewService
-from headstart_server.api.grpc.server_info import server_info
-from headstart_server.api.grpc.server_service import ServerService
+from headstart_server.api.grpc.server_service import ServerService, server_info
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.server import Server, ServerSettings
 from headstart_server.app.build import TRAIN_WINDOW, Objects

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fakes import JobDriver, ManualClock, Publisher, make_manifest
-from headstart_server.api.grpc.messages.energy import energy_message
+from headstart_server.api.grpc.messages.models import energy_message
 from headstart_server.jobs.job import Findings
 from headstart_server.models.version import Manifest
 from headstart_server.observability.energy import Energy, EnergyMeter, EnergySource

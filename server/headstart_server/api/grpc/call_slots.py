@@ -7,21 +7,76 @@ memory for a message, without ever being identified. Here handlers run first, an
 # Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import grpc
 from grpc_status import rpc_status
 
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.interceptor import behavior_of
-from headstart_server.api.grpc.message_timeouts import MessageTimeouts
 from headstart_server.api.grpc.permissions import RULES, Subject
 from headstart_server.api.grpc.rate_limits import RunningCalls, address_of
 from headstart_server.api.grpc.status import status_of
-from headstart_server.errors import HeadstartError, InvalidField, RateExceeded
+from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, RateExceeded
+
+T = TypeVar("T")
+
+
+class MessageTimeouts:
+    """Limit the time that calls wait for their message, with one timer for all of them.
+
+    A timer for each call, as `asyncio.timeout` has, takes as long as parsing a small message.
+
+    Args:
+        seconds: the time limit.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        # In the order of their ends, because all have the same time limit.
+        self._ends: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait_for(self, message: Awaitable[T]) -> T:
+        """Return the message of the current task's call.
+
+        Raises:
+            DeadlineExceeded: it did not come in time.
+        """
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        if task is None:
+            raise RuntimeError("A call runs in a task of the event loop.")
+        self._ends[task] = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._cancel_late, loop)
+        try:
+            return await message
+        except asyncio.CancelledError:
+            # The caller may have left at the same time.
+            if task in self._late and not task.uncancel():
+                raise DeadlineExceeded(
+                    f"The message of the call did not come within {self._seconds:g} s."
+                ) from None
+            raise
+        finally:
+            self._ends.pop(task, None)
+            self._late.discard(task)
+
+    def _cancel_late(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, self._timer = loop.time(), None
+        for task, end in list(self._ends.items()):
+            if end > now:
+                self._timer = loop.call_at(end, self._cancel_late, loop)
+                return
+            del self._ends[task]
+            self._late.add(task)
+            task.cancel()
+
 
 #: Methods that need no token: health checks and reflection.
 OPEN_METHODS = frozenset(method for method, rule in RULES.items() if rule.on is Subject.NONE)

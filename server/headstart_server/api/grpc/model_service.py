@@ -13,7 +13,12 @@ from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import caller, scope, tenant
 from headstart_server.api.grpc.executors import CallThreads, Work
 from headstart_server.api.grpc.messages.common import page_key, page_token, selector_of
-from headstart_server.api.grpc.messages.erasures import erasure_message
+from headstart_server.api.grpc.messages.evaluations import (
+    evaluation_response,
+    report_format_of,
+    report_message,
+)
+from headstart_server.api.grpc.messages.examples import erasure_message
 from headstart_server.api.grpc.messages.exports import export_format_of, export_messages
 from headstart_server.api.grpc.messages.models import (
     alias_event_message,
@@ -21,12 +26,12 @@ from headstart_server.api.grpc.messages.models import (
     backbone_message,
     backbone_status_message,
     model_message,
+    traffic_message,
     traffic_of,
     version_message,
+    window_seconds_of,
 )
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
-from headstart_server.api.grpc.messages.reports import evaluation_response, report_format_of, report_message
-from headstart_server.api.grpc.messages.traffic import traffic_message, window_seconds_of
 from headstart_server.api.grpc.messages.versions import (
     details_of,
     expiration_of,

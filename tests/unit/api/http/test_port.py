@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from headstart_server.api.http.origin_check import known_hosts
-from headstart_server.api.http.port import ClientTimeouts, HttpPort
-from headstart_server.api.http.protocol import auth_of
+from headstart_server.api.http.port import ClientTimeouts, HttpPort, auth_of
 from headstart_server.settings.settings import Settings
 
 

@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from math import ceil
 
-from headstart.v1 import evaluation_service_pb2, example_service_pb2, label_pb2
+from headstart.v1 import evaluation_service_pb2, example_service_pb2, label_pb2, model_service_pb2
 from headstart.v1 import example_record_pb2 as pb
 from headstart.v1.label_pb2 import ExampleReference
 from headstart.v1.version_selector_pb2 import VersionRef
-from headstart_server.api.grpc.messages.common import label_message
+from headstart_server.api.grpc.messages.common import label_message, timestamp
+from headstart_server.api.grpc.messages.comparisons import promotion_message
+from headstart_server.auth.tenants import own_name
+from headstart_server.datasets.erasure_log import ErasureRecord, RebuiltVersion
+from headstart_server.datasets.example_eraser import Erasure
 from headstart_server.datasets.example_index import (
     ExampleFilter,
     ExampleIssue,
@@ -20,6 +24,45 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.metrics.comparison import PairedOutcome
+
+
+def erasure_message(erasure: Erasure, record: ErasureRecord | None) -> model_service_pb2.EraseExampleResponse:
+    """Return the response to an erasure; a complete record gives its certificate."""
+    return model_service_pb2.EraseExampleResponse(
+        versions=[VersionRef(model=model, version=number) for model, number in erasure.versions],
+        unread_versions=[VersionRef(model=model, version=number) for model, number in erasure.unread],
+        job_ids=erasure.job_ids,
+        deleted_contents=erasure.contents,
+        datasets=map(own_name, erasure.datasets),
+        certificate=None if record is None else _certificate(record),
+    )
+
+
+def _certificate(record: ErasureRecord) -> model_service_pb2.ErasureCertificate:
+    return model_service_pb2.ErasureCertificate(
+        request_id=record.request.request_id,
+        example_id=record.request.example_id,
+        start_time=timestamp(record.started),
+        end_time=None if record.finished is None else timestamp(record.finished),
+        versions=[_rebuilt(*key, result) for key, result in record.versions.items() if result is not None],
+        deleted_contents=record.contents,
+    )
+
+
+def _rebuilt(model: str, number: int, result: RebuiltVersion) -> model_service_pb2.RebuiltVersion:
+    return model_service_pb2.RebuiltVersion(
+        model=model,
+        version=number,
+        head_digest=result.head_digest,
+        dataset_digest=result.dataset_digest,
+        new_version=result.number or None,
+        new_head_digest=result.new_head_digest,
+        new_dataset_digest=result.new_dataset_digest,
+        aliases=result.aliases,
+        promotion=promotion_message(result.promotion),
+        skipped_reason=result.skipped_reason,
+    )
+
 
 ISSUES: Mapping[ExampleIssue, pb.ExampleIssue] = {
     ExampleIssue.LABEL_ISSUE: pb.EXAMPLE_ISSUE_LABEL_ISSUE,

@@ -9,9 +9,9 @@ from headstart.v1 import fine_tuning_service_pb2, job_pb2, webhook_pb2
 from headstart_server.api.grpc.caller import acting_as, caller, is_operator
 from headstart_server.api.grpc.messages.common import TASKS, span, spec_message, timestamp
 from headstart_server.api.grpc.messages.comparisons import promotion_message
-from headstart_server.api.grpc.messages.energy import energy_message
 from headstart_server.api.grpc.messages.evaluations import evaluation_message
 from headstart_server.api.grpc.messages.findings import findings_message
+from headstart_server.api.grpc.messages.models import energy_message
 from headstart_server.api.grpc.redaction import LOCATIONS
 from headstart_server.api.grpc.requests.model_names import rename_models
 from headstart_server.api.grpc.status import reason_status

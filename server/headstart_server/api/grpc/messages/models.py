@@ -2,21 +2,86 @@
 
 from collections.abc import Iterable
 
-from headstart.v1 import alias_event_pb2, model_pb2
+from headstart.v1 import alias_event_pb2, energy_pb2, model_pb2
+from headstart.v1 import model_service_pb2 as pb
 from headstart_server.api.grpc.caller import is_operator
 from headstart_server.api.grpc.messages.backbone_selection import choice_message
 from headstart_server.api.grpc.messages.captures import capture_policy_message
-from headstart_server.api.grpc.messages.common import TASKS, duration, timestamp
+from headstart_server.api.grpc.messages.common import TASKS, duration, optional_seconds, timestamp
 from headstart_server.api.grpc.messages.comparisons import promotion_message
-from headstart_server.api.grpc.messages.energy import energy_message
 from headstart_server.api.grpc.messages.evaluations import metrics_message
 from headstart_server.api.grpc.messages.recipes import recipe_message
 from headstart_server.api.grpc.messages.retraining import policy_message
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
+from headstart_server.errors import InvalidField
 from headstart_server.learning.heads.lbfgs import StopReason
 from headstart_server.models.alias_history import AliasEvent, Cause
+from headstart_server.models.traffic import KEPT_SECONDS, Counts, Window
 from headstart_server.models.version import Alias, Model, TrafficSplit, Version
+from headstart_server.observability.energy import Energy
+
+
+def energy_message(energy: Energy | None) -> energy_pb2.Energy | None:
+    """Return the message of joules and grams; None if nothing was measured."""
+    if energy is None:
+        return None
+    return energy_pb2.Energy(
+        joules=energy.total_joules,
+        gco2e=energy.gco2e,
+        estimated=energy.is_estimated,
+        joules_by_source=energy.joules,
+        grid_gco2e_per_kwh=energy.grid_gco2e_per_kwh,
+    )
+
+
+_DEFAULT_SECONDS = 3600.0
+
+
+def window_seconds_of(request: pb.GetTrafficRequest) -> float:
+    """Return the seconds of the window that a request wants."""
+    seconds = optional_seconds(request, "window_duration")
+    if seconds is None:
+        return _DEFAULT_SECONDS
+    if not 0 < seconds <= KEPT_SECONDS:
+        raise InvalidField(
+            f"The window has {seconds:g} seconds. Choose more than 0 and at most {KEPT_SECONDS}.",
+            field="window_duration",
+        )
+    return seconds
+
+
+def traffic_message(window: Window) -> pb.GetTrafficResponse:
+    """Return the message of the traffic of a model."""
+    return pb.GetTrafficResponse(
+        start_time=timestamp(window.start),
+        end_time=timestamp(window.end),
+        versions=[_version_message(number, window.versions[number]) for number in sorted(window.versions)],
+        points=[
+            pb.TrafficPoint(
+                start_time=timestamp(each.start), request_count=each.requests, error_count=each.errors
+            )
+            for each in window.intervals
+        ],
+    )
+
+
+def _version_message(number: int, counts: Counts) -> pb.VersionTraffic:
+    return pb.VersionTraffic(
+        version=number,
+        request_count=counts.requests,
+        error_count=counts.errors,
+        input_count=counts.inputs,
+        unknown_count=counts.unknowns,
+        latency_p50_duration=duration(counts.latency(0.5)),
+        latency_p90_duration=duration(counts.latency(0.9)),
+        latency_p99_duration=duration(counts.latency(0.99)),
+        sample_count=counts.samples,
+        compared_count=counts.compared,
+        agreed_count=counts.agreed,
+        **counts.drift,
+    )
+
 
 MODALITIES = {
     Modality.IMAGE: model_pb2.MODALITY_IMAGE,
