@@ -16,7 +16,7 @@ from headstart_server.api.grpc.example_service import ExampleService
 from headstart_server.api.grpc.executors import BoundedExecutor, CallThreads, Work
 from headstart_server.api.grpc.fine_tuning_service import FineTuningService
 from headstart_server.api.grpc.interceptor import CallInterceptor
-from headstart_server.api.grpc.messages.evaluations import report_document
+from headstart_server.api.grpc.messages.exports import report_document
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.api.grpc.model_service import ModelService
 from headstart_server.api.grpc.prediction_service import PredictionService

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fakes import ManualClock, Publisher, make_head, make_manifest
-from headstart_server.api.grpc.messages.evaluations import report_document
+from headstart_server.api.grpc.messages.exports import report_document
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, ModelNotFound
 from headstart_server.models.evaluation_file import EVALUATION_FILE
 from headstart_server.models.version import Selector

@@ -13,13 +13,14 @@ from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import caller, scope, tenant
 from headstart_server.api.grpc.executors import CallThreads, Work
 from headstart_server.api.grpc.messages.common import page_key, page_token, selector_of
-from headstart_server.api.grpc.messages.evaluations import (
+from headstart_server.api.grpc.messages.examples import erasure_message
+from headstart_server.api.grpc.messages.exports import (
     evaluation_response,
+    export_format_of,
+    export_messages,
     report_format_of,
     report_message,
 )
-from headstart_server.api.grpc.messages.examples import erasure_message
-from headstart_server.api.grpc.messages.exports import export_format_of, export_messages
 from headstart_server.api.grpc.messages.models import (
     alias_event_message,
     alias_message,

@@ -4,7 +4,7 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from headstart.v1 import model_service_pb2 as pb
-from headstart_server.api.grpc.messages.evaluations import (
+from headstart_server.api.grpc.messages.exports import (
     evaluation_response,
     report_document,
     report_format_of,
