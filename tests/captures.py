@@ -16,7 +16,7 @@ from headstart_server.capture.captured_input import CapturedInput, CaptureReason
 from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.capture.predicted import directions_bytes
 from headstart_server.jobs import stored
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.target import Target
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.storage.directory import DirectoryFolder

@@ -29,8 +29,8 @@ from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_store import JobStore, open_job_store
-from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.spec import FineTuneSpec, names_of
+from headstart_server.jobs.stored import QueueLimits, TenantLimits
 from headstart_server.jobs.submitting import Submission
 from headstart_server.learning.examples.dataset import DatasetSummary
 from headstart_server.learning.heads.calibration import Calibration

@@ -7,7 +7,7 @@ from headstart_server.feedback.feedback_service import CapturedContent, Feedback
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.feedback.retraining import Retraining
 from headstart_server.jobs.job import Job, JobError
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.target import Target
 from headstart_server.models.feedback_rows import Answer, FeedbackState
 from headstart_server.models.retrain_policy import RetrainPolicy

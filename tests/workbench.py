@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 
 from fakes import FakeBackbone, FakeSource, JobDriver, ManualClock, Recorder
 from headstart_server.datasets.batch_writer import BatchRequest, BatchWriter
-from headstart_server.datasets.dataset_catalog import DatasetCatalog
+from headstart_server.datasets.dataset_catalog import DatasetCatalog, NamedExamples
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.datasets.erased_members import ErasedMembers
-from headstart_server.datasets.erasure_log import ErasureLog
+from headstart_server.datasets.erasure_log import ErasedMembers, ErasureLog
 from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.datasets.named_dataset import NamedDataset
-from headstart_server.datasets.named_examples import NamedExamples
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache

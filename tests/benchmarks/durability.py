@@ -23,7 +23,7 @@ from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
-from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.stored import QueueLimits
 from integration.server.calls import Api, example
 from postgres import PostgresServer
 from programs import POSTGRESQL

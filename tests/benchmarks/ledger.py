@@ -17,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from fakes import ManualClock, Publisher
 from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.observability import metrics
-from headstart_server.observability.series import MAX_CANARIES, MAX_SERIES
+from headstart_server.observability.histogram import MAX_CANARIES, MAX_SERIES
 from headstart_server.observability.telemetry import Telemetry
 from postgres import PostgresServer
 from programs import POSTGRESQL

@@ -9,7 +9,7 @@ from unittest import mock
 from headstart_server.datasets import batch_writer, dataset_rows, parents
 from headstart_server.datasets.batch_writer import BatchRequest, BatchWriter
 from headstart_server.datasets.edited_examples import EditedExamples
-from headstart_server.datasets.erased_members import ErasedMembers
+from headstart_server.datasets.erasure_log import ErasedMembers
 from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.datasets.named_dataset import NamedDataset
 from headstart_server.jobs import job_runs

@@ -19,7 +19,7 @@ from headstart_server.capture.review_lists import ReviewLists
 from headstart_server.capture.review_ranking import ReviewRanking
 from headstart_server.database.capture_tables import READY, capture_batches, captured_inputs
 from headstart_server.database.database import Database
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector

@@ -11,7 +11,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import dataset_batches, datasets, erasure_versions
 from headstart_server.database.tables import jobs, versions
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.datasets.erased_members import erased_members
+from headstart_server.datasets.erasure_log import erased_members
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.examples.dataset import DatasetLimits

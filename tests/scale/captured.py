@@ -17,7 +17,7 @@ from headstart_server.capture.capture_store import CaptureStore
 from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.capture.ranking import ReviewReason
 from headstart_server.capture.review_lists import ReviewLists
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.version import Selector
 from headstart_server.storage.directory import DirectoryFolder

@@ -11,7 +11,7 @@ from headstart_server.database.capture_tables import capture_batches, captured_i
 from headstart_server.database.dataset_tables import dataset_batches, datasets
 from headstart_server.database.feedback_tables import feedback, retrains
 from headstart_server.datasets.dataset_rows import list_columns
-from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.stored import QueueLimits
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
 

@@ -15,7 +15,7 @@ from headstart_server.feedback.feedback import AnsweredPrediction, NewFeedback
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs import stored
 from headstart_server.jobs.job_counts import DataCounts
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
 from headstart_server.models import feedback_rows

@@ -13,16 +13,15 @@ from fakes import FakeArchives, JobDriver, Publisher
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.dataset_tables import archive_sizes, archive_uses
 from headstart_server.database.tables import jobs, versions
-from headstart_server.datasets.erased_members import ErasedMembers
-from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest, RebuiltVersion
+from headstart_server.datasets.erasure_log import ErasedMembers, ErasureLog, ErasureRequest, RebuiltVersion
 from headstart_server.datasets.example_eraser import ExampleEraser, _Found
 from headstart_server.errors import ArtifactDamaged, HeadstartError
 from headstart_server.jobs import claiming, webhook_rows
 from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.job_counts import JobCounts
-from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.running import ExampleErasedError
+from headstart_server.jobs.stored import QueueLimits, TenantLimits
 from headstart_server.learning.metrics.promotion import Decision, Promotion
 from headstart_server.models import usage
 from headstart_server.models.registry import AliasMovedError

@@ -17,10 +17,10 @@ from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_runner import JobRunner
 from headstart_server.jobs.job_store import open_job_store
-from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.jobs.submitting import Submission
 from headstart_server.jobs.webhook_rows import ClaimedPost
 from headstart_server.jobs.workers import WorkerPool

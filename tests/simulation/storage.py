@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from headstart_server.storage.folder import FolderEntry
+from headstart_server.storage.directory import FolderEntry
 
 
 class SimulatedBucket:

@@ -30,14 +30,12 @@ from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.database.address import address_of as database_address
 from headstart_server.database.address import hosts
 from headstart_server.datasets.batch_writer import BatchWriter
-from headstart_server.datasets.dataset_catalog import DatasetCatalog
+from headstart_server.datasets.dataset_catalog import DatasetCatalog, NamedExamples
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.datasets.erased_members import ErasedMembers
-from headstart_server.datasets.erasure_log import ErasureLog
+from headstart_server.datasets.erasure_log import ErasedMembers, ErasureLog
 from headstart_server.datasets.example_archive import archive_name
 from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.datasets.example_reader import ExampleReader
-from headstart_server.datasets.named_examples import NamedExamples
 from headstart_server.embedding.backbone_pool import BackbonePool, BackboneSource
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.waiters import Waiters
@@ -68,9 +66,9 @@ from headstart_server.observability.energy import EnergyMeter
 from headstart_server.observability.power import counters, open_gpus
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.trace_setting import open_tracing
+from headstart_server.processes.engine_client import RemoteFeatureStore
 from headstart_server.processes.part import WHOLE, Part
 from headstart_server.processes.remote_backbones import EngineBackbones
-from headstart_server.processes.remote_features import RemoteFeatureStore
 from headstart_server.settings.groups import ObservabilityGroup, StorageGroup
 from headstart_server.settings.job_groups import JobsGroup
 from headstart_server.settings.settings import Settings

@@ -7,15 +7,14 @@ import numpy as np
 
 from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.capture_store import CaptureStore
-from headstart_server.capture.captured_inputs import CapturedInputs
-from headstart_server.capture.captured_thumbnails import CapturedThumbnails
+from headstart_server.capture.captured_inputs import CapturedInputs, CapturedThumbnails
 from headstart_server.capture.input_capture import InputCapture
 from headstart_server.capture.prediction_ids import PredictionIds
 from headstart_server.capture.review_lists import ReviewLists
 from headstart_server.capture.review_ranking import ReviewRanking
 from headstart_server.capture.selection import CaptureSelector
 from headstart_server.database.database import Database
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.models.registry import Registry
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.storage.thumbnail_store import ThumbnailStore

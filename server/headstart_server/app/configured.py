@@ -21,7 +21,7 @@ from headstart_server.embedding.backbone_pool import BackboneSource
 from headstart_server.errors import ExportUnavailable
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
-from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.stored import QueueLimits
 from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.learning.features.matrices import DeviceError, Matrices
 from headstart_server.learning.heads.ridge import NUMPY
@@ -30,7 +30,7 @@ from headstart_server.processes.part import Part
 from headstart_server.settings.groups import AuthGroup
 from headstart_server.settings.job_groups import BackbonesGroup, LimitsGroup
 from headstart_server.settings.settings import Settings
-from headstart_server.training.job_memory import memory_budget
+from headstart_server.training.job_admission import memory_budget
 
 log = structlog.get_logger(__name__)
 

@@ -1,10 +1,35 @@
 """The locks of a server's data."""
 
+import fcntl
 from contextlib import ExitStack
+from pathlib import Path
 from typing import IO
 
 from headstart_server.settings.groups import StorageGroup
-from headstart_server.storage.folder_lock import lock_folder
+
+
+def lock_folder(folder: Path, kind: str, flag: str, name: str = "lock") -> IO[str]:
+    """Lock a folder for this server, because SQLite and the feature file take one server only.
+
+    The lock is held until this process, and each child that inherits the file, has ended.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / name).open("w")
+    except OSError as error:
+        raise OSError(
+            f"Cannot use {folder} as the {kind} folder: {error.strerror}. Choose another with "
+            f"{flag}, or give this user the right to write there."
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise BlockingIOError(
+            f"Another headstart-server uses the {kind} folder {folder}. Stop it, or choose another with "
+            f"{flag}."
+        ) from None
+    return file
 
 
 def lock_data(storage: StorageGroup, closing: ExitStack) -> list[IO[str]]:

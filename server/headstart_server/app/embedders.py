@@ -6,8 +6,7 @@ from collections.abc import Callable
 from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.backbones.contract.cores import available_cores
 from headstart_server.embedding.batcher import Batcher, BatchObserver
-from headstart_server.embedding.cache import FeatureCache
-from headstart_server.embedding.cache_scope import shared_key, tenant_key
+from headstart_server.embedding.cache import FeatureCache, shared_key, tenant_key
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue
 from headstart_server.embedding.train_budget import TrainBudget

@@ -27,7 +27,7 @@ from headstart_server.api.grpc.server_service import ServerService, server_info
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.server import Server, ServerSettings
 from headstart_server.app.build import TRAIN_WINDOW, Objects
-from headstart_server.datasets.retained_examples import RetainedExamples
+from headstart_server.datasets.example_archive import RetainedExamples
 from headstart_server.evaluation.evaluator import Evaluator
 from headstart_server.prediction.prediction_monitor import PredictionMonitor
 from headstart_server.prediction.predictor import Predictor

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from headstart_server.errors import HeadstartError, StorageFull
-from headstart_server.processes.process_ended import ProcessEndedError
+from headstart_server.processes.channel import ProcessEndedError
 
 #: Where to find out more; the end of each line about the machine.
 _DOCTOR = "Run 'headstart-server doctor' with the same settings to check this machine."

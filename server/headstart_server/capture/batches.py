@@ -10,7 +10,7 @@ import numpy as np
 from headstart_server.capture.captured_input import CapturedInput
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.features.feature_matrix import Float32
-from headstart_server.storage.folder import Folder
+from headstart_server.storage.directory import Folder
 
 #: Inputs and bytes of contents in one object, at most; a single input may be larger.
 MAX_BATCH, MAX_BATCH_BYTES = 100, 4 << 20

@@ -24,7 +24,7 @@ from headstart_server.capture.capture_rows import (
 from headstart_server.database.capture_tables import captured_inputs
 from headstart_server.database.database import Database
 from headstart_server.jobs import stored
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.models import usage
 
 

@@ -27,7 +27,7 @@ from headstart_server.errors import (
     WrongModality,
 )
 from headstart_server.jobs import stored
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.dataset import Example, check_totals
 
 #: Batches of one dataset: each is an archive.

@@ -1,22 +1,25 @@
 """Datasets under names: created, listed, changed, finished and deleted."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.auth.tenants import tenant_of
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import datasets
-from headstart_server.database.locks import Lock
+from headstart_server.database.locks import Lock, batched
 from headstart_server.database.scoped import within
 from headstart_server.datasets import dataset_rows
+from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.named_dataset import DatasetState, NamedDataset
 from headstart_server.errors import DatasetExists, DatasetNotReady, EmptyDataset, EtagMismatch, QuotaExceeded
 from headstart_server.jobs import dataset_usage
-from headstart_server.learning.examples.dataset import dataset_digest
+from headstart_server.learning.examples.dataset import Example, dataset_digest
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.models import usage
 
@@ -199,3 +202,42 @@ def _check_new(connection: Connection, name: str, tenant: str) -> None:
             f"There are {MAX_DATASETS} datasets already. Delete one first.",
             metadata={"subject": "datasets", "limit": str(MAX_DATASETS)},
         )
+
+
+#: Examples whose contents are read at once.
+AT_ONCE = 64
+
+
+class NamedExamples:
+    """Reads the examples of named datasets."""
+
+    def __init__(self, catalog: DatasetCatalog, store: DatasetStore) -> None:
+        self._catalog = catalog
+        self._store = store
+
+    def stored(self, name: str) -> Sequence[StoredExample]:
+        """Return the examples of a dataset without their contents."""
+        examples = self._catalog.examples(name)
+        if not examples:
+            raise EmptyDataset(f"All examples of the dataset '{name}' were erased. Upload another dataset.")
+        return examples
+
+    def content(self, example: StoredExample) -> Content:
+        """Return the content of an example. Raise StorageUnavailable if the bucket does not answer."""
+        with closing(self._store.reader()) as reader:
+            return reader.read(example)
+
+    def batches(self, name: str) -> Iterator[list[Example]]:
+        """Yield the examples of a dataset, some at a time; raise as `stored` and `content`."""
+        with closing(self._store.reader()) as reader:
+            for part in batched(self.stored(name), AT_ONCE):
+                yield [
+                    Example(
+                        content=reader.read(example),
+                        target=example.target,
+                        id=example.id,
+                        held_out=example.held_out,
+                        weight=example.weight,
+                    )
+                    for example in part
+                ]

@@ -34,9 +34,8 @@ from headstart_server.learning.examples.dataset import (
 from headstart_server.learning.examples.stored_example import StoredExample, decode, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList
-from headstart_server.storage.directory import DirectoryFolder
+from headstart_server.storage.directory import DirectoryFolder, Folder, old_entries
 from headstart_server.storage.disk import storage_errors
-from headstart_server.storage.folder import Folder, old_entries
 from headstart_server.storage.zip_member import read_stored
 
 

@@ -15,8 +15,8 @@ from headstart_server.learning.examples.dataset import DatasetCount, DatasetLimi
 from headstart_server.learning.examples.stored_example import StoredExample, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.storage.directory import Folder
 from headstart_server.storage.disk import storage_errors
-from headstart_server.storage.folder import Folder
 
 #: The list of the examples, in the archive.
 INDEX = "examples.json"

@@ -9,13 +9,37 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
-from headstart_server.database.dataset_tables import erasure_versions, erasures
+from headstart_server.database.dataset_tables import erasure_versions, erasures, forgotten
+from headstart_server.database.locks import batched
+from headstart_server.datasets.dataset_store import ArchiveMember
 from headstart_server.errors import InvalidField, VersionNotFound
+from headstart_server.jobs.archive_retention import CHUNK
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import rows
 from headstart_server.models.replacement import Successor, replace_version
 from headstart_server.models.version import Version
 from headstart_server.storage.json_values import JsonValue
+
+
+class ErasedMembers:
+    """Knows which places of archives hold, or held, examples whose data was deleted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def among(self, archives: Collection[str]) -> set[ArchiveMember]:
+        """Return those in some archives."""
+        found = set[ArchiveMember]()
+        with self._database.read() as connection:
+            for part in batched(sorted(archives), CHUNK):
+                found |= erased_members(connection, part)
+        return found
+
+
+def erased_members(connection: Connection, archives: Collection[str]) -> set[ArchiveMember]:
+    """Return the erased members of archives, of at most `CHUNK` archives."""
+    query = select(forgotten.c.archive, forgotten.c.member).where(forgotten.c.archive.in_(sorted(archives)))
+    return {(row.archive, row.member) for row in connection.execute(query)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

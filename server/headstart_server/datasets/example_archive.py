@@ -1,8 +1,8 @@
 """The contents of stored examples: how they are written to archives, and read from many at once."""
 
 import threading
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager, suppress
 from zipfile import ZipFile
 
 from headstart_server.backbones.contract.backbone import Content
@@ -10,9 +10,11 @@ from headstart_server.backbones.preprocessing.image_files import media_type_of
 from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
 from headstart_server.learning.examples.stored_example import StoredExample, decode
 from headstart_server.lru import LruCache
+from headstart_server.models.registry import Registry
+from headstart_server.models.version import Version
+from headstart_server.storage.directory import Folder
 from headstart_server.storage.disk import storage_errors
-from headstart_server.storage.folder import Folder
-from headstart_server.storage.zip_entries import check_methods
+from headstart_server.storage.zip_member import check_methods
 
 #: Archives that are held open at once; each is a file and the list of its members in memory.
 MAX_OPEN = 8
@@ -123,3 +125,36 @@ def damage_reported(job_id: str) -> Iterator[None]:
             "Send the fine-tune again.",
             metadata={"job_id": job_id},
         ) from error
+
+
+class RetainedExamples:
+    """Reads examples of versions.
+
+    Args:
+        open_reader: opens a reader of what lies in archives.
+    """
+
+    def __init__(self, registry: Registry, open_reader: Callable[[], ArchiveReader]) -> None:
+        self._registry = registry
+        self._open_reader = open_reader
+
+    def contents(self, version: Version, indexes: Collection[int]) -> dict[int, Content]:
+        """The contents of examples by their indexes; those that are not kept, or not whole, are left out.
+
+        Raises:
+            VersionNotFound: the version was deleted meanwhile.
+            ArtifactDamaged: the list of its examples is damaged or missing.
+        """
+        listed = self._registry.files.examples(version) if version.has_examples else None
+        if listed is None:
+            return {}
+        found: dict[int, Content] = {}
+        with closing(self._open_reader()) as reader:
+            for index in indexes:
+                if 0 <= index < len(listed.examples):
+                    # An archive may be removed while it is read: examples are kept up to a bound only.
+                    try:
+                        found[index] = reader.read(listed.examples[index])
+                    except ArtifactDamaged:
+                        continue
+        return found

@@ -19,8 +19,7 @@ from headstart_server.database.scoped import within
 from headstart_server.database.tables import jobs
 from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
-from headstart_server.datasets.erased_members import erased_members
-from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest
+from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest, erased_members
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, VersionNotFound
 from headstart_server.jobs.archive_retention import CHUNK
 from headstart_server.jobs.rows import under_way

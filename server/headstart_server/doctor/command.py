@@ -18,14 +18,12 @@ from headstart_server.doctor.artifacts import check_artifacts
 from headstart_server.doctor.backbones import check_backbones
 from headstart_server.doctor.database import check_database
 from headstart_server.doctor.disk import check_disk
-from headstart_server.doctor.finding import Check, Finding, Status, failed
+from headstart_server.doctor.finding import Check, Finding, Status, failed, redacted
 from headstart_server.doctor.hardware import check_hardware
 from headstart_server.doctor.packages import check_packages
 from headstart_server.doctor.ports import check_ports
 from headstart_server.doctor.process import check_process
-from headstart_server.doctor.redaction import redacted
-from headstart_server.doctor.security import check_security
-from headstart_server.doctor.tls import check_tls
+from headstart_server.doctor.security import check_security, check_tls
 from headstart_server.settings.settings import Settings
 
 #: Seconds that one check may take. The database's own limit, 5 s for each answer, comes first.

@@ -1,7 +1,9 @@
 """Feature cache by content: the backbone is frozen, so the features of an input never change."""
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
 from enum import Enum
 from hashlib import sha256
 from typing import Protocol
@@ -11,6 +13,40 @@ import numpy as np
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.feature_rows import Key, Vectors
 from headstart_server.lru import LruCache
+
+# The tenant of the current call or job; threads that work for a call receive a copy.
+_TENANT: ContextVar[str] = ContextVar("cache_tenant")
+
+
+def shared_key(backbone: str) -> str | None:
+    """Return the key of a backbone's features where all tenants share them."""
+    return backbone
+
+
+def tenant_key(backbone: str) -> str | None:
+    """Return the key of the features that a backbone computed for the current tenant.
+
+    None without a current tenant: such features are neither looked up nor stored, because another tenant must
+    not find them.
+    """
+    tenant = _TENANT.get(None)
+    return None if tenant is None else f"{backbone} for {tenant}"
+
+
+def work_for(tenant: str) -> Token[str]:
+    """Set the tenant of the current call; empty for none."""
+    return _TENANT.set(tenant)
+
+
+@contextmanager
+def working_for(tenant: str) -> Iterator[None]:
+    """Set the tenant within the block; empty for none."""
+    token = work_for(tenant)
+    try:
+        yield
+    finally:
+        _TENANT.reset(token)
+
 
 #: Bytes of an entry in addition to its vectors: keys, dictionary and array headers.
 OVERHEAD = 600

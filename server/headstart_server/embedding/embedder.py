@@ -19,8 +19,7 @@ from headstart_server.backbones.contract.backbone import (
 from headstart_server.backbones.contract.tail import Float32, Tail, TailWeights
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.cache import FeatureCache, content_digest
-from headstart_server.embedding.cache_scope import shared_key
+from headstart_server.embedding.cache import FeatureCache, content_digest, shared_key
 from headstart_server.embedding.feature_rows import Vectors
 from headstart_server.embedding.queue import Lane, PendingInput, Row, RowFeatures, TextRow
 from headstart_server.embedding.row_heads import RowHead

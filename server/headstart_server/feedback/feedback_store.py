@@ -24,7 +24,7 @@ from headstart_server.feedback.feedback import (
     RetrainState,
 )
 from headstart_server.jobs import stored
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.target import Target
 from headstart_server.models import feedback_rows, rows
 from headstart_server.models.feedback_rows import Answer, FeedbackState

@@ -29,9 +29,9 @@ from headstart_server.jobs.claim_queries import (
     waiting,
 )
 from headstart_server.jobs.job import Isolation, Job, JobError, JobState
-from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.recovery import RecoveredJob
 from headstart_server.jobs.spec import AUTO
+from headstart_server.jobs.stored import QueueLimits
 
 #: Leases after which a silent replica is no longer counted on.
 _FORGOTTEN_LEASES = 6

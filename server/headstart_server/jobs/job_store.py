@@ -10,8 +10,8 @@ from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_queue import JobQueue, ReplicaSettings
 from headstart_server.jobs.job_reader import JobReader
 from headstart_server.jobs.job_runs import JobRuns
-from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.quotas import Quotas
+from headstart_server.jobs.stored import QueueLimits, TenantLimits
 from headstart_server.models.registry import Registry
 
 

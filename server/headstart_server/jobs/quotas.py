@@ -16,9 +16,8 @@ from headstart_server.errors import JobQueueFull, QuotaExceeded, TenantQuotaExce
 from headstart_server.jobs import dataset_usage, stored
 from headstart_server.jobs.forecast import Forecast
 from headstart_server.jobs.job import JobState
-from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.rows import under_way
-from headstart_server.jobs.stored import Stored
+from headstart_server.jobs.stored import QueueLimits, Stored, TenantLimits
 from headstart_server.jobs.submitting import Submission
 from headstart_server.models import alias_rows
 from headstart_server.models import rows as model_rows

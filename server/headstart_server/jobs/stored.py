@@ -17,9 +17,28 @@ from headstart_server.database.locks import batched
 from headstart_server.database.tables import jobs, tenant_usage, versions
 from headstart_server.errors import TenantQuotaExceeded
 from headstart_server.jobs import dataset_usage
-from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.rows import under_way
 from headstart_server.models import usage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueLimits:
+    """Limits over all replicas of a database; 0 is unlimited."""
+
+    queued: int = 100  # jobs that wait
+    queued_per_tenant: int = 0
+    running: int = 0  # jobs that run at once, whatever the workers of all replicas could
+    running_per_tenant: int = 0  # of them, those of one tenant; the jobs of others go before its further ones
+    versions_per_model: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TenantLimits:
+    """How much one tenant may store, over all replicas of a database; 0 is any amount."""
+
+    versions: int = 0  # versions of all its models, with those that its jobs are about to make
+    stored_bytes: int = 0  # bytes of its versions and of the examples that are kept for them and for jobs
+
 
 _MIB = 1 << 20
 

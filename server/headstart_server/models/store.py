@@ -23,8 +23,7 @@ from headstart_server.models.evidence import (
 )
 from headstart_server.models.resident import Evidence
 from headstart_server.models.version import Manifest
-from headstart_server.storage.directory import DirectoryFolder
-from headstart_server.storage.folder import Folder, old_entries
+from headstart_server.storage.directory import DirectoryFolder, Folder, old_entries
 
 #: The file's name in the version's folder.
 TAIL_FILE = "tail.safetensors"

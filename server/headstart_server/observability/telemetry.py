@@ -17,8 +17,8 @@ from prometheus_client.registry import Collector
 from headstart_server.lru import LruCache
 from headstart_server.observability import metrics
 from headstart_server.observability.call_metrics import CallMetrics
+from headstart_server.observability.histogram import BoundedSeries
 from headstart_server.observability.metrics import Metric, Read
-from headstart_server.observability.series import BoundedSeries
 
 log = structlog.get_logger(__name__)
 

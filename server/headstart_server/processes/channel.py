@@ -13,6 +13,11 @@ from typing import Any
 
 from headstart_server.settings.secret import Secret
 
+
+class ProcessEndedError(Exception):
+    """A process ended before the server had started; it printed the reason."""
+
+
 #: Bytes of a message, and number of its files.
 _HEADER = struct.Struct("!QI")
 #: Maximum files of a message.

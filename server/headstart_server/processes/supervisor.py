@@ -20,11 +20,10 @@ from prometheus_client.metrics_core import Metric as Family
 from headstart_server.observability.metrics_port import MetricsPort
 from headstart_server.observability.telemetry import process_age
 from headstart_server.processes.caller_table import CallerTable
-from headstart_server.processes.channel import Channel
+from headstart_server.processes.channel import Channel, ProcessEndedError
 from headstart_server.processes.merged_metrics import MergedMetrics, Page
 from headstart_server.processes.part import Role
 from headstart_server.processes.ports import ReservedPort
-from headstart_server.processes.process_ended import ProcessEndedError
 from headstart_server.processes.process_spec import ProcessSpec
 from headstart_server.settings.settings import Settings
 

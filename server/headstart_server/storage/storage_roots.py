@@ -10,9 +10,8 @@ from typing import BinaryIO, Protocol
 from headstart_server.storage.address import BucketAddress, artifacts_address
 from headstart_server.storage.bucket import Bucket, ObjectFacts, open_bucket
 from headstart_server.storage.copies import LocalCopies
-from headstart_server.storage.directory import DirectoryFolder
+from headstart_server.storage.directory import DirectoryFolder, Folder, FolderEntry
 from headstart_server.storage.failpoints import failpoint
-from headstart_server.storage.folder import Folder, FolderEntry
 from headstart_server.storage.ownership import (
     BucketMarker,
     FileMarker,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.auth.tenants import tenant_of
-from headstart_server.embedding.cache_scope import working_for
+from headstart_server.embedding.cache import working_for
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.evaluation.paired_predictions import ComparedHead
@@ -26,8 +26,7 @@ from headstart_server.training.candidates import check_trainable_here
 from headstart_server.training.evaluation_result import evaluate_fit
 from headstart_server.training.extraction import FeatureTable
 from headstart_server.training.feature_step import FeatureStep
-from headstart_server.training.fit_checkpoint import FitCheckpoint
-from headstart_server.training.fit_step import FitStep
+from headstart_server.training.fit_step import FitCheckpoint, FitStep
 from headstart_server.training.progress import ProgressReporter, ProgressTools
 from headstart_server.training.publish_step import PublishStep
 

@@ -13,7 +13,7 @@ from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import DatasetSummary
 from headstart_server.learning.heads.recipe import Recipe
 from headstart_server.training.candidates import Candidates, can, check_known_recipe, check_trainable_here
-from headstart_server.training.job_memory import check_memory
+from headstart_server.training.job_admission import check_memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.datasets.dataset_store import ArchiveMember, Dataset, DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.embedding.cache_scope import working_for
+from headstart_server.embedding.cache import working_for
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import ExamplesNotKept, VersionNotFound

@@ -10,7 +10,7 @@ from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.capture.capture_rows import Gaps, ModelGoneError, begin
 from headstart_server.capture.captured_inputs import mark_reviewed
 from headstart_server.errors import CapturedInputNotFound, ModelNotFound, TenantQuotaExceeded
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.models import usage
 from headstart_server.models.capture_policy import CapturePolicy
 from postgres import on_both_databases

@@ -9,7 +9,7 @@ from PIL import Image
 from captures import Captures
 from fakes import ManualClock
 from headstart_server.capture.capture_eraser import CaptureEraser
-from headstart_server.capture.captured_thumbnails import CapturedThumbnails
+from headstart_server.capture.captured_inputs import CapturedThumbnails
 from headstart_server.errors import CapturedInputNotFound, InvalidField, ModelNotFound
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.storage.thumbnail_store import ThumbnailStore

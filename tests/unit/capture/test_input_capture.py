@@ -15,7 +15,7 @@ from headstart_server.capture.observations import Observations
 from headstart_server.capture.selection import CaptureSelector
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import DatabaseUnavailable, StorageFull, StorageUnavailable, UndecodableInput
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.observability.telemetry import Telemetry

@@ -12,8 +12,8 @@ import pytest
 
 from fakes import FakeBackbone, JobDriver, ManualClock
 from headstart_server.auth.permissions import Scope
+from headstart_server.datasets.example_archive import RetainedExamples
 from headstart_server.datasets.example_eraser import AGAIN_SECONDS
-from headstart_server.datasets.retained_examples import RetainedExamples
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import (
     ArtifactDamaged,
@@ -174,7 +174,7 @@ import os, signal, sys
 from pathlib import Path
 from headstart_server.database.database import Database
 from headstart_server.datasets import dataset_store, example_eraser
-from headstart_server.datasets.erased_members import ErasedMembers
+from headstart_server.datasets.erasure_log import ErasedMembers
 from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions

@@ -38,8 +38,8 @@ from headstart_server.errors import (
     WrongTask,
 )
 from headstart_server.jobs.job_counts import DataCounts
-from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task

@@ -9,7 +9,7 @@ import pytest
 
 from fakes import ManualClock, Publisher, make_head, make_manifest
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.datasets.retained_examples import RetainedExamples
+from headstart_server.datasets.example_archive import RetainedExamples
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList

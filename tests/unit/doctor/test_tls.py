@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from certificates import PEM, Identity, identity
 from headstart_server.doctor.finding import Finding, Status
-from headstart_server.doctor.tls import check_tls
+from headstart_server.doctor.security import check_tls
 from headstart_server.settings.settings import Settings
 
 AUTHORITY = identity("authority", left=timedelta(days=400))

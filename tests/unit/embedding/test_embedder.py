@@ -12,8 +12,7 @@ import pytest
 from fakes import FakeBackbone, ManualClock, Recorder, make_head
 from headstart_server.backbones.contract.backbone import Content, Modality, Truncation
 from headstart_server.embedding.batcher import Batcher
-from headstart_server.embedding.cache import FeatureCache, content_digest
-from headstart_server.embedding.cache_scope import shared_key, tenant_key, working_for
+from headstart_server.embedding.cache import FeatureCache, content_digest, shared_key, tenant_key, working_for
 from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import MAX_IMMEDIATE_NUMBERS, Embedder
 from headstart_server.embedding.feature_store import FeatureStore

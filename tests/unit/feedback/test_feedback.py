@@ -26,7 +26,7 @@ from headstart_server.errors import (
 from headstart_server.feedback.feedback import FeedbackOutcome
 from headstart_server.feedback.feedback_service import SentFeedback
 from headstart_server.jobs.job_counts import DataCounts
-from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.target import Target
 from headstart_server.models.feedback_rows import Answer, FeedbackState
 from headstart_server.models.retrain_policy import RetrainPolicy, UnknownClasses

@@ -12,8 +12,8 @@ from fakes import FakeArchives, JobDriver, ManualClock, Publisher
 from headstart_server.errors import ExamplesNotKept, JobNotFound
 from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
-from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.stored import QueueLimits
 
 ERROR = JobError(reason="INTERNAL", message="no")
 PLACE = st.integers(0, 5)

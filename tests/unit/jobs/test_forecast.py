@@ -9,7 +9,7 @@ from fakes import JobDriver, ManualClock, Publisher
 from headstart_server.errors import JobQueueFull
 from headstart_server.jobs.forecast import SEEN_SECONDS, Rates, Times, schedule
 from headstart_server.jobs.job import Findings, JobStep, Progress
-from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.stored import QueueLimits
 from headstart_server.learning.heads.recipe import Logistic
 from postgres import on_both_databases
 

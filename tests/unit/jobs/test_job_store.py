@@ -11,8 +11,8 @@ from headstart_server.auth.permissions import Scope
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, QuotaExceeded, RequestIdReused
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
-from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.stored import QueueLimits
 from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.models import alias_rows
 from headstart_server.models.version import Selector

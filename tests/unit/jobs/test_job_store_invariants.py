@@ -17,9 +17,9 @@ from headstart_server.database.tables import jobs
 from headstart_server.errors import JobQueueFull, ModelNotFound
 from headstart_server.jobs.job import TRANSITIONS, Findings, Job, JobError, JobState
 from headstart_server.jobs.job_store import JobStore
-from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.recovery import MAX_CRASHES
 from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.stored import QueueLimits
 from postgres import PostgresServer
 
 ERROR = JobError(reason="INTERNAL", message="no")

@@ -10,8 +10,7 @@ from headstart_server.database.dataset_tables import archive_sizes
 from headstart_server.errors import TenantQuotaExceeded
 from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.job import Findings, JobError, JobState
-from headstart_server.jobs.limits import TenantLimits
-from headstart_server.jobs.stored import Stored
+from headstart_server.jobs.stored import Stored, TenantLimits
 from headstart_server.models import usage
 from postgres import on_both_databases
 

@@ -9,9 +9,9 @@ from fakes import LEASE, JobDriver, ManualClock, Publisher
 from headstart_server.database.tables import jobs
 from headstart_server.errors import JobQueueFull
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
-from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.recovery import MAX_CRASHES
 from headstart_server.jobs.running import JobLostError
+from headstart_server.jobs.stored import QueueLimits
 from headstart_server.learning.heads.recipe import Partial
 from postgres import on_both_databases
 

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from headstart_server.auth.authenticator import Authenticator
-from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.quotas import MOST_SHOWN, TenantUsageGauge, tenant_limits
-from headstart_server.jobs.stored import Stored
+from headstart_server.jobs.stored import Stored, TenantLimits
 from headstart_server.settings.settings import Settings
 
 LIMITS = Settings.of(max_versions_per_tenant=7, max_storage_per_tenant=2 << 20).limits

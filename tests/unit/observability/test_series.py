@@ -7,7 +7,7 @@ import pytest
 
 from fakes import ManualClock
 from headstart_server.learning.metrics.metrics import Metrics
-from headstart_server.observability.series import IDLE_SECONDS, MAX_CANARIES, MAX_SERIES, BoundedSeries
+from headstart_server.observability.histogram import IDLE_SECONDS, MAX_CANARIES, MAX_SERIES, BoundedSeries
 from headstart_server.observability.telemetry import Telemetry
 
 

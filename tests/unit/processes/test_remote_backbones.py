@@ -21,10 +21,9 @@ from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue
 from headstart_server.errors import BackboneNotFound, Loading
-from headstart_server.processes.engine_client import EngineClient
+from headstart_server.processes.engine_client import EngineClient, RemoteFeatureStore
 from headstart_server.processes.engine_service import EngineHooks, EngineService
 from headstart_server.processes.remote_backbones import EngineBackbones, RemoteBackbone
-from headstart_server.processes.remote_features import RemoteFeatureStore
 from server_process import eventually
 
 

@@ -10,7 +10,7 @@ import pytest
 from full_disk import FullDisk
 from headstart_server.errors import StorageFull, StorageUnavailable
 from headstart_server.storage import bucket as bucket_module
-from headstart_server.storage.folder import Folder, old_entries
+from headstart_server.storage.directory import Folder, old_entries
 from headstart_server.storage.storage_roots import open_storage_roots
 from s3 import Fault, S3Server
 

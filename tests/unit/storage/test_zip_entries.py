@@ -16,7 +16,7 @@ from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
 from headstart_server.storage.directory import DirectoryFolder
-from headstart_server.storage.zip_entries import check_methods, read_entry
+from headstart_server.storage.zip_member import check_methods, read_entry
 
 
 def archive(method: int, **entries: bytes) -> bytes:

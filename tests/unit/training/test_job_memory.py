@@ -8,7 +8,7 @@ from fakes import JobDriver, ManualClock
 from headstart_server.backbones.contract.memory import limit_bytes
 from headstart_server.errors import JobMemoryLimit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
-from headstart_server.training.job_memory import check_memory, memory_budget
+from headstart_server.training.job_admission import check_memory, memory_budget
 from postgres import on_both_databases
 
 GIB = 1 << 30

@@ -32,8 +32,8 @@ from headstart_server.errors import (
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.jobs.job_store import JobStore
-from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.stored import QueueLimits
 from headstart_server.jobs.submitting import Submission
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings, RecommendationKind
 from headstart_server.learning.examples.dataset import DatasetLimits, Example

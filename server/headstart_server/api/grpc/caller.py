@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 from headstart_server.auth.authenticator import Caller
 from headstart_server.auth.permissions import UNRESTRICTED, Principal, Right, Scope
-from headstart_server.embedding.cache_scope import work_for
+from headstart_server.embedding.cache import work_for
 
 # Each call is a separate task, and its worker threads get a copy.
 _CALLER: ContextVar[Caller] = ContextVar("caller")

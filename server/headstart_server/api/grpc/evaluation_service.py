@@ -19,7 +19,7 @@ from headstart_server.api.grpc.messages.examples import differing_messages
 from headstart_server.api.grpc.messages.jobs import fault_message
 from headstart_server.api.grpc.requests.example_stream import stream_parts
 from headstart_server.api.grpc.requests.request_parsing import request_bytes
-from headstart_server.datasets.named_examples import NamedExamples
+from headstart_server.datasets.dataset_catalog import NamedExamples
 from headstart_server.errors import InvalidStream
 from headstart_server.evaluation.evaluator import ComparisonRun, EvaluationRun, Evaluator
 

@@ -14,8 +14,7 @@ from headstart_server.api.grpc.messages.captures import captured_message, review
 from headstart_server.api.grpc.messages.common import page_key, page_token
 from headstart_server.api.grpc.messages.pages import page_size_of
 from headstart_server.capture.captured_input import CapturedInput
-from headstart_server.capture.captured_inputs import CapturedInputs
-from headstart_server.capture.captured_thumbnails import CapturedThumbnails
+from headstart_server.capture.captured_inputs import CapturedInputs, CapturedThumbnails
 from headstart_server.capture.review_lists import ReviewLists
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField

@@ -11,7 +11,7 @@ from typing import IO
 from headstart.inputs.folders import check_class_folders
 from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField
 from headstart_server.storage.disk import storage_errors
-from headstart_server.storage.zip_entries import check_methods, read_entry
+from headstart_server.storage.zip_member import check_methods, read_entry
 
 #: The end of an archive's directory, its form for large archives, and the locator of that form.
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"

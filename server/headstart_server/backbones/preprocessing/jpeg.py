@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from headstart_server.backbones.preprocessing.image_parts import MAX_PARTS
+from headstart_server.backbones.preprocessing.image_files import MAX_PARTS
 
 _APP1, _SOS = 0xE1, 0xDA
 

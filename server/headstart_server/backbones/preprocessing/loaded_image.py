@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from headstart_server.backbones.preprocessing.image_files import check_size, open_image
-from headstart_server.backbones.preprocessing.image_parts import check_jpeg_parts
+from headstart_server.backbones.preprocessing.image_files import check_jpeg_parts, check_size, open_image
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader, decode_jpeg, read_jpeg_header
 
 _ORIENTATION = 0x0112

@@ -16,7 +16,7 @@ from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
 from headstart_server.backbones.sources.keras_images import image_network, side_of
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
-from headstart_server.storage.zip_entries import check_methods, read_entry
+from headstart_server.storage.zip_member import check_methods, read_entry
 
 #: Keras classes that contain code, or run foreign code.
 _CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}

@@ -8,6 +8,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.datasets.uris.location import (
@@ -18,7 +22,6 @@ from headstart_server.datasets.uris.location import (
     UnreadableError,
     is_uri,
 )
-from headstart_server.datasets.uris.manifest_row import ManifestRow, ReadManifest
 from headstart_server.datasets.uris.policy import FIELD, DatasetUriPolicy
 from headstart_server.errors import (
     DatasetTooLarge,
@@ -29,6 +32,7 @@ from headstart_server.errors import (
     InvalidField,
 )
 from headstart_server.learning.examples.dataset import Example
+from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.outbound.target import TargetRefusedError
 from headstart_server.storage.address import Scheme
@@ -40,6 +44,25 @@ from headstart_server.storage.objects import (
     ObjectUnreadableError,
     open_objects,
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestRow:
+    """One example of a list."""
+
+    line: int  # the number of its last line, from 1
+    path: str  # where its content lies, from the list's own folder, or a URI; empty if it has another content
+    text: str  # its content; empty if it has another
+    features: NDArray[np.float64] | None  # its content; None if it has another
+    target: Target
+    id: str  # its name; may be empty
+    held_out: bool  # whether it is kept out of training
+    weight: float  # how much it counts
+
+
+#: Reads a list by its name, content and task; raises ValueError, naming the line, if it is invalid.
+ReadManifest: TypeAlias = Callable[[str, bytes, Task | None], Iterator[ManifestRow]]
+
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Without waiting: opening a pipe would block.

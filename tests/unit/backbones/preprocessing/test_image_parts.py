@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import pathological_images as made
-from headstart_server.backbones.preprocessing.image_parts import (
+from headstart_server.backbones.preprocessing.image_files import (
     MAX_FILL,
     MAX_PARTS,
     MAX_SCANS,

@@ -11,7 +11,7 @@ from headstart.inputs.records import Layout
 from headstart.inputs.task import Task as ListTask
 from headstart.v1 import input_pb2
 from headstart_server.api.grpc.messages.common import target_of
-from headstart_server.datasets.uris.manifest_row import ManifestRow
+from headstart_server.datasets.uris.reader import ManifestRow
 from headstart_server.learning.examples.task import Task
 
 _TASKS = {

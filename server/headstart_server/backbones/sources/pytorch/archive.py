@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.storage.zip_entries import check_disjoint
+from headstart_server.storage.zip_member import check_disjoint
 
 _MODEL = re.compile(r"models/([A-Za-z0-9_.-]+)\.json")
 _TENSOR = re.compile(r"data/(weights|constants)/(weight|tensor)_\d+")

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.storage.zip_entries import check_disjoint
+from headstart_server.storage.zip_member import check_disjoint
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
