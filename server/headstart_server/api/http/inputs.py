@@ -104,16 +104,17 @@ def json_too_large(most: int) -> MessageTooLarge:
     )
 
 
-def input_of(part: Part) -> input_pb2.Input:
-    """The input in a part of a form: a text if it says so, else a picture."""
+def set_input(message: input_pb2.Input, part: Part) -> None:
+    """Set an input to a part of a form: a text if it says so, else an image."""
     if part.media_type.startswith("text/") or (part.filename is None and not part.media_type):
-        return text_input(part.content, f"the field {part.name[:80]!r}")
-    return input_pb2.Input(image=part.content)
+        set_text(message, part.content, f"the field {part.name[:80]!r}")
+    else:
+        message.image = part.content
 
 
-def text_input(content: bytes, where: str) -> input_pb2.Input:
-    """The input of a text. Raise InvalidField if it is not in UTF-8."""
+def set_text(message: input_pb2.Input, content: bytes, where: str) -> None:
+    """Set an input to a text. Raise InvalidField if it is not in UTF-8."""
     try:
-        return input_pb2.Input(text=content.decode())
+        message.text = content.decode()
     except UnicodeDecodeError as error:
         raise InvalidField(f"Expected a text in UTF-8 in {where}. Received: {error.reason}.") from None

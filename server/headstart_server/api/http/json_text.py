@@ -1,7 +1,8 @@
 """Reads JSON without holding up other work, however it is made.
 
 Python's `json` keeps the interpreter's lock until a whole text is read, in a thread too, so only small texts
-go there. Larger ones are read a token at a time, in threads of their own, up to a number of values.
+go there. Larger ones are read a token at a time in separate threads, up to a number of values, and long
+strings in parts.
 """
 
 import asyncio
@@ -12,16 +13,24 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from headstart_server.api.grpc.requests.limits import MAX_TEXT
+from headstart_server.api.http.long_strings import LongString
 
 #: Larger texts are read in a thread, and a token at a time.
 SMALL_BYTES = 32 << 10
+#: Bytes that are copied in a thread.
+_LARGE_BYTES = 1 << 20
 #: Values of one text, and how deep they may lie in each other.
 MAX_VALUES, MAX_DEPTH = 100_000, 64
 
-_TOKEN = re.compile(rb'[ \t\r\n]*([\[\]{},:"]|[^\s\[\]{},:"]{1,400}|$)')
+# A match keeps the lock, so each one is bounded: a match without a token has spaces only.
+_TOKEN = re.compile(rb'[ \t\r\n]{0,65536}+(?:([\[\]{},:"]|[^\s\[\]{},:"]{1,400}|$)|(?=[ \t\r\n]))')
+# Some characters of a string, whole in UTF-8 and with both halves of surrogate pairs.
+_CHARACTERS = re.compile(
+    rb'(?:[^"\\\x80-\xff]{1,64}+|[\xc0-\xff][\x80-\xbf]{0,3}+|[\x80-\xbf]|(?:\\[^u]){1,64}+'
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\u){1,4096}+",
+)
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _LITERALS = {b"true": True, b"false": False, b"null": None}
-_BACKSLASH = ord("\\")
 
 _Result = TypeVar("_Result")
 
@@ -31,6 +40,11 @@ _POOL = ThreadPoolExecutor(2, "json")
 async def in_json_thread(work: Callable[..., _Result], *arguments: Any) -> _Result:
     """Run the reading of a large text in a thread."""
     return await asyncio.get_running_loop().run_in_executor(_POOL, work, *arguments)
+
+
+async def copied(nbytes: int, work: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Run the copying of some bytes, in a thread if they are many."""
+    return await in_json_thread(work, *arguments) if nbytes > _LARGE_BYTES else work(*arguments)
 
 
 def load_json(text: bytes) -> Any:
@@ -67,7 +81,7 @@ class _Reader:
         self._place = 0
         self._values = 0
         #: The containers around the next value, and the key of each that is an object.
-        self._around: list[dict[str, Any] | list[Any]] = []
+        self._around: list[_Object | _List] = []
         self._keys: list[str] = []
 
     def read(self) -> Any:
@@ -91,11 +105,14 @@ class _Reader:
                 value = self._close()
 
     def _token(self) -> bytes:
-        match = _TOKEN.match(self._text, self._place)
-        if match is None:
-            raise self._wrong("a value")
-        self._place = match.end()
-        return match[1]
+        token = None
+        while token is None:
+            match = _TOKEN.match(self._text, self._place)
+            if match is None:
+                raise self._wrong("a value")
+            self._place = match.end()
+            token = match[1]
+        return token
 
     def _value(self) -> Any:
         """Return the next value, or a mark that a container was opened that is not empty."""
@@ -115,7 +132,7 @@ class _Reader:
     def _open(self, token: bytes) -> Any:
         if len(self._around) >= MAX_DEPTH:
             raise _too_deep()
-        container: dict[str, Any] | list[Any] = {} if token == b"{" else []
+        container = _Object() if token == b"{" else _List()
         self._around.append(container)
         self._keys.append("")
         start = self._place
@@ -151,29 +168,41 @@ class _Reader:
         else:
             container.append(value)
 
-    def _string(self) -> Any:
-        """Return the string whose opening quote was read; one that is too long for a text as bytes.
-
-        Only base64 may be that long: protobuf decodes it from bytes, and rejects them where a text belongs.
-        """
+    def _string(self) -> str | LongString:
+        """Return the string whose opening quote was read."""
         text, start = self._text, self._place
-        end = start
-        while True:
-            end = text.find(b'"', end)
-            if end < 0:
-                raise self._wrong("the end of a string")
-            before = end - 1
-            while before >= start and text[before] == _BACKSLASH:
-                before -= 1
-            if (end - 1 - before) % 2 == 0:
-                break
-            self._count()
-            end += 1
+        end = text.find(b'"', start)
+        if end < 0:
+            raise self._wrong("the end of a string")
+        if text.find(b"\\", start, end) >= 0:
+            return self._escaped()
         self._place = end + 1
-        if end - start > 4 * MAX_TEXT and text.find(b"\\", start, end) < 0:
-            return text[start:end]
-        value = json.loads(text[start - 1 : end + 1].decode())
-        return value if len(value) <= MAX_TEXT else value.encode(errors="surrogatepass")
+        if end - start > 4 * MAX_TEXT:
+            return LongString(text[start:end])
+        value = self._characters(start, end)
+        return value if len(value) <= MAX_TEXT else LongString(text[start:end])
+
+    def _escaped(self) -> str | LongString:
+        parts, size = [], 0
+        while match := _CHARACTERS.match(self._text, self._place):
+            parts.append(self._characters(*match.span()))
+            size += len(parts[-1])
+            self._place = match.end()
+        if self._text[self._place : self._place + 1] != b'"':
+            raise self._wrong("the end of a string")
+        self._place += 1
+        if size <= MAX_TEXT:
+            return "".join(parts)
+        return LongString(b"".join([part.encode(errors="surrogatepass") for part in parts]))
+
+    def _characters(self, start: int, end: int) -> str:
+        """Return a part of a string. Raise ValueError for control characters and invalid escapes."""
+        try:
+            characters: str = json.loads(f'"{self._text[start:end].decode()}"')
+        except json.JSONDecodeError as error:
+            message = error.msg[0].lower() + error.msg[1:]
+            raise ValueError(f"no JSON: {message.removesuffix(' at')} in a string at byte {start}") from None
+        return characters
 
     def _count(self) -> None:
         self._values += 1
@@ -188,6 +217,20 @@ class _Reader:
 
 
 _OPENED = object()
+
+
+class _Object(dict[str, Any]):
+    """An object of a large text; errors that contain it stay short."""
+
+    def __repr__(self) -> str:
+        return "an object"
+
+
+class _List(list[Any]):
+    """As `_Object`, a list."""
+
+    def __repr__(self) -> str:
+        return "a list"
 
 
 def _too_deep() -> ValueError:

@@ -10,9 +10,9 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
 from headstart.protojson import to_json
-from headstart_server.api.grpc.requests.limits import MAX_TEXT
 from headstart_server.api.http.json_forms import expand
 from headstart_server.api.http.json_text import SMALL_BYTES, in_json_thread, load_json
+from headstart_server.api.http.long_strings import LongStrings
 from headstart_server.errors import InvalidField
 
 #: Messages that have a text of their own in JSON, so that a query can hold them.
@@ -25,15 +25,18 @@ _INTEGERS = frozenset(
         FieldDescriptor.CPPTYPE_UINT64,
     }
 )
+#: Characters of an error about values that may be long.
+_MAX_ERROR = 500
 _SWITCHES = {"true": True, "false": False, "1": True, "0": False, "": True}
 
 
 def parse_json(text: bytes, message: Message, where: str = "the body") -> None:
     """Fill a message from JSON."""
     try:
-        ParseDict(expand(load_json(text), message.DESCRIPTOR), message)
-    except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
+        values = load_json(text)
+    except (UnicodeError, ValueError) as error:
         raise _unreadable(message, where, error) from None
+    parse_values(values, message, where)
 
 
 async def read_json(text: bytes, message: Message, where: str = "the body") -> None:
@@ -44,10 +47,12 @@ async def read_json(text: bytes, message: Message, where: str = "the body") -> N
         parse_json(text, message, where)
 
 
-def parse_values(values: Any, message: Message, where: str) -> None:
-    """Fill a message from values of JSON."""
+def parse_values(values: Any, message: Message, where: str) -> int:
+    """Fill a message from values of JSON, which are changed; return the bytes of its long contents."""
     try:
+        strings = LongStrings(values)
         ParseDict(expand(values, message.DESCRIPTOR), message)
+        return strings.put_into(message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
         raise _unreadable(message, where, error) from None
 
@@ -111,10 +116,10 @@ def line_of(message: Message) -> str:
 
 def _unreadable(message: Message, where: str, error: Exception) -> InvalidField:
     text = str(error) or type(error).__name__
-    if "bytes-like object" in text:
-        text = f"a text has more than {MAX_TEXT} characters"
     if isinstance(error, json.JSONDecodeError):
         text = f"it is not JSON, {error}"
+    if len(text) > _MAX_ERROR:
+        text = f"{text[:_MAX_ERROR]}..."
     return InvalidField(f"Cannot read {where} as {_article(message.DESCRIPTOR.name)}: {text.rstrip('.')}.")
 
 

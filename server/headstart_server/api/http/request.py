@@ -8,26 +8,22 @@ from typing import Any
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from headstart.v1 import input_pb2
 from headstart_server.api.http.body import RequestBody, read_within
-from headstart_server.api.http.forms import Part, parts_of
+from headstart_server.api.http.forms import parts_of
 from headstart_server.api.http.inputs import (
     FORM,
     UploadLimits,
     check_json,
     check_json_size,
-    input_of,
     json_body,
     read_json_body,
-    text_input,
+    set_input,
+    set_text,
 )
-from headstart_server.api.http.json_text import in_json_thread
+from headstart_server.api.http.json_text import copied
 from headstart_server.api.http.messages import fill_parameters, read_json
 from headstart_server.api.http.routes import Body, Route
 from headstart_server.errors import InvalidField, MessageTooLarge
-
-#: Contents, and messages from bodies, that are copied in a thread.
-_LARGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +73,7 @@ async def serialized(message: Message, received: int, limits: UploadLimits) -> b
     Raises:
         MessageTooLarge: it exceeds the limit of a message.
     """
-    work = message.SerializeToString
-    content = await in_json_thread(work) if received > _LARGE_BYTES else work()
+    content = await copied(received, message.SerializeToString)
     if len(content) > limits.message_bytes:
         raise MessageTooLarge(
             f"Expected a message of at most {limits.message_bytes} bytes. Received: {len(content)}."
@@ -99,19 +94,13 @@ def _holds_inputs(media_type: str) -> bool:
     return media_type.startswith(("image/", "text/")) or media_type in ("application/octet-stream", FORM)
 
 
-async def _add_input(message: Any, part: Part) -> None:
-    if len(part.content) > _LARGE_BYTES:
-        # Copying megabytes takes a while.
-        await in_json_thread(lambda: message.inputs.append(input_of(part)))
-    else:
-        message.inputs.append(input_of(part))
-
-
 async def _add_inputs(message: Any, pieces: Any, request: HttpRequest, limits: UploadLimits) -> None:
     if request.media_type != FORM:
         content = await read_within(pieces, limits.message_bytes)
-        is_text = request.media_type.startswith("text/")
-        message.inputs.append(text_input(content, "the body") if is_text else input_pb2.Input(image=content))
+        if request.media_type.startswith("text/"):
+            await copied(len(content), set_text, message.inputs.add(), content, "the body")
+        else:
+            await copied(len(content), setattr, message.inputs.add(), "image", content)
         return
     size = 0
     async with aclosing(parts_of(pieces, request.options.get("boundary", ""), limits.message_bytes)) as parts:
@@ -132,4 +121,4 @@ async def _add_inputs(message: Any, pieces: Any, request: HttpRequest, limits: U
                     field="inputs",
                 )
             else:
-                await _add_input(message, part)
+                await copied(len(part.content), set_input, message.inputs.add(), part)

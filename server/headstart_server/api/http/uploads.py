@@ -17,12 +17,12 @@ from headstart_server.api.http.inputs import (
     UploadLimits,
     check_json,
     check_json_size,
-    input_of,
     json_body,
     json_too_large,
     read_json_body,
+    set_input,
 )
-from headstart_server.api.http.json_text import in_json_thread, load_json
+from headstart_server.api.http.json_text import copied, in_json_thread, load_json
 from headstart_server.api.http.lists import examples_of_list, is_row
 from headstart_server.api.http.messages import fill_parameters, parse_values, read_json
 from headstart_server.api.http.request import HttpRequest
@@ -91,11 +91,7 @@ async def stream_of(
             batch.append(example)
             size += nbytes
             if size >= _BATCH_BYTES or len(batch) >= _BATCH_EXAMPLES:
-                if size >= _BATCH_BYTES:
-                    # Copying megabytes takes a while.
-                    yield await in_json_thread(_batch, request, batch)
-                else:
-                    yield _batch(request, batch)
+                yield await copied(size, _batch, request, batch)
                 size = 0
     if not begun:
         yield request(spec=spec())
@@ -107,7 +103,7 @@ def _batch(request: type[Any], examples: list[input_pb2.Example]) -> Any:
     """Return a message of examples; they are emptied, which frees what they hold."""
     message = request()
     for example in examples:
-        message.examples.examples.add().MergeFrom(example)
+        message.examples.examples.add().CopyFrom(example)
         example.Clear()
     examples.clear()
     return message
@@ -125,7 +121,7 @@ async def _of_form(
                 check_json_size(part.content, limits)
                 await read_json(part.content, spec, "the field 'spec'")
             else:
-                yield _labelled(part), len(part.content)
+                yield await copied(len(part.content), _labelled, part), len(part.content)
             begun = True
 
 
@@ -135,7 +131,9 @@ def _labelled(part: Part) -> input_pb2.Example:
     folders = [name for name in path.parts[:-1] if name not in (".", "..")]
     label = folders[0] if folders else part.name
     name = "" if part.filename is None else "/".join([*(folders or [label]), path.name])
-    return input_pb2.Example(input=input_of(part), label={"class_name": label}, example_id=_id(name))
+    example = input_pb2.Example(label={"class_name": label}, example_id=_id(name))
+    set_input(example.input, part)
+    return example
 
 
 def _id(path: str) -> str:
@@ -263,8 +261,8 @@ def _of_document(text: bytes, where: str, spec: Message) -> list[tuple[input_pb2
     examples = []
     for place, each in enumerate(listed):
         example = input_pb2.Example()
-        parse_values(each, example, f"examples[{place}]")
-        examples.append((example, example.ByteSize()))
+        nbytes = parse_values(each, example, f"examples[{place}]")
+        examples.append((example, nbytes or example.ByteSize()))
     return examples
 
 

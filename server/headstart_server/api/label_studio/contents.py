@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from headstart.v1 import input_pb2
+from headstart_server.api.grpc.requests.limits import MAX_TEXT
+from headstart_server.api.http.long_strings import LongString
 from headstart_server.api.label_studio.labeling import Labeling
 from headstart_server.api.label_studio.site import LabelStudioSite
 from headstart_server.datasets.uris.location import SourceUnavailableError, TooLargeError, UnreadableError
@@ -19,6 +21,7 @@ from headstart_server.settings.settings import Settings
 
 #: Files that are read at once for all calls.
 THREADS = 8
+_DATA_URI_START = 64
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 
 
@@ -59,8 +62,11 @@ class TaskContents:
             DataUnreadable, InputTooLarge or DataUnavailable: the content cannot be read.
         """
         value = data.get(labeling.key) if isinstance(data, Mapping) else None
-        if not isinstance(value, str):
-            raise InvalidField(f"Expected a string in data.{labeling.key} of the task.", field="tasks")
+        if not isinstance(value, str | LongString if labeling.is_url else str):
+            raise InvalidField(
+                f"Expected a string of at most {MAX_TEXT} characters in data.{labeling.key} of the task.",
+                field="tasks",
+            )
         if not labeling.is_url:
             return input_pb2.Input(text=value)
         content = await asyncio.get_running_loop().run_in_executor(self._threads, self._read, value, tenant)
@@ -71,7 +77,9 @@ class TaskContents:
         except UnicodeDecodeError:
             raise InvalidField(f"Expected UTF-8 at {value[:200]!r}.", field="tasks") from None
 
-    def _read(self, value: str, tenant: str) -> bytes:
+    def _read(self, value: str | LongString, tenant: str) -> bytes:
+        if isinstance(value, LongString):
+            return self._long(value)
         if match := _DATA_URI.match(value):
             return self._decoded(value[match.end() :])
         if value.startswith("/") and not value.startswith("//"):
@@ -93,12 +101,29 @@ class TaskContents:
         return self._reader.content(value, tenant)
 
     def _decoded(self, text: str) -> bytes:
-        if len(text) * 3 // 4 > self._max_bytes:
-            raise InputTooLarge(f"Expected at most {self._max_bytes} bytes. Received: more.", field="tasks")
+        self._check_size(len(text))
         try:
             return base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            raise InvalidField("Expected base64 in the data URI of the task.", field="tasks") from None
+            raise _no_base64() from None
+
+    def _long(self, string: LongString) -> bytes:
+        """Return the content of a data URI of many characters."""
+        match = _DATA_URI.match(string.content[:_DATA_URI_START].decode("latin-1"))
+        if match is None:
+            raise InvalidField(
+                f"Expected a URL of at most {MAX_TEXT} characters, or a data URI of an image, in the task.",
+                field="tasks",
+            )
+        self._check_size(len(string.content) - match.end())
+        try:
+            return string.decoded(match.end())
+        except ValueError:
+            raise _no_base64() from None
+
+    def _check_size(self, characters: int) -> None:
+        if characters * 3 // 4 > self._max_bytes:
+            raise InputTooLarge(f"Expected at most {self._max_bytes} bytes. Received: more.", field="tasks")
 
     def _from_site(self, site: LabelStudioSite, url: str) -> bytes:
         try:
@@ -115,3 +140,7 @@ class TaskContents:
             raise DataUnavailable(url[:200]) from None
         except ValueError as error:
             raise InvalidField(f"Expected a URL of Label Studio. Received: {error}", field="tasks") from None
+
+
+def _no_base64() -> InvalidField:
+    return InvalidField("Expected base64 in the data URI of the task.", field="tasks")

@@ -11,14 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headstart_server.api.grpc.requests.limits import MAX_TEXT
 from headstart_server.api.http import json_text
 from headstart_server.api.http.json_text import MAX_DEPTH, MAX_VALUES, in_json_thread, load_json
+from headstart_server.api.http.long_strings import LongString
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
+#: Characters as strings of JSON may have them.
+PAIR = r"\ud83d\ude00"
+ESCAPED = [r"\n", r"\"", r"\\", r"\/", r"\u00e9", PAIR, PAIR[:6], PAIR[6:], "é", "😀", "a" * 100]
 LARGE = json_text.SMALL_BYTES + 1
+
+
+def escaped(text: str) -> str:
+    """Return a text as it is within a string of JSON."""
+    return json.dumps(text)[1:-1]
 
 
 def padded(text: bytes) -> bytes:
@@ -58,7 +68,13 @@ def test_it_takes_and_refuses_the_same_texts_as_python(text: bytes) -> None:
         (b'{"a":' * 1000, f"deeper than {MAX_DEPTH}"),
         (b"[" * 100_000, f"deeper than {MAX_DEPTH}"),
         (b"[" + b"0," * (MAX_VALUES + 1), f"more than {MAX_VALUES} values"),
-        (b'["' + b'\\"' * (MAX_VALUES + 1), f"more than {MAX_VALUES} values"),
+        (b"[" + b'"\\n",' * (MAX_VALUES + 1), f"more than {MAX_VALUES} values"),
+        (b'["' + b'\\"' * (MAX_VALUES + 1), "end of a string"),
+        (b'"a\\n\\"', "end of a string"),
+        (b'"\\q"', "invalid .escape in a string"),
+        (b'"\\u12G4"', "escape in a string"),
+        (b'"\\n\x01"', "control character"),
+        (b'"\\n\xc3"', "utf-8"),
         (b'{"a": 1, "a": 2}', "twice"),
         (b'{"a": 1 "b": 2}', "a comma"),
         (b"[1, 2", "a comma or the end"),
@@ -74,10 +90,46 @@ def test_other_texts_are_refused_with_their_reason(text: bytes, reason: str) -> 
         load_json(padded(text))
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from(ESCAPED) | st.text(max_size=5).map(escaped), max_size=30), st.integers(1, 9000)
+)
+def test_a_long_string_of_escapes_is_read_as_python_reads_it(units: list[str], count: int) -> None:
+    # Parts of the string end at different places of the unit.
+    text = f'"{"".join(units) * (count // max(1, len(units)))}\\n"'.encode()
+    assert load_json(padded(text)) == json.loads(text)
+
+
+@pytest.mark.parametrize("quotes", [1, MAX_VALUES + 1])
+def test_a_text_may_have_many_escaped_quotes(quotes: int) -> None:
+    assert load_json(padded(b'["' + b'\\"' * quotes + b'"]')) == ['"' * quotes]
+
+
+@pytest.mark.parametrize("unit", ["a", "é", r"\n", r"\u00e9", PAIR, r"😀\n"])
+def test_a_string_longer_than_a_text_is_a_long_string(unit: str) -> None:
+    value = json.loads(f'"{unit}"')
+    count = MAX_TEXT // len(value)
+    text = load_json(f'"{unit * count}"'.encode())
+    assert isinstance(text, str)
+    assert len(text) == MAX_TEXT
+    string = load_json(f'"{unit * (count + 1)}"'.encode())
+    assert isinstance(string, LongString)
+    assert string.content.decode() == value * (count + 1)
+
+
+def test_large_values_are_short_in_errors() -> None:
+    values = load_json(b'{"a": [' + b'"' + b"\x7f" * MAX_TEXT + b'"], "b": "' + b"A" * (5 * MAX_TEXT) + b'"}')
+    assert len(f"{values} {values['a']} {values['b']}") < 100
+
+
 SIZE = 16 << 20
 COSTLY = {
     "one string": b'{"a": "' + b"a" * SIZE + b'"}',
     "escapes": b'{"a": "' + b"\\n" * (SIZE // 2) + b'"}',
+    "characters of four bytes": b'{"a": "' + "😀".encode() * (SIZE // 4) + b'\\n"}',
+    "surrogate pairs": b'{"a": "' + b"\\ud83d\\ude00" * (SIZE // 12) + b'"}',
+    "broken escapes": b'{"a": "' + b"\\u" * (SIZE // 2) + b'"}',
+    "escaped quotes": b'{"a": "' + b'\\"' * (SIZE // 2) + b'"}',
     "backslashes": b'{"a": "' + b"\\\\" * (SIZE // 2) + b'"}',
     "empty lists": b"[" + b"[]," * (SIZE // 3) + b"0]",
     "depth": b"[" * SIZE,
@@ -117,5 +169,6 @@ async def test_the_most_costly_texts_leave_the_event_loop_its_turns(kind: str) -
         except ValueError:
             return
 
-    # Python's own reader holds the lock for a second or more.
-    assert await longest_pause(asyncio.create_task(in_json_thread(read))) < 0.15
+    # Python's own reader holds the lock for a second or more. One long pause is noise of the machine.
+    pauses = [await longest_pause(asyncio.create_task(in_json_thread(read))) for _ in range(3)]
+    assert min(pauses) < 0.05

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from headstart_server.api.grpc.requests.limits import MAX_TEXT
+from headstart_server.api.http.json_text import load_json
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.labeling import labeling_of
 from headstart_server.api.label_studio.site import LabelStudioSite
@@ -17,6 +19,7 @@ from headstart_server.settings.secret import Secret
 
 IMAGE = labeling_of('<View><Image name="o" value="$x"/><Choices name="c" toName="o"/></View>')
 TEXT = labeling_of('<View><Text name="o" value="$x" valueType="url"/><Choices name="c" toName="o"/></View>')
+TEXT_ITSELF = labeling_of('<View><Text name="o" value="$x"/><Choices name="c" toName="o"/></View>')
 
 
 class Studio:
@@ -160,6 +163,22 @@ async def test_the_content_of_a_task(studio: Studio) -> None:
     assert text.text == "content of /data/upload/1/a.txt"
     image = await contents.input_of(IMAGE, {"x": "data:image/png;base64,AAEC"}, "")
     assert image.image == b"\x00\x01\x02"
+
+
+async def test_a_data_uri_may_be_longer_than_a_text() -> None:
+    contents = TaskContents(None, None, 5 * MAX_TEXT)
+    uri = b"data:image/png;base64," + b"AAEC" * MAX_TEXT
+    image = await contents.input_of(IMAGE, {"x": load_json(b'"' + uri + b'"')}, "")
+    assert image.image == b"\x00\x01\x02" * MAX_TEXT
+    for value, error in (
+        (uri + b"AAEC" * 3 * MAX_TEXT, InputTooLarge),
+        (uri + b"A", InvalidField),
+        (b"http://127.0.0.1:1/" + uri, InvalidField),
+    ):
+        with pytest.raises(error):
+            await contents.input_of(IMAGE, {"x": load_json(b'"' + value + b'"')}, "")
+    with pytest.raises(InvalidField, match="at most 1048576 characters"):
+        await contents.input_of(TEXT_ITSELF, {"x": load_json(b'"' + uri + b'"')}, "")
 
 
 @pytest.mark.parametrize(
