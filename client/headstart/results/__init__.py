@@ -34,7 +34,6 @@ from headstart.results.examples import (
     RebuiltVersion,
 )
 from headstart.results.exports import Export, ExportFormat, Report, ReportFormat
-from headstart.results.faults import ExampleFault
 from headstart.results.feedback import (
     ClassFeedback,
     Feedback,
@@ -53,6 +52,7 @@ from headstart.results.feedback import (
 from headstart.results.findings import (
     DatasetFindings,
     DuplicateGroup,
+    ExampleFault,
     ExampleReference,
     LabelIssue,
     LearningPoint,

@@ -5,8 +5,7 @@ from enum import StrEnum
 
 from headstart.display import figure, percent, table
 from headstart.label_values import LabelValue
-from headstart.results.faults import ExampleFault
-from headstart.results.findings import ExampleReference
+from headstart.results.findings import ExampleFault, ExampleReference
 from headstart.version_ref import VersionRef
 
 __all__ = [

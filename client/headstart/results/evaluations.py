@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from headstart.display import figure, percent, table
 from headstart.label_values import LabelValue
-from headstart.results.faults import ExampleFault
-from headstart.results.findings import DatasetFindings, ExampleReference
+from headstart.results.findings import DatasetFindings, ExampleFault, ExampleReference
 from headstart.results.versions import Metrics, Version
 
 __all__ = [

@@ -10,8 +10,7 @@ from headstart.inputs.task import Task
 from headstart.results.comparisons import Promotion
 from headstart.results.energy import Energy
 from headstart.results.evaluations import Evaluation
-from headstart.results.faults import ExampleFault
-from headstart.results.findings import DatasetFindings
+from headstart.results.findings import DatasetFindings, ExampleFault
 from headstart.spec import FineTuneSpec
 
 __all__ = [

@@ -42,8 +42,7 @@ from headstart_server.embedding.waiters import Waiters
 from headstart_server.errors import ServiceUnavailable
 from headstart_server.evaluation.influence_models import InfluenceModels
 from headstart_server.evaluation.promotion_check import PromotionCheck
-from headstart_server.feedback.captured_contents import StoredCaptures
-from headstart_server.feedback.feedback_service import FeedbackService
+from headstart_server.feedback.feedback_service import FeedbackService, StoredCaptures
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.feedback.retraining import RETRAIN_SECONDS, Retrainer, Retraining
 from headstart_server.jobs.archive_retention import ArchiveRetention
@@ -352,7 +351,7 @@ class Objects:
             memory_bytes=self.memory_bytes,
             tracing=self.tracing,
             webhooks=self.webhooks,
-            data=self.dataset_uris,
+            uris=self.dataset_uris,
             named=self.named,
         )
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Protocol
 
 from headstart_server.backbones.contract.backbone import Content
+from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.cache import content_digest
@@ -53,14 +53,31 @@ class CapturedContent:
     prediction: AnsweredPrediction
 
 
-class CapturedContents(Protocol):
-    """The captured inputs of models."""
+class StoredCaptures:
+    """Finds captured inputs with their contents."""
 
-    def find(self, model: str, prediction_id: str) -> CapturedContent | None:
-        """Return the input of a prediction; None if it is not stored."""
+    def __init__(self, captured: CapturedInputs) -> None:
+        self._captured = captured
 
     def may_arrive(self, prediction_id: str) -> bool:
         """Return whether another process may still store the input of a prediction."""
+        return self._captured.may_arrive(prediction_id)
+
+    def find(self, model: str, prediction_id: str) -> CapturedContent | None:
+        """Return the input of a prediction; None if it is not stored."""
+        found = self._captured.find(model, prediction_id)
+        content = None if found is None else self._captured.input_of(found)
+        if found is None or content is None:
+            return None
+        return CapturedContent(
+            content=content,
+            prediction=AnsweredPrediction(
+                version=found.version,
+                predicted=found.predicted,
+                is_random=found.random_sample,
+                time=found.created,
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -103,7 +120,7 @@ class FeedbackService:
         datasets: DatasetStore,
         pool: BackbonePool,
         *,
-        captured: CapturedContents,
+        captured: StoredCaptures,
         on_sent: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.store = store

@@ -5,8 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from headstart_server.backbones.contract.memory import available_bytes
+from headstart_server.datasets.dataset_catalog import NamedExamples
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.parents import Parent, find_parent
+from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField, WrongTask
 from headstart_server.jobs.job import Job
@@ -15,13 +17,7 @@ from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.models.registry import Registry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
-from headstart_server.training.dataset_source import (
-    DatasetSource,
-    DatasetSources,
-    NamedDatasets,
-    NoDatasetSource,
-    NoNamedDatasets,
-)
+from headstart_server.training.dataset_source import DatasetSources
 from headstart_server.training.dataset_upload import DatasetUpload, UploadRequest
 from headstart_server.training.job_admission import JobAdmission
 from headstart_server.training.preview_service import PreviewService
@@ -174,32 +170,32 @@ def open_submissions(
     pool: BackbonePool,
     registry: Registry,
     *,
+    named: NamedExamples,
     wake_workers: Callable[[], None],
     max_activation_bytes: int,
     memory_bytes: int | None = None,
     available_memory: Callable[[], int | None] = available_bytes,
     tracing: Tracing = NO_TRACING,
     webhooks: WebhookPolicy | None = None,
-    data: DatasetSource | None = None,
-    named: NamedDatasets | None = None,
+    uris: DatasetReader | None = None,
 ) -> SubmissionService:
     """Return the service of a server.
 
     Args:
+        named: reads datasets that are stored under names.
         wake_workers: called after each job that was accepted.
         max_activation_bytes: most bytes of one job's activations.
         memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
         available_memory: returns the bytes of available memory; None if unknown.
         webhooks: decides which URLs may receive notifications; None for no URLs.
-        data: reads datasets that lie at URIs; None if it reads none.
-        named: reads datasets that are stored under names; None if there are none.
+        uris: reads datasets that lie at URIs; None if it reads none.
     """
     return SubmissionService(
         JobAdmission(job_store.queue, job_store.quotas, wake_workers=wake_workers, tracing=tracing),
         UploadBackbones(pool, memory_bytes=memory_bytes, available_memory=available_memory),
         datasets,
         registry,
-        sources=DatasetSources(named or NoNamedDatasets(), data or NoDatasetSource()),
+        sources=DatasetSources(named, uris),
         previews=PreviewService(datasets, pool, max_activation_bytes=max_activation_bytes),
         webhooks=webhooks or WebhookPolicy(()),
     )

@@ -11,6 +11,7 @@ import pytest
 
 from fakes import PATIENCE, FakeBackbone, FakeSource, JobDriver, ManualClock, Publisher, Recorder, with_parts
 from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.datasets.dataset_catalog import DatasetCatalog, NamedExamples
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
@@ -41,7 +42,6 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.recipe import Partial, Ridge
 from headstart_server.learning.metrics.metrics import MetricsSource
-from headstart_server.models.registry import Registry
 from headstart_server.training import candidates
 from headstart_server.training.dataset_upload import DatasetUpload
 from headstart_server.training.preview_service import Validation
@@ -81,7 +81,7 @@ class Elsewhere:
 class Counter:
     """An intake that counts what it accepted, and its folder."""
 
-    def __init__(self, folder: Path, job_store: JobStore, registry: Registry) -> None:
+    def __init__(self, folder: Path, publisher: Publisher, job_store: JobStore) -> None:
         self.folder = folder / "datasets"
         self.datasets = DatasetStore(self.folder, DatasetLimits(max_examples=1000))
         words = FakeBackbone("words", modality=Modality.TEXT)
@@ -95,10 +95,11 @@ class Counter:
             job_store,
             self.datasets,
             self.pool,
-            registry,
+            publisher.registry,
             wake_workers=self.count,
             max_activation_bytes=6 * 2 * cut.size,
-            data=self.elsewhere,
+            uris=self.elsewhere,
+            named=NamedExamples(DatasetCatalog(publisher.database), self.datasets),
         )
 
     def count(self) -> None:
@@ -118,7 +119,7 @@ class Counter:
 
 @pytest.fixture
 def counter(tmp_path: Path, driver: JobDriver) -> Iterator[Counter]:
-    counter = Counter(tmp_path, driver.job_store, driver.publisher.registry)
+    counter = Counter(tmp_path, driver.publisher, driver.job_store)
     yield counter
     counter.pool.close()
 
@@ -196,7 +197,7 @@ def test_a_caller_that_leaves_while_its_job_is_accepted_does_not_take_the_datase
     tmp_path: Path, publisher: Publisher, driver: JobDriver, clock: ManualClock
 ) -> None:
     job_store = with_parts(driver.restarted(), queue=SlowQueue)
-    counter = Counter(tmp_path, job_store, publisher.registry)
+    counter = Counter(tmp_path, publisher, job_store)
     upload = counter.open()
     upload.add(PETS)
     accepting = threading.Thread(target=upload.accept)
@@ -253,9 +254,7 @@ def test_a_request_id_stands_for_its_spec_and_its_examples(
 
 
 def test_a_job_that_is_refused_leaves_nothing(tmp_path: Path, publisher: Publisher) -> None:
-    counter = Counter(
-        tmp_path, JobDriver(publisher, limits=QueueLimits(queued=1)).job_store, publisher.registry
-    )
+    counter = Counter(tmp_path, publisher, JobDriver(publisher, limits=QueueLimits(queued=1)).job_store)
     first, second = counter.open(), counter.open()
     for upload in (first, second):
         upload.add(PETS)
@@ -281,7 +280,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused_and_leaves_nothing(count
 
 def test_a_full_queue_is_reported_before_the_examples_are_sent(tmp_path: Path, publisher: Publisher) -> None:
     driver = JobDriver(publisher, limits=QueueLimits(queued=1))
-    counter = Counter(tmp_path, driver.job_store, driver.publisher.registry)
+    counter = Counter(tmp_path, driver.publisher, driver.job_store)
     driver.submit()
     with pytest.raises(JobQueueFull):
         counter.open()
@@ -291,7 +290,7 @@ def test_a_full_queue_is_reported_before_the_examples_are_sent(tmp_path: Path, p
 
 def test_limits_and_request_ids_are_each_tenants_own(tmp_path: Path, publisher: Publisher) -> None:
     driver = JobDriver(publisher, limits=QueueLimits(queued=9, queued_per_tenant=1))
-    counter = Counter(tmp_path, driver.job_store, driver.publisher.registry)
+    counter = Counter(tmp_path, driver.publisher, driver.job_store)
     ids = {}
     for tenant in ("", "red", "blue"):
         upload = counter.open("r", tenant=tenant)
@@ -344,7 +343,7 @@ def test_a_request_id_with_nul_is_refused_before_it_is_looked_for(
 ) -> None:
     job_store = with_parts(driver.restarted(), queue=QueueWithoutNul)
     with pytest.raises(InvalidField) as caught:
-        Counter(tmp_path, job_store, publisher.registry).open("a\0b")
+        Counter(tmp_path, publisher, job_store).open("a\0b")
     assert caught.value.field == "spec.request_id"
 
 

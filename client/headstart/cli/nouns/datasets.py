@@ -10,7 +10,7 @@ from rich.text import Text
 from headstart.cli.confirmation import confirm
 from headstart.cli.help import noun
 from headstart.cli.options import SOURCE_HELP, ExampleColumns
-from headstart.cli.output.dataset_tables import dataset_listing, dataset_table, dataset_view
+from headstart.cli.output.example_tables import dataset_listing, dataset_table, dataset_view
 from headstart.cli.output.formats import LIST
 from headstart.cli.output.layout import plural
 from headstart.cli.output.progress import progress_view

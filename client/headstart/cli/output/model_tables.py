@@ -6,8 +6,7 @@ from datetime import timedelta
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from headstart.cli.output.choosing_tables import choice_line, choice_view
-from headstart.cli.output.comparison_tables import promotion_line
+from headstart.cli.output.comparison_tables import choice_line, choice_view, promotion_line
 from headstart.cli.output.evaluation_tables import accuracy_interval, measured
 from headstart.cli.output.layout import (
     add_row,

@@ -5,7 +5,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from headstart_server.api.grpc.call import Call, CallCheck, Context, Method
 from headstart_server.api.grpc.requests.request_parsing import REQUEST_BYTES
@@ -101,16 +101,6 @@ class SharedRateLimiter(RateLimiter):
         return wait
 
 
-class CallCounter(Protocol):
-    """Counts the concurrent calls of each caller."""
-
-    def start(self, caller: str, most: int, /) -> bool:
-        """Count a call; return False if the caller has the most already."""
-
-    def end(self, caller: str, /) -> None:
-        """Stop counting a call."""
-
-
 class RunningCalls:
     """The number of concurrent calls of each caller in this process."""
 
@@ -177,13 +167,13 @@ class RateCheck(CallCheck):
         *,
         nbytes: RateLimiter | None = None,
         max_concurrent: int = 0,
-        running: CallCounter | None = None,
+        running: RunningCalls | SharedRunningCalls | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._calls = calls
         self._bytes = nbytes
         self._max_concurrent = max_concurrent
-        self._running: CallCounter = running or RunningCalls()
+        self._running = running or RunningCalls()
         self._key_of = key_of or address_of
         self._sleep = sleep
 
