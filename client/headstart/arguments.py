@@ -13,18 +13,6 @@ from headstart.transport.chunked_calls import PredictionRun
 from headstart.transport.settings import seconds
 from headstart.version_ref import VersionRef
 
-__all__ = [
-    "FineTuneSettings",
-    "MeasureSettings",
-    "PredictArguments",
-    "PredictSettings",
-    "keeps_errors",
-    "open_fine_tune",
-    "open_measured",
-    "prediction_run",
-    "split_settings",
-]
-
 
 class PredictSettings(TypedDict, total=False):
     """Settings of a prediction; all are optional.

@@ -20,8 +20,6 @@ from headstart.transport.settings import changed_settings, channel_settings, con
 from headstart.transport.tokens import Token
 from headstart.twins import async_iterator, coroutine
 
-__all__ = ["AsyncClient"]
-
 
 class AsyncClient(AsyncClientMethods):
     """Fine-tune models on a Headstart server and predict with them; as `Client`, on one event loop.

@@ -25,9 +25,6 @@ from headstart.transport.connection import UploadReport
 from headstart.twins import async_iterator, coroutine
 from headstart.version_ref import VersionRef, other_version, plain_model
 
-__all__ = ["AsyncAliasHandle", "AsyncDatasetHandle", "AsyncModelHandle", "AsyncVersionHandle"]
-
-
 Result = TypeVar("Result")
 #: Seconds of one call that writes a batch; a batch is a few MiB.
 _BATCH_SECONDS = 120.0

@@ -45,8 +45,6 @@ from headstart.transport.settings import seconds
 from headstart.twins import async_iterator, coroutine
 from headstart.version_ref import version_ref
 
-__all__ = ["AsyncClientMethods"]
-
 Many = TypeVar("Many", bound=Content | Sequence[float])
 
 

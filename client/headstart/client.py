@@ -19,8 +19,6 @@ from headstart.transport.retries import RetryPolicy
 from headstart.transport.settings import changed_settings, channel_settings, connection_settings
 from headstart.transport.tokens import Token
 
-__all__ = ["Client"]
-
 
 class Client(ClientMethods):
     """Fine-tune models on a Headstart server and predict with them.

@@ -17,8 +17,6 @@ from headstart.inputs.task import Task, TaskName
 from headstart.results import Dataset, ExampleContent, ExampleRecord
 from headstart.transport.connection import Connection, UploadReport
 
-__all__ = ["DatasetHandle"]
-
 Result = TypeVar("Result")
 #: Seconds of one call that writes a batch; a batch is a few MiB.
 _BATCH_SECONDS = 120.0

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bars", "document_frame", "facts", "figure", "heatmap_png", "percent", "table"]
-
 _CELL = "padding: 1px 10px 1px 0; text-align: left; vertical-align: top"
 _NUMBER = "padding: 1px 10px 1px 0; text-align: right; font-variant-numeric: tabular-nums"
 _PERCENTAGE = re.compile(r"[\d.]+%")

@@ -6,8 +6,6 @@ from typing import TypeAlias
 
 from headstart.label_values import LabelValue
 
-__all__ = ["Edits", "ExampleEdit", "parse_edits"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleEdit:

@@ -14,8 +14,6 @@ from headstart.spec import RECIPES, FineTuneSpec, PromotionGate, Recipe
 from headstart.v1 import comparison_pb2, label_pb2
 from headstart.v1 import job_pb2 as pb
 
-__all__ = ["encode", "gate_message", "label_message", "recipe_message", "spec_message"]
-
 _LABEL = "headstart.v1.Label"
 
 Filled = TypeVar("Filled", bound=Message)

@@ -7,29 +7,6 @@ from typing import Any
 
 import grpc
 
-__all__ = [
-    "Aborted",
-    "AlreadyExists",
-    "Cancelled",
-    "DataLoss",
-    "DeadlineExceeded",
-    "ErrorDetails",
-    "FailedPrecondition",
-    "FieldViolation",
-    "HeadstartError",
-    "Internal",
-    "InvalidArgument",
-    "JobCancelled",
-    "JobFailed",
-    "NotFound",
-    "PermissionDenied",
-    "PredictionError",
-    "QuotaViolation",
-    "ResourceExhausted",
-    "Unauthenticated",
-    "Unavailable",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldViolation:

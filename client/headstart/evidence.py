@@ -5,8 +5,6 @@ from typing import Final
 
 from headstart.v1 import prediction_service_pb2 as pb
 
-__all__ = ["MAX_SALIENCY_INPUTS", "Abstention", "Evidence", "make_evidence"]
-
 MAX_SALIENCY_INPUTS: Final = 8
 """Maximum number of inputs of a call with saliency: each takes about 50 passes of the backbone."""
 

@@ -16,8 +16,6 @@ from headstart.errors import DataLoss, ErrorDetails
 from headstart.results import Export, ExportFormat
 from headstart.v1 import model_service_pb2 as pb
 
-__all__ = ["ExportFiles"]
-
 
 class ExportFiles:
     """The files of an export; use it in a `with` statement.

@@ -49,8 +49,6 @@ from headstart.results import (
 from headstart.transport.connection import UploadReport
 from headstart.version_ref import VersionRef, numbered, other_version, plain_model
 
-__all__ = ["AliasHandle", "ModelHandle", "VersionHandle", "find_alias"]
-
 
 def find_alias(model: Model, name: str) -> Alias:
     """Return an alias of a model; raise NotFound if it does not exist."""

@@ -23,8 +23,6 @@ from headstart.transport.retries import Backoff, Deadline
 from headstart.transport.settings import seconds
 from headstart.version_ref import VersionRef
 
-__all__ = ["Job"]
-
 Result = TypeVar("Result")
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-__all__ = ["LabelValue", "label_text"]
-
 LabelValue: TypeAlias = str | tuple[str, ...] | float | Mapping[str, float] | None
 """A class, all classes of a multi-label task, a number, or classes with probabilities; None if unknown."""
 

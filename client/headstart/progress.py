@@ -7,8 +7,6 @@ from typing import Any, Final, TextIO
 
 from headstart.results import JobEvent, JobState
 
-__all__ = ["ProgressBar"]
-
 _WIDTH: Final = 24
 _LINE_EVERY: Final = 0.1
 

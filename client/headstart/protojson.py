@@ -5,8 +5,6 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict, MessageToJson
 from google.protobuf.message import Message
 
-__all__ = ["to_dict", "to_json"]
-
 
 def to_dict(message: Message) -> dict[str, Any]:
     """Return the JSON of `to_json` as Python values."""

@@ -2,8 +2,6 @@
 
 from importlib import metadata
 
-__all__ = ["installed_version"]
-
 
 def installed_version() -> str:
     """Return the version of the installed distribution; 0 without an installation."""

@@ -9,27 +9,6 @@ from typing import Any, Literal, TypeAlias, TypedDict
 from headstart.edits import Edits, ExampleEdit, parse_edits
 from headstart.inputs.task import Task, TaskName, parse_task
 
-__all__ = [
-    "RECIPES",
-    "Auto",
-    "FineTuneSpec",
-    "Logistic",
-    "Mlp",
-    "Partial",
-    "PromotionGate",
-    "Recipe",
-    "RecipeName",
-    "Ridge",
-    "ScalingName",
-    "SpecSettings",
-    "check_names",
-    "make_spec",
-    "parse_budget",
-    "parse_candidates",
-    "parse_recipe",
-]
-
-
 ScalingName: TypeAlias = Literal["unit", "root", "standard"]
 
 

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-__all__ = ["async_iterator", "coroutine"]
-
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 

@@ -6,16 +6,6 @@ from operator import index
 
 from headstart.v1 import version_selector_pb2
 
-__all__ = [
-    "VersionRef",
-    "numbered",
-    "other_version",
-    "parse_version",
-    "plain_model",
-    "selector",
-    "version_ref",
-]
-
 _NUMBER = re.compile(r"[0-9]+")
 
 

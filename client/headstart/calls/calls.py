@@ -30,25 +30,6 @@ from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.version_ref import VersionRef, selector
 
-__all__ = [
-    "Call",
-    "Page",
-    "alias_removal",
-    "alias_setting",
-    "backbone_page",
-    "health",
-    "job_cancellation",
-    "job_events",
-    "job_page",
-    "job_status",
-    "model_deletion",
-    "model_page",
-    "version_deletion",
-    "version_evaluation",
-    "version_export",
-    "version_report",
-]
-
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 

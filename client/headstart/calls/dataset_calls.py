@@ -14,18 +14,6 @@ from headstart.transport.upload import batches
 from headstart.v1 import dataset_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2, input_pb2
 
-__all__ = [
-    "DatasetUpload",
-    "Outage",
-    "dataset_change",
-    "dataset_creation",
-    "dataset_deletion",
-    "dataset_finish",
-    "dataset_list",
-    "dataset_write",
-    "get_dataset",
-]
-
 _SERVICE = "/headstart.v1.DatasetService/"
 _PAGE_SIZE = 100
 #: The most bytes and examples of a batch: what a lost connection costs.

@@ -8,8 +8,6 @@ from headstart.results import ExampleContent, ExampleIssue, ExampleMap, ExampleR
 from headstart.v1 import example_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
-__all__ = ["ExampleKey", "ExampleQuery", "ThumbnailSize", "example_content", "example_list", "example_map"]
-
 _SERVICE = "/headstart.v1.ExampleService/"
 _PAGE_SIZE = 1000
 

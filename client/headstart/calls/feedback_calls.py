@@ -24,16 +24,6 @@ from headstart.v1 import feedback_pb2 as pb
 from headstart.v1 import review_service_pb2 as reviews
 from headstart.version_ref import VersionRef
 
-__all__ = [
-    "FeedbackSettings",
-    "capture_status",
-    "captured_input",
-    "feedback_list",
-    "feedback_sending",
-    "feedback_summary",
-    "review_list",
-]
-
 _SERVICE = "/headstart.v1.ReviewService/"
 
 

@@ -22,8 +22,6 @@ from headstart.transport.retries import Backoff, RetryPolicy
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.version_ref import VersionRef, parse_version, selector, version_ref
 
-__all__ = ["JobsCursor", "RebaseSettings", "job_deletion", "rebase", "watched_jobs"]
-
 
 class RebaseSettings(TypedDict, total=False):
     """Settings of a rebase, except version, alias and backbone; all are optional.

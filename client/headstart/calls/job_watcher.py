@@ -8,8 +8,6 @@ from headstart.results import JobEvent, JobState, JobStatus
 from headstart.transport.call_log import LOGGER
 from headstart.transport.retries import Backoff, RetryPolicy
 
-__all__ = ["STATUS_SLICE_SECONDS", "EventCursor", "finished_version", "job_repr", "wait_timeout"]
-
 STATUS_SLICE_SECONDS = 30.0
 """Maximum seconds that one Status call waits: proxies end calls that are silent for a minute."""
 

@@ -13,21 +13,6 @@ from headstart.v1 import capture_policy_pb2, retrain_policy_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
-__all__ = [
-    "PAGE_SIZE",
-    "Details",
-    "ModelDetails",
-    "VersionQuery",
-    "VersionView",
-    "alias_event_list",
-    "get_model",
-    "get_version",
-    "model_change",
-    "traffic",
-    "version_change",
-    "version_list",
-]
-
 _SERVICE = "/headstart.v1.ModelService/"
 PAGE_SIZE = 100
 

@@ -5,8 +5,6 @@ from headstart.decode import decode
 from headstart.results import Caller, ServerInfo, Usage
 from headstart.v1 import server_service_pb2 as pb
 
-__all__ = ["server_info", "usage", "who_am_i"]
-
 _SERVICE = "/headstart.v1.ServerService/"
 
 

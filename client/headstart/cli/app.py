@@ -32,9 +32,6 @@ from headstart.cli.training.trying import try_examples
 from headstart.errors import HeadstartError
 from headstart.release import installed_version
 
-__all__ = ["RootGroup", "app"]
-
-
 _UsageError: Any = typer.BadParameter.__mro__[1]  # typer exports only its subclass
 _FLAGS = frozenset({"--json", "--tls"})
 _VALUES = frozenset(

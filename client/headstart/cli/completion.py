@@ -14,15 +14,6 @@ from headstart.cli.global_options import GlobalOptions
 from headstart.cli.session import Session
 from headstart.client import Client
 
-__all__ = [
-    "complete_aliases",
-    "complete_backbones",
-    "complete_jobs",
-    "complete_models",
-    "complete_numbered_versions",
-    "complete_versions",
-]
-
 Names: TypeAlias = list[str] | list[tuple[str, str]]
 
 _SECONDS = 1.0

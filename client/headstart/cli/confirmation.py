@@ -7,8 +7,6 @@ import typer
 from headstart.cli.output.layout import plural
 from headstart.results import Model, Version
 
-__all__ = ["confirm", "deleted_model", "deleted_version"]
-
 _MAX_NAMES = 10
 
 

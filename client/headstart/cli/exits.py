@@ -7,8 +7,6 @@ from headstart.cli.session import Session
 from headstart.errors import DeadlineExceeded, HeadstartError, JobCancelled, JobFailed, NotFound, Unavailable
 from headstart.transport.status import has_remedy
 
-__all__ = ["EXIT_CODES_HELP", "ExitCode", "Failure", "exit_code", "explain"]
-
 _EXCLUDE = "Leave them out with --max-excluded-fraction 0.2, or list all with headstart check."
 _JOB_ADVICE = {
     "UNDECODABLE_INPUT": _EXCLUDE,

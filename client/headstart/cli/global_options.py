@@ -11,8 +11,6 @@ from headstart.cli.help import ADVANCED
 from headstart.cli.output.formats import Format
 from headstart.transport.settings import DEFAULT_SERVER
 
-__all__ = ["GlobalOptions"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class GlobalOptions:

@@ -12,8 +12,6 @@ from typer.core import TyperCommand, TyperGroup
 from headstart.cli.option_groups import expanded
 from headstart.cli.output.formats import DOCUMENT, Format
 
-__all__ = ["ADVANCED", "Command", "Commands", "NounGroup", "noun"]
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 ADVANCED = "Advanced options"

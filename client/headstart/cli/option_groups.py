@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
 
-__all__ = ["expanded"]
-
 
 def expanded(command: Callable[..., Any]) -> Callable[..., Any]:
     """Return a command whose parameters that are dataclasses are replaced by one parameter for each field.

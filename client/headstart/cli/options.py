@@ -15,18 +15,6 @@ from headstart.cli.completion import (
 from headstart.inputs.examples import ExampleSettings
 from headstart.version_ref import parse_version
 
-__all__ = [
-    "SOURCE_HELP",
-    "AliasArgument",
-    "ExampleColumns",
-    "InputColumns",
-    "ModelArgument",
-    "NumberedVersionArgument",
-    "SourceArgument",
-    "VersionArgument",
-    "numbered_version",
-]
-
 SOURCE_HELP = (
     "A folder with one sub-folder for each class; or a .csv, .tsv or .jsonl file with the columns path, text "
     "or features, or with columns of numbers; and label, labels or value; and optionally id, held_out and "

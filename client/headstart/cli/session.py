@@ -23,8 +23,6 @@ from headstart.transport.channel import TlsConfig
 from headstart.transport.retries import RetryPolicy
 from headstart.transport.settings import DEFAULT_SERVER, checked_server
 
-__all__ = ["Session", "session_of"]
-
 _RETRIES = RetryPolicy()
 _PIPE_WIDTH = 240  # a pipe has no terminal width, and the default of 80 columns would truncate tables
 

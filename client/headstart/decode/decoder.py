@@ -10,8 +10,6 @@ from typing import Any, Literal, TypeAlias, TypeVar, Union, cast, get_args, get_
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-__all__ = ["Decoder", "Reader", "enum_converter"]
-
 Result = TypeVar("Result")
 Reader: TypeAlias = Callable[[Any], Any]
 """Return a value of a message."""

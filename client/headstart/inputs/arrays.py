@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from headstart.inputs.inputs import Example
 
-__all__ = ["ARRAYS_SUFFIX", "Arrays", "feature_rows"]
-
 ARRAYS_SUFFIX = ".npz"
 """Suffix of such files."""
 

@@ -6,8 +6,6 @@ from hashlib import sha256
 
 from headstart.v1 import input_pb2, label_pb2
 
-__all__ = ["NO_EXAMPLES", "checksum_after"]
-
 NO_EXAMPLES = bytes(32)
 """The checksum of a dataset without examples."""
 

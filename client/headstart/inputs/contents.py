@@ -19,17 +19,6 @@ from numpy.typing import NDArray
 from headstart.inputs import tensors
 from headstart.v1 import input_pb2
 
-__all__ = [
-    "MAX_INPUT_BYTES",
-    "URL",
-    "Content",
-    "Text",
-    "content_name",
-    "input_message",
-    "path_id",
-    "text_message",
-]
-
 MAX_INPUT_BYTES: Final = 64 * 2**20 - 4096
 """Size of the largest input that fits into one message."""
 

@@ -27,8 +27,6 @@ from headstart.inputs.records import (
     settings_of,
 )
 
-__all__ = ["LIST_COLUMNS", "LIST_SUFFIXES", "ListedRow", "read_list"]
-
 LIST_COLUMNS: Final = tuple(name for name in RECORD_COLUMNS if name not in ("image", "input"))
 """Columns with a meaning."""
 

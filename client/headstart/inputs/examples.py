@@ -31,15 +31,6 @@ from headstart.inputs.task import Task, TaskName, parse_task
 from headstart.inputs.zip_spool import Spool
 from headstart.v1 import input_pb2
 
-__all__ = [
-    "URI_BEGINNINGS",
-    "ExampleSettings",
-    "ExampleSource",
-    "ExampleWarning",
-    "Examples",
-    "open_examples",
-]
-
 URI_BEGINNINGS = ("s3://", "gs://", "https://", "file://")
 """Prefixes of URIs of lists that the server reads."""
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from headstart.inputs.contents import path_id
 from headstart.inputs.inputs import Example
 
-__all__ = ["Folder", "check_class_folders", "files_of"]
-
 _MAX_NAMED = 5
 _TRAINING = frozenset({"train", "training", "trainset", "train_set", "train-set"})
 _MEASURING = frozenset(

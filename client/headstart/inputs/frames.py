@@ -22,19 +22,6 @@ from headstart.inputs.records import (
     settings_of,
 )
 
-__all__ = [
-    "Indexed",
-    "Records",
-    "RowSource",
-    "is_frame",
-    "is_indexed",
-    "is_sparse",
-    "is_splits",
-    "pairs",
-    "rows_of",
-    "texts_of",
-]
-
 _HEAD_ROWS: Final = 1000  # to detect columns of numbers
 
 

@@ -11,8 +11,6 @@ import numpy as np
 from headstart.inputs.inputs import Example
 from headstart.inputs.task import Task
 
-__all__ = ["LABEL_RULE", "IntegerLabels", "class_or_number", "for_task", "is_integer_text"]
-
 LABEL_RULE: Final = (
     "Set the task to regression to predict numbers, or to single_label if each of them is a class "
     "(task=... in Python, --task on the command line)"

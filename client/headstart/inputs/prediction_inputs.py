@@ -25,8 +25,6 @@ from headstart.inputs.frames import (
 from headstart.inputs.records import Layout
 from headstart.inputs.tables import TABLE_SUFFIXES, Table
 
-__all__ = ["InputSettings", "Inputs", "NamedInput", "OpenInputs", "is_collection", "open_inputs"]
-
 Inputs: TypeAlias = Content | Iterable["Content | Sequence[float] | Mapping[str, Any] | NamedInput"]
 """Inputs of `predict` and `embed`.
 

@@ -12,21 +12,6 @@ from numpy.typing import NDArray
 from headstart.inputs.labels import class_or_number
 from headstart.inputs.task import Task
 
-__all__ = [
-    "EXCERPT",
-    "INPUT_COLUMNS",
-    "RECORD_COLUMNS",
-    "TARGET_COLUMNS",
-    "Layout",
-    "check_named",
-    "check_spelling",
-    "feature_columns_of",
-    "input_of",
-    "is_missing",
-    "meanings",
-    "settings_of",
-]
-
 INPUT_COLUMNS: Final = ("path", "text", "image", "input", "features")
 """Columns of inputs; `image` and `input` in Python only."""
 TARGET_COLUMNS: Final = ("label", "labels", "value", "probabilities")

@@ -10,8 +10,6 @@ from headstart.inputs.inputs import Content, Example, Text
 from headstart.inputs.records import Layout
 from headstart.inputs.task import Task
 
-__all__ = ["TABLE_SUFFIXES", "Table"]
-
 TABLE_SUFFIXES = LIST_SUFFIXES
 """Suffixes of files that list examples."""
 

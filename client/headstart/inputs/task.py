@@ -3,8 +3,6 @@
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-__all__ = ["Task", "TaskName", "parse_task"]
-
 TaskName: TypeAlias = Literal["single_label", "multi_label", "regression"]
 
 

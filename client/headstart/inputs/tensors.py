@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from headstart.v1 import input_pb2
 
-__all__ = ["MAX_DIMENSIONS", "decode", "encode", "is_encodable"]
-
 MAX_DIMENSIONS = 32
 """Maximum number of dimensions of a tensor, which every numpy supports."""
 

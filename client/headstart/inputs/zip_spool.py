@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 from headstart.v1 import input_pb2
 
-__all__ = ["Spool"]
-
 _MEMORY_BYTES = 64 * 2**20
 _LENGTH = struct.Struct("<Q")
 

@@ -19,8 +19,6 @@ from headstart.results import (
 )
 from headstart.version_ref import version_ref
 
-__all__ = ["FeedbackMethods", "ReviewMethods"]
-
 
 class ReviewMethods(Methods):
     """List captured inputs for review, and read them."""

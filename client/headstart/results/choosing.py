@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-__all__ = ["BackboneCandidate", "BackboneSelection", "CandidateOutcome"]
-
 
 class CandidateOutcome(StrEnum):
     """The outcome of a candidate."""

@@ -8,15 +8,6 @@ from headstart.label_values import LabelValue
 from headstart.results.findings import ExampleFault, ExampleReference
 from headstart.version_ref import VersionRef
 
-__all__ = [
-    "ComparedClass",
-    "ComparedMetrics",
-    "Comparison",
-    "DifferingExample",
-    "Promotion",
-    "PromotionDecision",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparedMetrics:

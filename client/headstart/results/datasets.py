@@ -8,8 +8,6 @@ from enum import StrEnum
 from headstart.inputs.task import Task
 from headstart.results.models import Modality
 
-__all__ = ["Dataset", "DatasetState"]
-
 
 class DatasetState(StrEnum):
     """Whether a dataset is still being uploaded."""

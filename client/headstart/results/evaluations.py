@@ -7,18 +7,6 @@ from headstart.label_values import LabelValue
 from headstart.results.findings import DatasetFindings, ExampleFault, ExampleReference
 from headstart.results.versions import Metrics, Version
 
-__all__ = [
-    "ClassMetrics",
-    "ConfusedPair",
-    "Evaluation",
-    "EvaluationResult",
-    "ExampleOutcome",
-    "ReliabilityBin",
-    "ThresholdPoint",
-    "ValuePair",
-    "VersionEvaluation",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThresholdPoint:

@@ -8,18 +8,6 @@ from headstart.label_values import LabelValue
 from headstart.results.comparisons import Promotion
 from headstart.results.findings import ExampleReference
 
-__all__ = [
-    "ErasedExample",
-    "ErasureCertificate",
-    "ExampleContent",
-    "ExampleFinding",
-    "ExampleIssue",
-    "ExampleMap",
-    "ExampleOrigin",
-    "ExampleRecord",
-    "RebuiltVersion",
-]
-
 
 class ExampleIssue(StrEnum):
     """A kind of finding about an example."""

@@ -9,9 +9,6 @@ from typing import Any, Literal, TypeAlias
 
 from headstart.display import document_frame
 
-__all__ = ["Export", "ExportFormat", "Report", "ReportFormat"]
-
-
 ReportFormat: TypeAlias = Literal["html", "json", "text"]
 
 

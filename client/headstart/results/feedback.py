@@ -6,22 +6,6 @@ from enum import StrEnum
 
 from headstart.label_values import LabelValue
 
-__all__ = [
-    "ClassFeedback",
-    "Feedback",
-    "FeedbackAnswer",
-    "FeedbackCount",
-    "FeedbackOutcome",
-    "FeedbackState",
-    "FeedbackStatistics",
-    "FeedbackSummary",
-    "RetrainState",
-    "RetrainStatus",
-    "SentFeedback",
-    "VersionFeedback",
-    "WeekFeedback",
-]
-
 
 class FeedbackState(StrEnum):
     """The state of feedback."""

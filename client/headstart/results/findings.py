@@ -6,18 +6,6 @@ from enum import StrEnum
 
 from headstart.label_values import LabelValue
 
-__all__ = [
-    "DatasetFindings",
-    "DuplicateGroup",
-    "ExampleFault",
-    "ExampleReference",
-    "LabelIssue",
-    "LearningPoint",
-    "Outlier",
-    "Recommendation",
-    "RecommendationKind",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleFault:

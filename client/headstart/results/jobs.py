@@ -13,19 +13,6 @@ from headstart.results.evaluations import Evaluation
 from headstart.results.findings import DatasetFindings, ExampleFault
 from headstart.spec import FineTuneSpec
 
-__all__ = [
-    "JobEvent",
-    "JobState",
-    "JobStatus",
-    "JobStep",
-    "JobTrigger",
-    "Progress",
-    "Validation",
-    "WatchedJobs",
-    "WebhookDelivery",
-    "WebhookState",
-]
-
 
 class JobTrigger(StrEnum):
     """Why a job was accepted: a caller requested it, or the model was retrained from feedback."""

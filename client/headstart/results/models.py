@@ -9,19 +9,6 @@ from headstart.display import figure, table
 from headstart.results.policies import CapturePolicy, RetrainPolicy
 from headstart.results.versions import Version
 
-__all__ = [
-    "Alias",
-    "AliasEvent",
-    "AliasEventCause",
-    "Backbone",
-    "BackboneStatus",
-    "Modality",
-    "Model",
-    "Traffic",
-    "TrafficPoint",
-    "VersionTraffic",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alias:

@@ -6,8 +6,6 @@ from enum import StrEnum
 
 from headstart.spec import PromotionGate
 
-__all__ = ["CapturePolicy", "RetrainPolicy", "UnknownClasses"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CapturePolicy:

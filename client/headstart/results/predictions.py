@@ -18,22 +18,6 @@ from headstart.label_values import LabelValue
 from headstart.results.findings import ExampleReference
 from headstart.v1 import prediction_service_pb2 as pb
 
-__all__ = [
-    "AbstentionReason",
-    "ClassProbability",
-    "Influence",
-    "InputFault",
-    "ModelPredictions",
-    "Neighbor",
-    "PredictedInput",
-    "Prediction",
-    "Predictions",
-    "Saliency",
-    "StageTimes",
-    "Truncation",
-]
-
-
 _MAX_ROWS: Final = 20
 
 

@@ -8,15 +8,6 @@ from headstart.label_values import LabelValue
 from headstart.results.models import Modality
 from headstart.results.predictions import ClassProbability
 
-__all__ = [
-    "CaptureReason",
-    "CaptureStatus",
-    "CapturedContent",
-    "CapturedInput",
-    "ReviewEntry",
-    "ReviewReason",
-]
-
 
 class CaptureReason(StrEnum):
     """A condition that selected an input for capture."""

@@ -8,8 +8,6 @@ from enum import StrEnum
 from headstart.results.exports import ExportFormat
 from headstart.results.models import Modality
 
-__all__ = ["Caller", "Feature", "Permission", "Right", "ServerInfo", "ServerLimits", "Usage"]
-
 
 class Feature(StrEnum):
     """An optional feature of a server."""

@@ -15,8 +15,6 @@ from headstart.results.comparisons import Promotion
 from headstart.results.energy import Energy
 from headstart.spec import Recipe
 
-__all__ = ["ConfusionCell", "Lineage", "Metrics", "MetricsSource", "StopReason", "Version"]
-
 
 class MetricsSource(StrEnum):
     """The examples that metrics were measured on. UNSPECIFIED: a value that this client does not know."""

@@ -24,8 +24,6 @@ from headstart.transport.settings import ConnectionSettings, Metadata
 from headstart.transport.status import RpcFailure, deadline_passed, error_from_rpc
 from headstart.transport.upload import Upload
 
-__all__ = ["AsyncChannels", "AsyncConnection"]
-
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["LOGGER", "logged"]
-
 LOGGER: Final = logging.getLogger("headstart")
 LOGGER.addHandler(logging.NullHandler())
 

@@ -12,18 +12,6 @@ import grpc
 
 from headstart.release import installed_version
 
-__all__ = [
-    "MAX_MESSAGE_BYTES",
-    "SERVER_SCHEMES",
-    "TlsConfig",
-    "channel_options",
-    "credentials",
-    "is_local",
-    "is_repeatable",
-    "service_config",
-    "target_uri",
-]
-
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
 """Size of the largest message that is sent or received."""
 

@@ -17,8 +17,6 @@ from headstart.transport.chunks import MAX_CALL_INPUTS, Chunk
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
-__all__ = ["EmbeddingRun", "PredictionRun", "Run", "outcomes", "predicted_inputs"]
-
 Answer = TypeVar("Answer")
 
 _ALL_CLASSES: Final = 2**31 - 1

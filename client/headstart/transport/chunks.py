@@ -10,8 +10,6 @@ from headstart.inputs.inputs import input_message
 from headstart.inputs.prediction_inputs import NamedInput
 from headstart.v1 import input_pb2
 
-__all__ = ["MAX_CALL_BYTES", "MAX_CALL_INPUTS", "Chunk", "chunks", "relocated", "without_invalid"]
-
 MAX_CALL_BYTES: Final = 16 * 2**20
 MAX_CALL_INPUTS: Final = 256
 # An input in a field's path, and in a message for people.

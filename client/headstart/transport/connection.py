@@ -30,8 +30,6 @@ from headstart.transport.settings import ConnectionSettings, Metadata
 from headstart.transport.status import RpcFailure, deadline_passed, error_from_rpc
 from headstart.transport.upload import Pipe, Upload
 
-__all__ = ["Connection", "SharedChannel", "UploadReport", "uninterrupted"]
-
 Started = TypeVar("Started")
 Result = TypeVar("Result")
 UploadReport = Callable[[int, int | None], object]

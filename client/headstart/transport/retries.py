@@ -8,16 +8,6 @@ from dataclasses import dataclass
 from headstart.errors import HeadstartError, ResourceExhausted, Unavailable
 from headstart.transport.call_log import LOGGER
 
-__all__ = [
-    "LOADING_SECONDS",
-    "Attempts",
-    "Backoff",
-    "Deadline",
-    "RetryPolicy",
-    "capacity_delay",
-    "loading_delay",
-]
-
 #: Seconds for which an upload is repeated while the server loads its backbone.
 LOADING_SECONDS = 600.0
 _LOADING = "LOADING"

@@ -15,17 +15,6 @@ from headstart.transport.channel import SERVER_SCHEMES, TlsConfig, credentials, 
 from headstart.transport.retries import RetryPolicy
 from headstart.transport.tokens import Token, TokenSource
 
-__all__ = [
-    "DEFAULT_SERVER",
-    "ConnectionSettings",
-    "Metadata",
-    "changed_settings",
-    "channel_settings",
-    "checked_server",
-    "connection_settings",
-    "seconds",
-]
-
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 DEFAULT_SERVER: Final = "localhost:8765"

@@ -8,15 +8,6 @@ from google.rpc import error_details_pb2, status_pb2
 
 from headstart import errors
 
-__all__ = [
-    "RpcFailure",
-    "deadline_passed",
-    "details_from_status",
-    "error_from_rpc",
-    "error_from_status",
-    "has_remedy",
-]
-
 Detail = TypeVar("Detail", bound=Message)
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"

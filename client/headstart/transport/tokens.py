@@ -7,8 +7,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Token", "TokenSource"]
-
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A token, or a function that returns one. `AsyncClient` takes coroutine functions too."""
 

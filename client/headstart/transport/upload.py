@@ -18,21 +18,6 @@ from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import input_pb2
 from headstart.version_ref import VersionRef, selector
 
-__all__ = [
-    "MAX_BATCH_BYTES",
-    "MAX_BATCH_EXAMPLES",
-    "Part",
-    "Pipe",
-    "Upload",
-    "UploadAbandoned",
-    "batches",
-    "comparison",
-    "evaluation",
-    "fine_tune",
-    "validation",
-]
-
-
 Item = TypeVar("Item")
 
 

@@ -14,8 +14,6 @@ from headstart.cli.output.listings import alias_event_listing, alias_listing
 from headstart.cli.output.model_tables import alias_event_table, alias_table, traffic_text
 from headstart.cli.session import session_of
 
-__all__ = ["aliases"]
-
 aliases = noun("alias", "List, move and delete aliases, split their traffic, and list their moves.")
 
 EtagOption = Annotated[

@@ -14,8 +14,6 @@ from headstart.cli.session import session_of
 from headstart.cli.training.recipe_settings import duration_of
 from headstart.results import CapturePolicy, ReviewEntry
 
-__all__ = ["capture_inputs", "captured"]
-
 captured = noun("captured", "List the inputs that a model captured for review, and read them.")
 
 

@@ -17,8 +17,6 @@ from headstart.cli.output.layout import add_row, facts_grid, new_table
 from headstart.cli.session import Session, session_of
 from headstart.results import Caller
 
-__all__ = ["contexts", "login"]
-
 contexts = noun("context", "List, select, show and delete stored servers.")
 
 NameArgument = Annotated[

@@ -18,8 +18,6 @@ from headstart.cli.session import session_of
 from headstart.cli.training.spec_options import TagOption, TaskOption, tags_of
 from headstart.inputs.task import parse_task
 
-__all__ = ["datasets"]
-
 datasets = noun("dataset", "Upload, list, show and delete datasets of the server.")
 DatasetArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="DATASET", help="The dataset.", show_default=False)

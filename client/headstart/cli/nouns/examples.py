@@ -29,9 +29,6 @@ from headstart.edits import ExampleEdit
 from headstart.results import ExampleRecord
 from headstart.version_ref import VersionRef, parse_version
 
-__all__ = ["stored_examples"]
-
-
 stored_examples = noun("example", "List, show, relabel, remove and erase examples.")
 _ALL_MODELS = "-"
 

@@ -18,8 +18,6 @@ from headstart.inputs.task import Task
 from headstart.label_values import LabelValue
 from headstart.results import Feedback, FeedbackState, RetrainPolicy, UnknownClasses
 
-__all__ = ["feedback", "retrain"]
-
 feedback = noun("feedback", "Send, list and summarize feedback on predictions.")
 
 

@@ -17,8 +17,6 @@ from headstart.cli.output.tables import job_facts, job_table
 from headstart.cli.session import Session, session_of
 from headstart.results import JobEvent, JobState
 
-__all__ = ["jobs"]
-
 jobs = noun("job", "List, watch, cancel and delete jobs.")
 
 JobArgument = Annotated[

@@ -16,8 +16,6 @@ from headstart.cli.output.model_tables import model_table, model_view, traffic_t
 from headstart.cli.session import session_of
 from headstart.cli.training.recipe_settings import duration_of
 
-__all__ = ["models"]
-
 models = noun("model", "List, show and delete models, show their traffic, and capture inputs.")
 models.command("capture")(capture_inputs)
 models.command("retrain")(retrain)

@@ -14,8 +14,6 @@ from headstart.cli.session import Session, session_of
 from headstart.results import Report
 from headstart.version_ref import parse_version
 
-__all__ = ["report"]
-
 
 class FormatChoice(StrEnum):
     """Formats of a report."""

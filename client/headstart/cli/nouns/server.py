@@ -14,9 +14,6 @@ from headstart.cli.output.listings import backbone_listing
 from headstart.cli.output.model_tables import backbone_list
 from headstart.cli.session import session_of
 
-__all__ = ["backbones", "usage", "wait", "whoami"]
-
-
 _MIB = 1 << 20
 _SHORTEST, _LONGEST = 0.1, 1.0
 

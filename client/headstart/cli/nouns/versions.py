@@ -31,8 +31,6 @@ from headstart.cli.training.spec_options import DatasetOption, TaskOption
 from headstart.inputs.task import parse_task
 from headstart.version_ref import parse_version
 
-__all__ = ["compare", "evaluate", "export", "versions"]
-
 
 class FormOption(StrEnum):
     """The formats of an export."""

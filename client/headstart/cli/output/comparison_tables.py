@@ -17,8 +17,6 @@ from headstart.results import (
 )
 from headstart.version_ref import VersionRef
 
-__all__ = ["choice_line", "choice_view", "comparison_view", "promotion_line"]
-
 
 def choice_line(choice: BackboneSelection) -> str:
     """Return the selection in one sentence."""

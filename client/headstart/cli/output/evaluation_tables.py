@@ -17,8 +17,6 @@ from headstart.results import (
     MetricsSource,
 )
 
-__all__ = ["accuracy_interval", "evaluation_view", "measured"]
-
 _MAX_CLASSES = 30
 _MAX_LISTED = 10
 _MIN_LISTED = 5

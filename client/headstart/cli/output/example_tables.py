@@ -19,18 +19,6 @@ from headstart.cli.output.layout import (
 from headstart.label_values import label_text
 from headstart.results import Dataset, ExampleMap, ExampleRecord
 
-__all__ = [
-    "dataset_listing",
-    "dataset_table",
-    "dataset_view",
-    "example_listing",
-    "example_table",
-    "example_view",
-    "map_listing",
-    "map_table",
-]
-
-
 _MIB = 1 << 20
 _MAX_CLASSES = 20
 

@@ -20,18 +20,6 @@ from headstart.results import (
     ReviewEntry,
 )
 
-__all__ = [
-    "feedback_listing",
-    "feedback_table",
-    "policy_view",
-    "retrain_view",
-    "review_listing",
-    "review_table",
-    "status_view",
-    "summary_view",
-]
-
-
 _MIB = 1 << 20
 
 

@@ -19,8 +19,6 @@ from headstart.results import (
     Validation,
 )
 
-__all__ = ["findings_lines", "validation_view"]
-
 _MAX_LISTED = 10
 _MAX_SUMMED = 3  # of each kind, after a fine-tune
 _ADVICE = (

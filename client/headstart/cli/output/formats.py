@@ -8,8 +8,6 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any, TypeVar
 
-__all__ = ["DOCUMENT", "LIST", "RESULT", "Format", "Listing", "listing"]
-
 Item = TypeVar("Item")
 
 

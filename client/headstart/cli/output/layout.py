@@ -7,19 +7,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-__all__ = [
-    "add_row",
-    "duration",
-    "facts_grid",
-    "figure",
-    "moment",
-    "new_table",
-    "percent",
-    "plural",
-    "short_moment",
-    "shortened",
-]
-
 _THIS_YEAR = timedelta(days=180)  # so that a month and a day are unambiguous
 
 

@@ -6,16 +6,6 @@ from datetime import timedelta
 from headstart.cli.output.formats import Listing, listing
 from headstart.results import Alias, AliasEvent, Backbone, JobStatus, Model, Traffic, Version
 
-__all__ = [
-    "alias_event_listing",
-    "alias_listing",
-    "backbone_listing",
-    "job_listing",
-    "model_listing",
-    "traffic_listing",
-    "version_listing",
-]
-
 
 def model_listing(models: Iterable[Model]) -> Listing:
     """Return models."""

@@ -37,20 +37,6 @@ from headstart.results import (
     Version,
 )
 
-__all__ = [
-    "alias_event_table",
-    "alias_table",
-    "backbone_list",
-    "erased_example_view",
-    "model_table",
-    "model_view",
-    "traffic_table",
-    "traffic_text",
-    "version_summary",
-    "version_table",
-    "version_view",
-]
-
 _SHORT_SOURCES = {MetricsSource.OUT_OF_FOLD: "by folds", MetricsSource.HELD_OUT: "held out"}
 _QUALITY = {Task.REGRESSION: "error", Task.MULTI_LABEL: "all right"}
 _MIB = 1 << 20

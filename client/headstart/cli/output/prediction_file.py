@@ -15,8 +15,6 @@ from headstart.inputs.task import Task
 from headstart.protojson import to_dict
 from headstart.results import PredictedInput, Prediction
 
-__all__ = ["FORMATS", "PredictionFile", "StandardOutput"]
-
 FORMATS: Final = (".csv", ".tsv", ".jsonl")
 """Suffixes of files of predictions."""
 

@@ -11,8 +11,6 @@ from headstart.inputs.task import Task
 from headstart.label_values import label_text
 from headstart.results import AbstentionReason, ClassProbability, Influence, Neighbor, Prediction
 
-__all__ = ["prediction_view"]
-
 _NAME_SHARE = 0.4  # of the width
 _MAX_NAME = 40
 _WHY = {

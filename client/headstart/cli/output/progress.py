@@ -9,8 +9,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from headstart.results import JobEvent, JobState, JobStep
 
-__all__ = ["ProgressView", "describe", "progress_view"]
-
 
 class ProgressView(AbstractContextManager["ProgressView"], Protocol):
     """Display of the progress of an upload and a job."""

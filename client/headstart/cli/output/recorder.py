@@ -10,8 +10,6 @@ from headstart.protojson import to_dict
 from headstart.v1.model_service_pb2 import ExportVersionResponse
 from headstart.v1.prediction_service_pb2 import EmbedResponse
 
-__all__ = ["Recorder"]
-
 
 class Recorder(
     grpc.UnaryUnaryClientInterceptor, grpc.StreamUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor

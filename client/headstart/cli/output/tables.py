@@ -10,8 +10,6 @@ from headstart.cli.output.comparison_tables import promotion_line
 from headstart.cli.output.layout import add_row, duration, facts_grid, moment, new_table, short_moment
 from headstart.results import ExampleFault, JobState, JobStatus
 
-__all__ = ["class_list", "fault_lines", "job_facts", "job_table", "step_list"]
-
 _MAX_FAULTS = 10
 _MAX_CLASSES = 20
 _PARTS_OF_FEATURES = ("decode", "backbone")

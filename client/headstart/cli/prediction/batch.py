@@ -28,8 +28,6 @@ from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1.errors_pb2 import ErrorReason
 from headstart.version_ref import VersionRef, parse_version
 
-__all__ = ["BatchPrediction", "named_inputs"]
-
 _MAX_ERRORS: Final = 10
 
 

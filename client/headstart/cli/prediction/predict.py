@@ -20,8 +20,6 @@ from headstart.evidence import Abstention
 from headstart.inputs.prediction_inputs import InputSettings
 from headstart.results import PredictedInput, Prediction
 
-__all__ = ["embed", "predict"]
-
 
 class ErrorsChoice(StrEnum):
     """Handling of unusable inputs."""

@@ -22,9 +22,6 @@ from headstart.label_values import LabelValue
 from headstart.results import ReviewEntry, ReviewReason
 from headstart.version_ref import parse_version
 
-__all__ = ["Answer", "Judgment", "ReviewItem", "ReviewSource", "Reviewer", "review"]
-
-
 #: A class, classes or a number.
 Label = str | tuple[str, ...] | float
 #: Rows of a page next to its content and classes.

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ImageProtocol", "detect", "encode", "forget"]
-
 _CHUNK = 4096
 #: Pixels of a cell of most terminals.
 _CELL = (10, 20)

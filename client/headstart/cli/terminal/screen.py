@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-__all__ = ["Key", "Screen", "TerminalScreen", "open_screen", "printable"]
-
 _ALTERNATE, _NORMAL = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _MAX_LINE = 4096
 #: Seconds in which a signal is noticed that came just before a read began to wait.

@@ -22,8 +22,6 @@ from headstart.job import Job
 from headstart.results import Modality, Version
 from headstart.spec import SpecSettings
 
-__all__ = ["check", "fine_tune", "print_next_commands", "require_promoted", "run_fine_tune", "show_job"]
-
 
 def check(
     context: typer.Context,

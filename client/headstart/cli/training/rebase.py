@@ -15,8 +15,6 @@ from headstart.cli.training.fine_tune import print_next_commands, require_promot
 from headstart.cli.training.recipe_settings import RecipeChoice, duration_of
 from headstart.job import Job
 
-__all__ = ["rebase"]
-
 _AliasOption: TypeAlias = Annotated[
     str | None,
     typer.Option(

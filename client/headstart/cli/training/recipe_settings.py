@@ -13,8 +13,6 @@ import typer
 
 from headstart.spec import RECIPES, Recipe
 
-__all__ = ["RecipeChoice", "duration_of", "recipe_of", "settings_help"]
-
 
 class RecipeChoice(StrEnum):
     """The names of the recipes."""

@@ -12,31 +12,6 @@ from headstart.cli.training.recipe_settings import RecipeChoice, recipe_of
 from headstart.inputs.task import parse_task
 from headstart.spec import PromotionGate, SpecSettings
 
-__all__ = [
-    "AliasOption",
-    "BackboneBudgetOption",
-    "BackboneOption",
-    "CandidateOption",
-    "DatasetOption",
-    "DiscardOption",
-    "DisplayNameOption",
-    "GateOptions",
-    "ParentOption",
-    "PromoteOption",
-    "QueueOptions",
-    "RemoveOption",
-    "RequestIdOption",
-    "RequirePromotionOption",
-    "TagOption",
-    "TaskOption",
-    "TrainingOptions",
-    "TtlOption",
-    "WaitOption",
-    "parent_of",
-    "tags_of",
-]
-
-
 BackboneOption: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -27,9 +27,6 @@ from headstart.cli.output.progress import progress_view
 from headstart.cli.session import Session, session_of
 from headstart.cli.training.fine_tune import show_job
 
-__all__ = ["PrivateServer", "try_examples"]
-
-
 _HOST = "127.0.0.1"
 _START_POLL_SECONDS = 0.05
 _STOP_SECONDS = 15.0
