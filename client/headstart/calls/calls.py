@@ -1,11 +1,14 @@
 """Calls of the contract as values: the request, the method's path and the response's reader."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar, get_args
 
+from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.wrappers_pb2 import Int32Value
 
 from headstart.decode import decode
@@ -25,16 +28,35 @@ from headstart.results import (
     VersionEvaluation,
 )
 from headstart.transport.channel import is_repeatable
+from headstart.v1 import (
+    dataset_service_pb2,
+    evaluation_service_pb2,
+    example_service_pb2,
+    model_pb2,
+    prediction_service_pb2,
+    review_service_pb2,
+    server_service_pb2,
+)
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.version_ref import VersionRef, selector
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
-_TUNING = "/headstart.v1.FineTuningService/"
-_KEEPING = "/headstart.v1.ModelService/"
+_FILES: tuple[FileDescriptor, ...] = tuple(
+    module.DESCRIPTOR
+    for module in (
+        dataset_service_pb2,
+        evaluation_service_pb2,
+        example_service_pb2,
+        tuning,
+        keeping,
+        prediction_service_pb2,
+        review_service_pb2,
+        server_service_pb2,
+    )
+)
 _PAGE_SIZE = 100
 _SERVING = 1
 
@@ -50,10 +72,42 @@ class Call(Generic[Result]):
     extra_seconds: float = 0.0  # seconds that the request lets the server wait, added to the call's deadline
     repeatable: bool = False  # whether the call is idempotent
 
+    @classmethod
+    def of(
+        cls,
+        request: Message,
+        read: Callable[[Any], Result],
+        *,
+        extra_seconds: float = 0.0,
+        repeatable: bool = False,
+    ) -> "Call[Result]":
+        """Return the call of the method that takes a request; a message is the request of one method only."""
+        path, response = _method_of(request.DESCRIPTOR)
+        return cls(
+            path=path,
+            request=request,
+            response=response,
+            read=read,
+            extra_seconds=extra_seconds,
+            repeatable=repeatable,
+        )
+
     def may_follow(self, error: Unavailable) -> bool:
         """Return whether the call may be sent again after this error."""
         # A stopping server marks the calls that it rejected without reading them.
         return self.repeatable or is_repeatable(self.path) or error.metadata.get("begun") == "false"
+
+
+@cache
+def _method_of(request: Descriptor) -> tuple[str, type[Message]]:
+    """Return the path of the method that takes a message, and the type of its responses."""
+    return next(
+        (f"/{service.full_name}/{method.name}", GetMessageClass(method.output_type))
+        for file in _FILES
+        for service in file.services_by_name.values()
+        for method in service.methods
+        if method.input_type.full_name == request.full_name
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,38 +118,32 @@ class Page(Generic[Item]):
     next_token: str
 
 
+def page_of(response: Any, messages: Iterable[Message], kind: type[Item]) -> Page[Item]:
+    """Return a page with the items of a response."""
+    return Page(
+        items=tuple(decode(message, kind) for message in messages), next_token=response.next_page_token
+    )
+
+
 def job_status(job_id: str, wait: float = 0.0) -> Call[JobStatus]:
     """Return the call of Status, which waits up to `wait` seconds for the job's end."""
     request = tuning.StatusRequest(job_id=job_id)
     if wait > 0:
         request.wait_duration.FromNanoseconds(int(wait * 1e9))
-    return Call(
-        path=_TUNING + "Status",
-        request=request,
-        response=tuning.StatusResponse,
-        read=lambda response: decode(response.job, JobStatus),
-        extra_seconds=wait,
-    )
+    return Call.of(request, read=lambda response: decode(response.job, JobStatus), extra_seconds=wait)
 
 
 def job_events(job_id: str, after: int) -> Call[JobEvent]:
     """Return the call of Watch, from the event after this number."""
-    return Call(
-        path=_TUNING + "Watch",
-        request=tuning.WatchRequest(job_id=job_id, after_event=after),
-        response=tuning.WatchResponse,
+    return Call.of(
+        tuning.WatchRequest(job_id=job_id, after_event=after),
         read=lambda response: decode(response.event, JobEvent),
     )
 
 
 def job_cancellation(job_id: str) -> Call[JobStatus]:
     """Return the call of Cancel."""
-    return Call(
-        path=_TUNING + "Cancel",
-        request=tuning.CancelRequest(job_id=job_id),
-        response=tuning.CancelResponse,
-        read=lambda response: decode(response.job, JobStatus),
-    )
+    return Call.of(tuning.CancelRequest(job_id=job_id), read=lambda response: decode(response.job, JobStatus))
 
 
 def job_page(
@@ -103,41 +151,29 @@ def job_page(
 ) -> Call[Page[JobStatus]]:
     """Return the call of ListJobs."""
     listed = [states] if isinstance(states, str) else states or ()
-    return Call(
-        path=_TUNING + "ListJobs",
-        request=tuning.ListJobsRequest(
+    return Call.of(
+        tuning.ListJobsRequest(
             model=model or "",
             states=[f"JOB_STATE_{JobState(state).value}" for state in listed],
             page_size=_PAGE_SIZE,
             page_token=token,
         ),
-        response=tuning.ListJobsResponse,
-        read=lambda response: Page(
-            items=tuple(decode(job, JobStatus) for job in response.jobs),
-            next_token=response.next_page_token,
-        ),
+        read=lambda response: page_of(response, response.jobs, JobStatus),
     )
 
 
 def model_page(token: str) -> Call[Page[Model]]:
     """Return the call of ListModels."""
-    return Call(
-        path=_KEEPING + "ListModels",
-        request=keeping.ListModelsRequest(page_size=_PAGE_SIZE, page_token=token),
-        response=keeping.ListModelsResponse,
-        read=lambda response: Page(
-            items=tuple(decode(model, Model) for model in response.models),
-            next_token=response.next_page_token,
-        ),
+    return Call.of(
+        keeping.ListModelsRequest(page_size=_PAGE_SIZE, page_token=token),
+        read=lambda response: page_of(response, response.models, Model),
     )
 
 
 def backbone_page(token: str) -> Call[Page[Backbone]]:
     """Return the call of ListBackbones."""
-    return Call(
-        path=_KEEPING + "ListBackbones",
-        request=keeping.ListBackbonesRequest(page_size=_PAGE_SIZE, page_token=token),
-        response=keeping.ListBackbonesResponse,
+    return Call.of(
+        keeping.ListBackbonesRequest(page_size=_PAGE_SIZE, page_token=token),
         read=lambda response: Page(
             items=_backbones(response),
             next_token=response.next_page_token,
@@ -166,12 +202,8 @@ def alias_setting(
     splits = [
         model_pb2.TrafficSplit(version=other, fraction=share) for other, share in (traffic or {}).items()
     ]
-    return Call(
-        path=_KEEPING + "SetAlias",
-        request=keeping.SetAliasRequest(
-            model=model, alias=alias, version=version, etag=etag or "", traffic=splits
-        ),
-        response=keeping.SetAliasResponse,
+    return Call.of(
+        keeping.SetAliasRequest(model=model, alias=alias, version=version, etag=etag or "", traffic=splits),
         read=lambda response: decode(response.alias, Alias),
         # With an etag, a repeated call would fail, because the first one has moved the alias.
         repeatable=not etag,
@@ -180,30 +212,20 @@ def alias_setting(
 
 def alias_removal(model: str, alias: str, etag: str | None) -> Call[None]:
     """Return the call of DeleteAlias."""
-    return Call(
-        path=_KEEPING + "DeleteAlias",
-        request=keeping.DeleteAliasRequest(model=model, alias=alias, etag=etag or ""),
-        response=keeping.DeleteAliasResponse,
-        read=lambda _: None,
-    )
+    return Call.of(keeping.DeleteAliasRequest(model=model, alias=alias, etag=etag or ""), read=lambda _: None)
 
 
 def version_deletion(model: str, version: int, force: bool) -> Call[None]:
     """Return the call of DeleteVersion."""
-    return Call(
-        path=_KEEPING + "DeleteVersion",
-        request=keeping.DeleteVersionRequest(model=model, version=version, force=force),
-        response=keeping.DeleteVersionResponse,
-        read=lambda _: None,
+    return Call.of(
+        keeping.DeleteVersionRequest(model=model, version=version, force=force), read=lambda _: None
     )
 
 
 def model_deletion(model: str, force: bool = False) -> Call[int]:
     """Return the call of DeleteModel, whose result is the number of deleted versions."""
-    return Call(
-        path=_KEEPING + "DeleteModel",
-        request=keeping.DeleteModelRequest(model=model, force=force),
-        response=keeping.DeleteModelResponse,
+    return Call.of(
+        keeping.DeleteModelRequest(model=model, force=force),
         read=lambda response: int(response.deleted_versions),
     )
 
@@ -212,22 +234,18 @@ def example_deletion(
     example_id: str, model: str, *, rebuild: bool = False, request_id: str = ""
 ) -> Call[ErasedExample]:
     """Return the call of EraseExample."""
-    return Call(
-        path=_KEEPING + "EraseExample",
-        request=keeping.EraseExampleRequest(
+    return Call.of(
+        keeping.EraseExampleRequest(
             example_id=example_id, model=model, rebuild=rebuild, request_id=request_id
         ),
-        response=keeping.EraseExampleResponse,
         read=lambda response: decode(response, ErasedExample),
     )
 
 
 def version_evaluation(target: VersionRef) -> Call[VersionEvaluation]:
     """Return the call of GetEvaluation."""
-    return Call(
-        path=_KEEPING + "GetEvaluation",
-        request=keeping.GetEvaluationRequest(target=selector(target)),
-        response=keeping.GetEvaluationResponse,
+    return Call.of(
+        keeping.GetEvaluationRequest(target=selector(target)),
         read=lambda response: decode(response, VersionEvaluation),
     )
 
@@ -236,10 +254,8 @@ def version_report(target: VersionRef, form: ReportFormat) -> Call[Report]:
     """Return the call of GetReport."""
     if form not in get_args(ReportFormat):
         raise ValueError(f"format must be one of {', '.join(get_args(ReportFormat))}. Received: {form!r}")
-    return Call(
-        path=_KEEPING + "GetReport",
-        request=keeping.GetReportRequest(target=selector(target), format=f"REPORT_FORMAT_{form.upper()}"),
-        response=keeping.GetReportResponse,
+    return Call.of(
+        keeping.GetReportRequest(target=selector(target), format=f"REPORT_FORMAT_{form.upper()}"),
         read=lambda response: decode(response, Report, model=target.model),
     )
 
@@ -248,12 +264,8 @@ def version_export(target: VersionRef, format: ExportFormat) -> Call[Message]:
     """Return the call of ExportVersion, whose results are its messages."""
     if format not in get_args(ExportFormat):
         raise ValueError(f"format must be one of {', '.join(get_args(ExportFormat))}. Received: {format!r}")
-    return Call(
-        path=_KEEPING + "ExportVersion",
-        request=keeping.ExportVersionRequest(
-            target=selector(target), format=f"EXPORT_FORMAT_{format.upper()}"
-        ),
-        response=keeping.ExportVersionResponse,
+    return Call.of(
+        keeping.ExportVersionRequest(target=selector(target), format=f"EXPORT_FORMAT_{format.upper()}"),
         read=lambda response: response,
     )
 

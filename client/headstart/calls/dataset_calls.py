@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from headstart.calls.calls import Call, Page
+from headstart.calls.calls import Call, Page, page_of
 from headstart.calls.model_calls import Details
 from headstart.decode import decode
 from headstart.errors import DeadlineExceeded, HeadstartError, ResourceExhausted, Unavailable
@@ -14,7 +14,6 @@ from headstart.transport.upload import batches
 from headstart.v1 import dataset_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2, input_pb2
 
-_SERVICE = "/headstart.v1.DatasetService/"
 _PAGE_SIZE = 100
 #: The most bytes and examples of a batch: what a lost connection costs.
 MAX_BATCH_BYTES, MAX_BATCH_EXAMPLES = 8 << 20, 1000
@@ -24,33 +23,23 @@ _MESSAGE_SHARE = 0.75
 
 def get_dataset(name: str) -> Call[Dataset]:
     """Return the call of GetDataset."""
-    return Call(
-        path=_SERVICE + "GetDataset",
-        request=pb.GetDatasetRequest(dataset=name),
-        response=pb.GetDatasetResponse,
-        read=lambda response: decode(response.dataset, Dataset),
+    return Call.of(
+        pb.GetDatasetRequest(dataset=name), read=lambda response: decode(response.dataset, Dataset)
     )
 
 
 def dataset_list(token: str) -> Call[Page[Dataset]]:
     """Return the call of ListDatasets."""
-    return Call(
-        path=_SERVICE + "ListDatasets",
-        request=pb.ListDatasetsRequest(page_size=_PAGE_SIZE, page_token=token),
-        response=pb.ListDatasetsResponse,
-        read=lambda response: Page(
-            items=tuple(decode(each, Dataset) for each in response.datasets),
-            next_token=response.next_page_token,
-        ),
+    return Call.of(
+        pb.ListDatasetsRequest(page_size=_PAGE_SIZE, page_token=token),
+        read=lambda response: page_of(response, response.datasets, Dataset),
     )
 
 
 def dataset_creation(name: str, details: Details) -> Call[Dataset]:
     """Return the call of CreateDataset."""
-    return Call(
-        path=_SERVICE + "CreateDataset",
-        request=pb.CreateDatasetRequest(dataset=name, **details),
-        response=pb.CreateDatasetResponse,
+    return Call.of(
+        pb.CreateDatasetRequest(dataset=name, **details),
         read=lambda response: decode(response.dataset, Dataset),
     )
 
@@ -61,26 +50,18 @@ def dataset_change(name: str, details: Details) -> Call[Dataset]:
         raise ValueError("The update is empty. Pass display_name, description or tags.")
     request = pb.UpdateDatasetRequest(dataset=name, **details)
     request.update_mask.paths.extend(details)
-    return Call(
-        path=_SERVICE + "UpdateDataset",
-        request=request,
-        response=pb.UpdateDatasetResponse,
-        read=lambda response: decode(response.dataset, Dataset),
-        repeatable=True,
-    )
+    return Call.of(request, read=lambda response: decode(response.dataset, Dataset), repeatable=True)
 
 
 def dataset_write(name: str, batch: int, examples: list[input_pb2.Example], checksum: bytes) -> Call[Dataset]:
     """Return the call of WriteExamples."""
-    return Call(
-        path=_SERVICE + "WriteExamples",
-        request=pb.WriteExamplesRequest(
+    return Call.of(
+        pb.WriteExamplesRequest(
             dataset=name,
             batch=batch,
             examples=fine_tuning_service_pb2.ExampleBatch(examples=examples),
             sha256=checksum,
         ),
-        response=pb.WriteExamplesResponse,
         read=lambda response: decode(response.dataset, Dataset),
         repeatable=True,
     )
@@ -88,10 +69,8 @@ def dataset_write(name: str, batch: int, examples: list[input_pb2.Example], chec
 
 def dataset_finish(name: str, example_count: int | None) -> Call[Dataset]:
     """Return the call of FinishDataset."""
-    return Call(
-        path=_SERVICE + "FinishDataset",
-        request=pb.FinishDatasetRequest(dataset=name, example_count=example_count),
-        response=pb.FinishDatasetResponse,
+    return Call.of(
+        pb.FinishDatasetRequest(dataset=name, example_count=example_count),
         read=lambda response: decode(response.dataset, Dataset),
         repeatable=True,
     )
@@ -99,12 +78,7 @@ def dataset_finish(name: str, example_count: int | None) -> Call[Dataset]:
 
 def dataset_deletion(name: str, etag: str | None) -> Call[None]:
     """Return the call of DeleteDataset."""
-    return Call(
-        path=_SERVICE + "DeleteDataset",
-        request=pb.DeleteDatasetRequest(dataset=name, etag=etag or ""),
-        response=pb.DeleteDatasetResponse,
-        read=lambda _: None,
-    )
+    return Call.of(pb.DeleteDatasetRequest(dataset=name, etag=etag or ""), read=lambda _: None)
 
 
 class Outage:

@@ -2,13 +2,12 @@
 
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from headstart.calls.calls import Call, Page
+from headstart.calls.calls import Call, Page, page_of
 from headstart.decode import decode
 from headstart.results import ExampleContent, ExampleIssue, ExampleMap, ExampleRecord
 from headstart.v1 import example_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
-_SERVICE = "/headstart.v1.ExampleService/"
 _PAGE_SIZE = 1000
 
 ExampleKey: TypeAlias = str | int | ExampleRecord
@@ -43,9 +42,8 @@ def example_list(
     source: VersionRef | str, query: ExampleQuery, token: str, *, size: int = _PAGE_SIZE
 ) -> Call[Page[ExampleRecord]]:
     """Return the call of ListExamples, of a version or of the dataset of a name."""
-    return Call(
-        path=_SERVICE + "ListExamples",
-        request=pb.ListExamplesRequest(
+    return Call.of(
+        pb.ListExamplesRequest(
             **_of(source),
             filter=_filter(query),
             order_by=query.get("order_by", ""),
@@ -53,11 +51,7 @@ def example_list(
             page_token=token,
             skip=0 if token else query.get("skip", 0),
         ),
-        response=pb.ListExamplesResponse,
-        read=lambda response: Page(
-            items=tuple(decode(example, ExampleRecord) for example in response.examples),
-            next_token=response.next_page_token,
-        ),
+        read=lambda response: page_of(response, response.examples, ExampleRecord),
     )
 
 
@@ -68,10 +62,8 @@ def example_content(
     key: dict[str, Any] = {"example_id": example} if isinstance(example, str) else {"index": example}
     if isinstance(example, ExampleRecord):
         key = {"index": example.index}
-    return Call(
-        path=_SERVICE + "GetExampleContent",
-        request=pb.GetExampleContentRequest(thumbnail_size=size, **_of(source), **key),
-        response=pb.GetExampleContentResponse,
+    return Call.of(
+        pb.GetExampleContentRequest(thumbnail_size=size, **_of(source), **key),
         read=lambda response: decode(response, ExampleContent),
     )
 
@@ -82,11 +74,8 @@ def _of(source: VersionRef | str) -> dict[str, Any]:
 
 def example_map(version: VersionRef) -> Call[ExampleMap]:
     """Return the call of GetExampleMap."""
-    return Call(
-        path=_SERVICE + "GetExampleMap",
-        request=pb.GetExampleMapRequest(version=selector(version)),
-        response=pb.GetExampleMapResponse,
-        read=lambda response: decode(response, ExampleMap),
+    return Call.of(
+        pb.GetExampleMapRequest(version=selector(version)), read=lambda response: decode(response, ExampleMap)
     )
 
 

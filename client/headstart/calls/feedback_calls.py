@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypedDict
 
-from headstart.calls.calls import Call, Page
+from headstart.calls.calls import Call, Page, page_of
 from headstart.calls.model_calls import PAGE_SIZE
 from headstart.decode import decode
 from headstart.encode import label_message
@@ -24,40 +24,29 @@ from headstart.v1 import feedback_pb2 as pb
 from headstart.v1 import review_service_pb2 as reviews
 from headstart.version_ref import VersionRef
 
-_SERVICE = "/headstart.v1.ReviewService/"
-
 
 def review_list(version: VersionRef, token: str, *, size: int = PAGE_SIZE) -> Call[Page[ReviewEntry]]:
     """Return the call of ListReview."""
-    return Call(
-        path=_SERVICE + "ListReview",
-        request=_list_request(version, size, token),
-        response=reviews.ListReviewResponse,
-        read=lambda response: Page(
-            items=tuple(decode(entry, ReviewEntry) for entry in response.entries),
-            next_token=response.next_page_token,
-        ),
+    return Call.of(
+        _list_request(version, size, token),
+        read=lambda response: page_of(response, response.entries, ReviewEntry),
     )
 
 
 def capture_status(model: str) -> Call[CaptureStatus]:
     """Return the call of GetCaptureStatus."""
-    return Call(
-        path=_SERVICE + "GetCaptureStatus",
-        request=reviews.GetCaptureStatusRequest(model=model),
-        response=reviews.GetCaptureStatusResponse,
+    return Call.of(
+        reviews.GetCaptureStatusRequest(model=model),
         read=lambda response: decode(response.status, CaptureStatus),
     )
 
 
 def captured_input(model: str, prediction_id: str, thumbnail_size: int | None) -> Call[CapturedContent]:
     """Return the call of GetCapturedInput."""
-    return Call(
-        path=_SERVICE + "GetCapturedInput",
-        request=reviews.GetCapturedInputRequest(
+    return Call.of(
+        reviews.GetCapturedInputRequest(
             model=model, prediction_id=prediction_id, thumbnail_size=thumbnail_size
         ),
-        response=reviews.GetCapturedInputResponse,
         read=lambda response: decode(response, CapturedContent),
     )
 
@@ -106,10 +95,8 @@ def feedback_sending(model: str, prediction_id: str | None, settings: FeedbackSe
         version=settings.get("version"),
         **fields,
     )
-    return Call(
-        path=_SERVICE + "SendFeedback",
-        request=request,
-        response=pb.SendFeedbackResponse,
+    return Call.of(
+        request,
         read=lambda response: decode(response, SentFeedback),
         # The request ID makes it so.
         repeatable=True,
@@ -121,23 +108,16 @@ def feedback_list(
 ) -> Call[Page[Feedback]]:
     """Return the call of ListFeedback."""
     named: Any = [_state(state) for state in states]
-    return Call(
-        path=_SERVICE + "ListFeedback",
-        request=pb.ListFeedbackRequest(model=model, states=named, page_size=size, page_token=token),
-        response=pb.ListFeedbackResponse,
-        read=lambda response: Page(
-            items=tuple(decode(each, Feedback) for each in response.feedback),
-            next_token=response.next_page_token,
-        ),
+    return Call.of(
+        pb.ListFeedbackRequest(model=model, states=named, page_size=size, page_token=token),
+        read=lambda response: page_of(response, response.feedback, Feedback),
     )
 
 
 def feedback_summary(model: str, window: timedelta | None) -> Call[FeedbackSummary]:
     """Return the call of GetFeedbackSummary."""
-    return Call(
-        path=_SERVICE + "GetFeedbackSummary",
-        request=pb.GetFeedbackSummaryRequest(model=model, window_duration=window),
-        response=pb.GetFeedbackSummaryResponse,
+    return Call.of(
+        pb.GetFeedbackSummaryRequest(model=model, window_duration=window),
         read=lambda response: decode(response, FeedbackSummary),
     )
 

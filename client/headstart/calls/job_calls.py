@@ -75,33 +75,18 @@ def rebase(
     budget = parse_budget(settings.get("backbone_time_budget"))
     if budget is not None:
         request.backbone_time_budget.FromTimedelta(budget)
-    return Call(
-        path="/headstart.v1.FineTuningService/Rebase",
-        request=request,
-        response=pb.RebaseResponse,
-        read=lambda response: str(response.job.job_id),
-    )
-
-
-_SERVICE = "/headstart.v1.FineTuningService/"
+    return Call.of(request, read=lambda response: str(response.job.job_id))
 
 
 def job_deletion(job_id: str) -> Call[None]:
     """Return the call of DeleteJob."""
-    return Call(
-        path=_SERVICE + "DeleteJob",
-        request=pb.DeleteJobRequest(job_id=job_id),
-        response=pb.DeleteJobResponse,
-        read=lambda _: None,
-    )
+    return Call.of(pb.DeleteJobRequest(job_id=job_id), read=lambda _: None)
 
 
 def watched_jobs(model: str | None, resume_token: str) -> Call[WatchedJobs]:
     """Return the call of WatchJobs, from a resume token."""
-    return Call(
-        path=_SERVICE + "WatchJobs",
-        request=pb.WatchJobsRequest(model=model or "", resume_token=resume_token),
-        response=pb.WatchJobsResponse,
+    return Call.of(
+        pb.WatchJobsRequest(model=model or "", resume_token=resume_token),
         read=lambda response: decode(response, WatchedJobs),
     )
 

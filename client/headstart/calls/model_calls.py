@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from headstart.calls.calls import Call, Page
+from headstart.calls.calls import Call, Page, page_of
 from headstart.decode import decode
 from headstart.encode import encode
 from headstart.results import AliasEvent, CapturePolicy, Model, RetrainPolicy, Traffic, Version
@@ -13,7 +13,6 @@ from headstart.v1 import capture_policy_pb2, retrain_policy_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
-_SERVICE = "/headstart.v1.ModelService/"
 PAGE_SIZE = 100
 
 VersionView: TypeAlias = Literal["basic", "full"]
@@ -92,20 +91,13 @@ def model_change(model: str, details: ModelDetails) -> Call[Model]:
 
 def get_model(model: str) -> Call[Model]:
     """Return the call of GetModel."""
-    return Call(
-        path=_SERVICE + "GetModel",
-        request=pb.GetModelRequest(model=model),
-        response=pb.GetModelResponse,
-        read=lambda response: decode(response.model, Model),
-    )
+    return Call.of(pb.GetModelRequest(model=model), read=lambda response: decode(response.model, Model))
 
 
 def get_version(version: VersionRef) -> Call[Version]:
     """Return the call of GetVersion."""
-    return Call(
-        path=_SERVICE + "GetVersion",
-        request=pb.GetVersionRequest(target=selector(version)),
-        response=pb.GetVersionResponse,
+    return Call.of(
+        pb.GetVersionRequest(target=selector(version)),
         read=lambda response: decode(response.version, Version),
     )
 
@@ -114,9 +106,8 @@ def version_list(
     model: str, query: VersionQuery, token: str, *, size: int = PAGE_SIZE
 ) -> Call[Page[Version]]:
     """Return the call of ListVersions."""
-    return Call(
-        path=_SERVICE + "ListVersions",
-        request=pb.ListVersionsRequest(
+    return Call.of(
+        pb.ListVersionsRequest(
             model=model,
             filter=query.filter(),
             order_by=query.order_by,
@@ -124,35 +115,22 @@ def version_list(
             page_size=size,
             page_token=token,
         ),
-        response=pb.ListVersionsResponse,
-        read=lambda response: Page(
-            items=tuple(decode(version, Version) for version in response.versions),
-            next_token=response.next_page_token,
-        ),
+        read=lambda response: page_of(response, response.versions, Version),
     )
 
 
 def alias_event_list(model: str, alias: str | None, token: str) -> Call[Page[AliasEvent]]:
     """Return the call of ListAliasEvents."""
-    return Call(
-        path=_SERVICE + "ListAliasEvents",
-        request=pb.ListAliasEventsRequest(
-            model=model, alias=alias or "", page_size=PAGE_SIZE, page_token=token
-        ),
-        response=pb.ListAliasEventsResponse,
-        read=lambda response: Page(
-            items=tuple(decode(event, AliasEvent) for event in response.events),
-            next_token=response.next_page_token,
-        ),
+    return Call.of(
+        pb.ListAliasEventsRequest(model=model, alias=alias or "", page_size=PAGE_SIZE, page_token=token),
+        read=lambda response: page_of(response, response.events, AliasEvent),
     )
 
 
 def traffic(model: str, version: int | None, window: timedelta | None) -> Call[Traffic]:
     """Return the call of GetTraffic."""
-    return Call(
-        path=_SERVICE + "GetTraffic",
-        request=pb.GetTrafficRequest(model=model, version=version, window_duration=window),
-        response=pb.GetTrafficResponse,
+    return Call.of(
+        pb.GetTrafficRequest(model=model, version=version, window_duration=window),
         read=lambda response: decode(response, Traffic),
     )
 
@@ -171,22 +149,11 @@ def version_update(
         model=model, version=version, **changes, expire_time=expire_time, ttl=ttl
     )
     request.update_mask.paths.extend([*changes, *(["expiration"] if expires else [])])
-    return Call(
-        path=_SERVICE + "UpdateVersion",
-        request=request,
-        response=pb.UpdateVersionResponse,
-        read=lambda response: decode(response.version, Version),
-    )
+    return Call.of(request, read=lambda response: decode(response.version, Version))
 
 
 def model_update(model: str, changes: Mapping[str, Any]) -> Call[Model]:
     """Return the call of UpdateModel."""
     request = pb.UpdateModelRequest(model=model, **changes)
     request.update_mask.paths.extend(changes)
-    return Call(
-        path=_SERVICE + "UpdateModel",
-        request=request,
-        response=pb.UpdateModelResponse,
-        read=lambda response: decode(response.model, Model),
-        repeatable=True,
-    )
+    return Call.of(request, read=lambda response: decode(response.model, Model), repeatable=True)

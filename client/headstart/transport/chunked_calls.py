@@ -95,12 +95,7 @@ class PredictionRun:
             skip_invalid_inputs=self.keep_errors,
         )
         self._evidence.write(request)
-        return Call(
-            path="/headstart.v1.PredictionService/Predict",
-            request=request,
-            response=pb.PredictResponse,
-            read=self._read,
-        )
+        return Call.of(request, read=self._read)
 
     def _read(self, response: pb.PredictResponse) -> Predictions:
         self.messages = response.results[0].predictions if response.results else ()
@@ -174,11 +169,8 @@ class EmbeddingRun:
 
     def call(self, chunk: Chunk) -> Call[dict[str, NDArray[Any]]]:
         """Return the call for a portion of the inputs."""
-        return Call(
-            path="/headstart.v1.PredictionService/Embed",
-            request=pb.EmbedRequest(backbone=self._backbone, inputs=chunk.inputs, views=self._views),
-            response=pb.EmbedResponse,
-            read=self._read,
+        return Call.of(
+            pb.EmbedRequest(backbone=self._backbone, inputs=chunk.inputs, views=self._views), read=self._read
         )
 
     def _read(self, response: pb.EmbedResponse) -> dict[str, NDArray[Any]]:
