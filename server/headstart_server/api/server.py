@@ -104,28 +104,18 @@ SERVICE_NAMES = tuple(module.DESCRIPTOR.services_by_name[name].full_name for mod
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerSettings:
-    """How the port behaves.
+    """How the port behaves."""
 
-    Attributes:
-        address: host and port; port 0 takes a free one.
-        tls: None for a plain port.
-        max_message_bytes: most bytes of one message, in either direction.
-        max_concurrent_calls: most concurrent calls; further ones are rejected with RESOURCE_EXHAUSTED. Health
-            checks have their own limits.
-        max_connections: most connections; further ones are closed.
-        max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
-        reflection: whether the contract can be read from the server.
-        shares_port: whether other processes of this server listen on the same port.
-    """
-
-    address: str
-    tls: TlsFiles | None
-    max_message_bytes: int
+    address: str  # host and port; port 0 takes a free one
+    tls: TlsFiles | None  # None for a plain port
+    max_message_bytes: int  # most bytes of one message, in either direction
+    # most concurrent calls; further ones are rejected with RESOURCE_EXHAUSTED. Health checks have their own
+    # limits.
     max_concurrent_calls: int
-    max_connections: int
-    max_connection_age_seconds: float
-    reflection: bool
-    shares_port: bool = False
+    max_connections: int  # most connections; further ones are closed
+    max_connection_age_seconds: float  # a connection is closed, gracefully, at this age; 0 for never
+    reflection: bool  # whether the contract can be read from the server
+    shares_port: bool = False  # whether other processes of this server listen on the same port
 
 
 class Server:

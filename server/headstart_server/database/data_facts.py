@@ -18,32 +18,23 @@ TABLES = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFacts:
-    """The state of the data loop. Bytes are those in storage.
-
-    Attributes:
-        lost: inputs that a policy selected and that could not be stored, by cause.
-        last_loss: seconds since the last one was lost; None for none.
-        pending: feedback that no version has learned yet.
-        oldest_pending: seconds since the oldest of it came; None for none.
-        stopped: models whose policy has stopped after failed retrains, with the reason of the last one.
-        open_datasets: datasets whose upload has not ended.
-        oldest_erasure: seconds since the oldest unfinished erasure began; None for none.
-    """
+    """The state of the data loop. Bytes are those in storage."""
 
     captured: int
     captured_bytes: int
     captured_models: int
-    lost: dict[str, int]
-    last_loss: float | None
+    lost: dict[str, int]  # inputs that a policy selected and that could not be stored, by cause
+    last_loss: float | None  # seconds since the last one was lost; None for none
     feedback_bytes: int
-    pending: int
-    oldest_pending: float | None
+    pending: int  # feedback that no version has learned yet
+    oldest_pending: float | None  # seconds since the oldest of it came; None for none
+    # models whose policy has stopped after failed retrains, with the reason of the last one
     stopped: dict[str, str]
     datasets: int
-    open_datasets: int
+    open_datasets: int  # datasets whose upload has not ended
     examples: int
     dataset_bytes: int
-    oldest_erasure: float | None
+    oldest_erasure: float | None  # seconds since the oldest unfinished erasure began; None for none
 
 
 def read_data_facts(connection: Connection, now: float) -> DataFacts:

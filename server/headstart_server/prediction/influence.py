@@ -19,17 +19,11 @@ Views = Mapping[str, Float32]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleInfluence:
-    """Change of a prediction if one training example is left out.
+    """Change of a prediction if one training example is left out."""
 
-    Attributes:
-        example: the example.
-        score_change: change of the score of the most probable class, or of the number.
-        probability_change: change of its probability; None for regression.
-    """
-
-    example: NeighborExample
-    score_change: float
-    probability_change: float | None
+    example: NeighborExample  # the example
+    score_change: float  # change of the score of the most probable class, or of the number
+    probability_change: float | None  # change of its probability; None for regression
 
 
 class InfluenceModel(Protocol):

@@ -24,17 +24,11 @@ HEAD_WORK_IN_BATCH = 2_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class InputFeatures:
-    """Features of the usable inputs of a call.
+    """Features of the usable inputs of a call."""
 
-    Attributes:
-        contents: the usable inputs.
-        rows: their features, by backbone.
-        faults: errors of the other inputs, by place.
-    """
-
-    contents: Sequence[Content]
-    rows: Mapping[str, Sequence[RowFeatures]]
-    faults: Mapping[int, HeadstartError]
+    contents: Sequence[Content]  # the usable inputs
+    rows: Mapping[str, Sequence[RowFeatures]]  # their features, by backbone
+    faults: Mapping[int, HeadstartError]  # errors of the other inputs, by place
 
 
 async def compute_features(

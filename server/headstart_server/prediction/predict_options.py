@@ -18,15 +18,11 @@ MAX_FALSE_ALARM_RATE = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Abstention:
-    """When an input is unknown.
+    """When an input is unknown."""
 
-    Attributes:
-        false_alarm_rate: fraction of inputs like the training examples that may be unknown, 0 to 0.5.
-        min_probability: what the likeliest class must have, 0 to 1.
-    """
-
+    # fraction of inputs like the training examples that may be unknown, 0 to 0.5
     false_alarm_rate: float = 0.05
-    min_probability: float = 0.0
+    min_probability: float = 0.0  # what the likeliest class must have, 0 to 1
 
     def check(self) -> None:
         """Check the ranges.
@@ -47,38 +43,24 @@ class Abstention:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SaliencyOptions:
-    """Which parts of images support a prediction.
+    """Which parts of images support a prediction."""
 
-    Attributes:
-        class_name: the class it is about; empty for each input's likeliest, and for regression.
-        overlay: whether an image with the map is returned too.
-    """
-
-    class_name: str = ""
-    overlay: bool = False
+    class_name: str = ""  # the class it is about; empty for each input's likeliest, and for regression
+    overlay: bool = False  # whether an image with the map is returned too
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictOptions:
-    """The options of a Predict call.
+    """The options of a Predict call."""
 
-    Attributes:
-        top_k: most classes for each input; 0 for all.
-        with_features: whether the features are wanted too.
-        abstention: when an input is unknown; None for never.
-        neighbors: most training examples for each input.
-        influence: most training examples for each input whose influence is returned.
-        saliency: which parts of images support the first version's prediction; None for none.
-        skip_invalid: whether inputs that cannot be used are skipped, as long as others can.
-    """
-
-    top_k: int = 0
-    with_features: bool = False
-    abstention: Abstention | None = None
-    neighbors: int = 0
-    influence: int = 0
+    top_k: int = 0  # most classes for each input; 0 for all
+    with_features: bool = False  # whether the features are wanted too
+    abstention: Abstention | None = None  # when an input is unknown; None for never
+    neighbors: int = 0  # most training examples for each input
+    influence: int = 0  # most training examples for each input whose influence is returned
+    # which parts of images support the first version's prediction; None for none
     saliency: SaliencyOptions | None = None
-    skip_invalid: bool = False
+    skip_invalid: bool = False  # whether inputs that cannot be used are skipped, as long as others can
 
     def check(self, inputs: int) -> None:
         """Check the ranges for a number of inputs.

@@ -54,17 +54,12 @@ MAX_RANGES = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ExpectedPredictions:
-    """What a version predicted for the examples that its head was not fitted on.
+    """What a version predicted for the examples that its head was not fitted on."""
 
-    Attributes:
-        counts: how many answers there were of each of K kinds, [K].
-        kinds: gives how many answers of each kind the outputs [n, C] of n inputs are, [n, K].
-        confidence: mean probability of the predicted class; None except for a single label.
-    """
-
-    counts: Float64
+    counts: Float64  # how many answers there were of each of K kinds, [K]
+    # gives how many answers of each kind the outputs [n, C] of n inputs are, [n, K]
     kinds: Callable[[Float32], Float64]
-    confidence: float | None
+    confidence: float | None  # mean probability of the predicted class; None except for a single label
 
 
 class PredictionDrift:

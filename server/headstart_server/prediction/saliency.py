@@ -40,18 +40,13 @@ Outputs = Callable[[Sequence[Pixels]], Awaitable[Float32]]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Saliency:
-    """Which parts of an image support a prediction.
+    """Which parts of an image support a prediction."""
 
-    Attributes:
-        values: by how much the score falls when a part is covered, [rows, columns] over the square that the
-            backbone sees; below 0 the part speaks against it.
-        class_name: the class it is about; empty for regression.
-        overlay: the image with the map laid over it, as PNG; empty unless requested.
-    """
-
+    # by how much the score falls when a part is covered, [rows, columns] over the square that the backbone
+    # sees; below 0 the part speaks against it
     values: Float32
-    class_name: str
-    overlay: bytes = b""
+    class_name: str  # the class it is about; empty for regression
+    overlay: bytes = b""  # the image with the map laid over it, as PNG; empty unless requested
 
 
 def check_saliency(options: SaliencyOptions, version: ResidentVersion, embedder: Embedder) -> None:

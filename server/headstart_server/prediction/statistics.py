@@ -12,52 +12,30 @@ MAX_VERSIONS = 10_000
 
 
 class StageTimes(NamedTuple):
-    """Where the time of a call went, in seconds.
+    """Where the time of a call went, in seconds."""
 
-    Attributes:
-        total: from the call to the finished answer.
-        resolve: finding the versions, and loading those that were not in memory.
-        decode: decoding, the longest of the inputs.
-        queue: waiting for the device, the longest of the inputs.
-        backbone: the backbone, the longest of the inputs' batches.
-        head: versions' own tails, heads, calibration and choosing the top classes.
-    """
-
-    total: float = 0.0
-    resolve: float = 0.0
-    decode: float = 0.0
-    queue: float = 0.0
-    backbone: float = 0.0
-    head: float = 0.0
+    total: float = 0.0  # from the call to the finished answer
+    resolve: float = 0.0  # finding the versions, and loading those that were not in memory
+    decode: float = 0.0  # decoding, the longest of the inputs
+    queue: float = 0.0  # waiting for the device, the longest of the inputs
+    backbone: float = 0.0  # the backbone, the longest of the inputs' batches
+    head: float = 0.0  # versions' own tails, heads, calibration and choosing the top classes
 
 
 @dataclass(slots=True)
 class VersionCounts:
-    """What is counted of a version since the server started, or since it was forgotten.
+    """What is counted of a version since the server started, or since it was forgotten."""
 
-    Attributes:
-        calls: calls that it answered.
-        inputs: inputs of those.
-        failed: calls that found it and then failed, or whose caller left.
-        failed_seconds: the time of those.
-        total: seconds of answered calls, from the call to the finished answer.
-        decode: decoding, for each call the longest of its inputs.
-        queue: waiting for the device, likewise.
-        backbone: the backbone, likewise.
-        head: tails, heads, calibration and choosing the top classes.
-        last: time of its last call, in seconds since 1970; 0 for never.
-    """
-
-    calls: int = 0
-    inputs: int = 0
-    failed: int = 0
-    failed_seconds: float = 0.0
-    total: float = 0.0
-    decode: float = 0.0
-    queue: float = 0.0
-    backbone: float = 0.0
-    head: float = 0.0
-    last: float = 0.0
+    calls: int = 0  # calls that it answered
+    inputs: int = 0  # inputs of those
+    failed: int = 0  # calls that found it and then failed, or whose caller left
+    failed_seconds: float = 0.0  # the time of those
+    total: float = 0.0  # seconds of answered calls, from the call to the finished answer
+    decode: float = 0.0  # decoding, for each call the longest of its inputs
+    queue: float = 0.0  # waiting for the device, likewise
+    backbone: float = 0.0  # the backbone, likewise
+    head: float = 0.0  # tails, heads, calibration and choosing the top classes
+    last: float = 0.0  # time of its last call, in seconds since 1970; 0 for never
 
 
 class Statistics:

@@ -34,79 +34,53 @@ class AbstentionReason(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class AbstentionResult:
-    """Whether inputs are known to a version.
+    """Whether inputs are known to a version."""
 
-    Attributes:
-        typicality: of each input, [n]; None if the version cannot tell.
-        reasons: why each is unknown, [n]; None for one that is known.
-    """
-
-    typicality: Float32 | None
-    reasons: Sequence[AbstentionReason | None]
+    typicality: Float32 | None  # of each input, [n]; None if the version cannot tell
+    reasons: Sequence[AbstentionReason | None]  # why each is unknown, [n]; None for one that is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class VersionPrediction:
-    """What one version answered.
+    """What one version answered."""
 
-    Attributes:
-        version: the version.
-        indexes: for each input the requested class indexes, the likeliest first, [n, k].
-        probabilities: their probabilities, [n, k].
-        selected: whether each is taken to apply, [n, k]: of one label the likeliest.
-        outputs: all that the head gave, [n, C].
-        values: of a regression the number for each input, [n]; there are no classes then.
-        abstention_result: whether the inputs are known; None unless requested.
-        neighbors: the nearest training examples of each input; empty unless requested.
-        influences: the most influential training examples of each input; empty unless requested.
-        saliency: which parts of each input speak for the answer; empty unless requested.
-        truncation: of each input whose end the backbone did not see, how much it saw, by place.
-        prediction_ids: ID of the prediction for each input; empty unless the model captures inputs.
-    """
-
-    version: ResidentVersion
-    indexes: NDArray[np.int64]
-    probabilities: Float32
-    selected: NDArray[np.bool_]
-    outputs: Float32
-    values: Float32 | None = None
-    abstention_result: AbstentionResult | None = None
+    version: ResidentVersion  # the version
+    indexes: NDArray[np.int64]  # for each input the requested class indexes, the likeliest first, [n, k]
+    probabilities: Float32  # their probabilities, [n, k]
+    selected: NDArray[np.bool_]  # whether each is taken to apply, [n, k]: of one label the likeliest
+    outputs: Float32  # all that the head gave, [n, C]
+    values: Float32 | None = None  # of a regression the number for each input, [n]; there are no classes then
+    abstention_result: AbstentionResult | None = None  # whether the inputs are known; None unless requested
+    # the nearest training examples of each input; empty unless requested
     neighbors: Sequence[Sequence[Neighbor]] = ()
+    # the most influential training examples of each input; empty unless requested
     influences: Sequence[Sequence[ExampleInfluence]] = ()
+    # which parts of each input speak for the answer; empty unless requested
     saliency: Sequence[Saliency] = ()
+    # of each input whose end the backbone did not see, how much it saw, by place
     truncation: Mapping[int, Truncation] = field(default_factory=dict)
+    # ID of the prediction for each input; empty unless the model captures inputs
     prediction_ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BackboneFeatures:
-    """What one backbone gave for all inputs of a call.
+    """What one backbone gave for all inputs of a call."""
 
-    Attributes:
-        backbone: its name.
-        views: by view, [n, D].
-        truncation: of each input whose end it did not see, how much it saw, by place.
-    """
-
-    backbone: str
-    views: Mapping[str, Float32]
+    backbone: str  # its name
+    views: Mapping[str, Float32]  # by view, [n, D]
+    # of each input whose end it did not see, how much it saw, by place
     truncation: Mapping[int, Truncation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PredictResult:
-    """The answers of a call.
+    """The answers of a call."""
 
-    Attributes:
-        predictions: one for each selector, in order.
-        features: one for each backbone that was run; none unless requested.
-        times: where the time went.
-        faults: why inputs were skipped, by place; the answers are about the others.
-    """
-
-    predictions: Sequence[VersionPrediction]
-    features: Sequence[BackboneFeatures]
-    times: StageTimes
+    predictions: Sequence[VersionPrediction]  # one for each selector, in order
+    features: Sequence[BackboneFeatures]  # one for each backbone that was run; none unless requested
+    times: StageTimes  # where the time went
+    # why inputs were skipped, by place; the answers are about the others
     faults: Mapping[int, HeadstartError] = field(default_factory=dict)
 
 

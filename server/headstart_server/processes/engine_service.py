@@ -34,42 +34,25 @@ OK, FAILED = b"\0", b"\1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedFacts:
-    """A backbone that the engine has loaded, as serving processes need it.
+    """A backbone that the engine has loaded, as serving processes need it."""
 
-    Attributes:
-        number: its number in this connection.
-        info: metadata.
-        digest: see `Backbone.digest`.
-        runtime: see `Backbone.runtime`.
-        streams: concurrent batches of the engine.
-        batch: rows of a batch.
-        on_device: see `Backbone.on_device`.
-        decoder: decodes its inputs.
-    """
-
-    number: int
-    info: BackboneInfo
-    digest: str
-    runtime: str
-    streams: int
-    batch: int
-    on_device: bool
-    decoder: Decoder
+    number: int  # its number in this connection
+    info: BackboneInfo  # metadata
+    digest: str  # see `Backbone.digest`
+    runtime: str  # see `Backbone.runtime`
+    streams: int  # concurrent batches of the engine
+    batch: int  # rows of a batch
+    on_device: bool  # see `Backbone.on_device`
+    decoder: Decoder  # decodes its inputs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineHooks:
-    """What serving processes may cause besides features.
+    """What serving processes may cause besides features."""
 
-    Attributes:
-        wake: called after a job was queued.
-        cancel: called with the ID of a job that was canceled.
-        drop: removes the cached features of contents.
-    """
-
-    wake: Callable[[], None]
-    cancel: Callable[[str], None]
-    drop: Callable[[Collection[str]], None]
+    wake: Callable[[], None]  # called after a job was queued
+    cancel: Callable[[str], None]  # called with the ID of a job that was canceled
+    drop: Callable[[Collection[str]], None]  # removes the cached features of contents
 
 
 class EngineService:

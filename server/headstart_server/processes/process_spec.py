@@ -21,31 +21,18 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessSpec:
-    """A process of a server.
+    """A process of a server."""
 
-    Attributes:
-        settings: the settings of the server, with the ports that the supervisor reserved.
-        role: what the process does.
-        number: its number among the serving processes, from 1.
-        count: number of serving processes.
-        is_restart: whether it replaces a process that ended.
-        supervisor: process ID of the supervisor.
-        control: descriptor of its end of the connection to the supervisor.
-        callers: descriptor of the table of callers.
-        locks: descriptors of the lock files, which it keeps open.
-        source: ``MODULE:FUNCTION`` that returns the source of backbones; None for the catalog.
-    """
-
-    settings: Settings
-    role: Role
-    number: int
-    count: int
-    is_restart: bool
-    supervisor: int
-    control: int
-    callers: int
-    locks: tuple[int, ...]
-    source: str | None
+    settings: Settings  # the settings of the server, with the ports that the supervisor reserved
+    role: Role  # what the process does
+    number: int  # its number among the serving processes, from 1
+    count: int  # number of serving processes
+    is_restart: bool  # whether it replaces a process that ended
+    supervisor: int  # process ID of the supervisor
+    control: int  # descriptor of its end of the connection to the supervisor
+    callers: int  # descriptor of the table of callers
+    locks: tuple[int, ...]  # descriptors of the lock files, which it keeps open
+    source: str | None  # ``MODULE:FUNCTION`` that returns the source of backbones; None for the catalog
 
     def pickled(self) -> bytes:
         """Return it for the process, with the secrets of the settings."""

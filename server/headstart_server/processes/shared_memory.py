@@ -72,23 +72,14 @@ def sealed_memory(name: str, nbytes: int) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowsRequest:
-    """A request to compute features of rows, which lie at the beginning of the memory.
+    """A request to compute features of rows, which lie at the beginning of the memory."""
 
-    Attributes:
-        is_training: whether the rows go to the train lane.
-        backbone: number of the backbone in this connection.
-        cuts: indices of the requested cuts among the backbone's, as bits.
-        tail: number of the tail that runs instead of the backbone; 0 for none.
-        shape: shape of the rows, [n, ...].
-        dtype: their type.
-    """
-
-    is_training: bool
-    backbone: int
-    cuts: int
-    tail: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
+    is_training: bool  # whether the rows go to the train lane
+    backbone: int  # number of the backbone in this connection
+    cuts: int  # indices of the requested cuts among the backbone's, as bits
+    tail: int  # number of the tail that runs instead of the backbone; 0 for none
+    shape: tuple[int, ...]  # shape of the rows, [n, ...]
+    dtype: np.dtype[np.generic]  # their type
 
     def packed(self) -> bytes:
         """Return the request as bytes."""
@@ -125,15 +116,10 @@ class RowsRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputPlan:
-    """Where the features of a request lie in the memory: after its rows, one matrix after the other.
+    """Where the features of a request lie in the memory: after its rows, one matrix after the other."""
 
-    Attributes:
-        places: offset and shape of each output, by name.
-        nbytes: bytes of rows and outputs.
-    """
-
-    places: Mapping[str, tuple[int, tuple[int, ...]]]
-    nbytes: int
+    places: Mapping[str, tuple[int, tuple[int, ...]]]  # offset and shape of each output, by name
+    nbytes: int  # bytes of rows and outputs
 
     @classmethod
     def of(cls, request: RowsRequest, outputs: Iterable[tuple[str, tuple[int, ...]]]) -> "OutputPlan":

@@ -26,14 +26,11 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """One output of a version.
-
-    Attributes:
-        classes: the number of classes, for [n, classes]; None for one element for each input, [n].
-    """
+    """One output of a version."""
 
     name: str
     kind: Kind
+    # the number of classes, for [n, classes]; None for one element for each input, [n]
     classes: int | None = None
 
 

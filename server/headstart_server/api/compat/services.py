@@ -23,14 +23,10 @@ from headstart_server.models.registry import Registry
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BoundService:
-    """A service of another protocol.
-
-    Attributes:
-        handler: answers its methods.
-    """
+    """A service of another protocol."""
 
     name: str
-    handler: grpc.GenericRpcHandler
+    handler: grpc.GenericRpcHandler  # answers its methods
 
 
 def bind(service: ServiceDescriptor, servicer: object) -> BoundService:

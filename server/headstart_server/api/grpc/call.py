@@ -20,48 +20,28 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of a service.
+    """A method of a service."""
 
-    Attributes:
-        name: `/package.Service/Method`.
-        request_streaming: whether callers send a stream of requests.
-        response_streaming: whether it returns a stream of responses.
-    """
-
-    name: str
-    request_streaming: bool = False
-    response_streaming: bool = False
+    name: str  # `/package.Service/Method`
+    request_streaming: bool = False  # whether callers send a stream of requests
+    response_streaming: bool = False  # whether it returns a stream of responses
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A call, and what its checks found out about it.
+    """A call, and what its checks found out about it."""
 
-    Attributes:
-        method: the called method.
-        context: the context of gRPC, or its equivalent for HTTP.
-        started: `time.perf_counter` at its arrival.
-        caller: the caller, once identified.
-        is_admitted: whether the caller has the right to make the request.
-        models: names of its models, as the caller knows them.
-        job_id: its job, if any.
-        audited: further fields of the request for the audit log.
-        rate_key: the key of its caller's rate limits.
-        is_counted: whether it counts as a concurrent call of its caller.
-        paid_messages: messages of its stream that passed the rate limits.
-    """
-
-    method: Method
-    context: Context
-    started: float = field(default_factory=time.perf_counter)
-    caller: Caller | None = None
-    is_admitted: bool = False
-    models: list[str] = field(default_factory=list)
-    job_id: str | None = None
-    audited: dict[str, Any] = field(default_factory=dict)
-    rate_key: str = ""
-    is_counted: bool = False
-    paid_messages: int = 0
+    method: Method  # the called method
+    context: Context  # the context of gRPC, or its equivalent for HTTP
+    started: float = field(default_factory=time.perf_counter)  # `time.perf_counter` at its arrival
+    caller: Caller | None = None  # the caller, once identified
+    is_admitted: bool = False  # whether the caller has the right to make the request
+    models: list[str] = field(default_factory=list)  # names of its models, as the caller knows them
+    job_id: str | None = None  # its job, if any
+    audited: dict[str, Any] = field(default_factory=dict)  # further fields of the request for the audit log
+    rate_key: str = ""  # the key of its caller's rate limits
+    is_counted: bool = False  # whether it counts as a concurrent call of its caller
+    paid_messages: int = 0  # messages of its stream that passed the rate limits
 
 
 class CallCheck:

@@ -29,21 +29,16 @@ class Subject(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """The rights that a method requires.
-
-    Attributes:
-        makes: whether it may make the model or dataset that it names.
-        changes: whether it changes something, so that the audit log has it.
-        reads_inputs: whether it returns inputs that others sent, so that the audit log has it, too.
-        all_models: the name in place of a model that means all models; then the method itself keeps to those
-            that the caller has the right on. None: every request names its models.
-    """
+    """The rights that a method requires."""
 
     on: Subject
     rights: frozenset[Right] = frozenset()
-    makes: bool = False
-    changes: bool = False
+    makes: bool = False  # whether it may make the model or dataset that it names
+    changes: bool = False  # whether it changes something, so that the audit log has it
+    # whether it returns inputs that others sent, so that the audit log has it, too
     reads_inputs: bool = False
+    # the name in place of a model that means all models; then the method itself keeps to those that the
+    # caller has the right on. None: every request names its models.
     all_models: str | None = None
 
 

@@ -15,16 +15,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TlsFiles:
-    """PEM files of a TLS port.
+    """PEM files of a TLS port."""
 
-    Attributes:
-        cert: the server's certificate chain.
-        client_ca: certificates that sign clients'; None takes clients without certificates.
-    """
-
-    cert: Path
+    cert: Path  # the server's certificate chain
     key: Path
-    client_ca: Path | None = None
+    client_ca: Path | None = None  # certificates that sign clients'; None takes clients without certificates
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -49,17 +49,12 @@ _PAGE_HEADERS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ConsoleFile:
-    """A file of the console.
-
-    Attributes:
-        compressed: the bytes, compressed with gzip; None if that does not make them smaller.
-        etag: changes with the content.
-    """
+    """A file of the console."""
 
     content: bytes
-    compressed: bytes | None
+    compressed: bytes | None  # the bytes, compressed with gzip; None if that does not make them smaller
     media_type: str
-    etag: str
+    etag: str  # changes with the content
 
 
 class Console:

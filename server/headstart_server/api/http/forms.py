@@ -17,16 +17,11 @@ _STEP_BYTES, _LARGE_STEP_BYTES = 1024, 65536
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """One field of a form.
-
-    Attributes:
-        filename: the file's, with folders if its sender gave them; None for a value.
-        media_type: of the content, in lower case; empty if the part has none.
-    """
+    """One field of a form."""
 
     name: str
-    filename: str | None
-    media_type: str
+    filename: str | None  # the file's, with folders if its sender gave them; None for a value
+    media_type: str  # of the content, in lower case; empty if the part has none
     content: bytes
 
 

@@ -27,18 +27,14 @@ _BEGINNINGS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadLimits:
-    """How much a request may hold.
-
-    Attributes:
-        scratch: folder for archives on their way.
-    """
+    """How much a request may hold."""
 
     message_bytes: int
     input_bytes: int
     dataset_bytes: int
     examples: int
     inputs: int
-    scratch: Path
+    scratch: Path  # folder for archives on their way
 
     @property
     def json_bytes(self) -> int:

@@ -21,13 +21,9 @@ _Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, repr=False, slots=True)
 class LongString:
-    """A string of more characters than a text may have.
+    """A string of more characters than a text may have."""
 
-    Attributes:
-        content: its bytes in UTF-8.
-    """
-
-    content: bytes
+    content: bytes  # its bytes in UTF-8
 
     def __repr__(self) -> str:
         return f"a string of more than {MAX_TEXT} characters"

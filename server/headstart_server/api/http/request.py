@@ -28,17 +28,13 @@ from headstart_server.errors import InvalidField, MessageTooLarge
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpRequest:
-    """A request, without its body.
-
-    Attributes:
-        options: of the media type.
-    """
+    """A request, without its body."""
 
     route: Route
     path: Mapping[str, Sequence[str]]
     query: Mapping[str, Sequence[str]]
     media_type: str
-    options: Mapping[str, str]
+    options: Mapping[str, str]  # of the media type
 
 
 async def message_of(request: HttpRequest, body: RequestBody, limits: UploadLimits) -> Message:

@@ -50,16 +50,13 @@ class Body(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """One kind of request.
-
-    Attributes:
-        path: with the paths of fields as variables, such as `/v1/jobs/{job_id}`; `=**` matches slashes, too.
-        field: the field of the message that is the body; `*` means the whole message, empty means no body.
-    """
+    """One kind of request."""
 
     verb: str
+    # with the paths of fields as variables, such as `/v1/jobs/{job_id}`; `=**` matches slashes, too
     path: str
     descriptor: MethodDescriptor
+    # the field of the message that is the body; `*` means the whole message, empty means no body
     field: str = ""
 
     @cached_property

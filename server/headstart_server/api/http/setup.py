@@ -23,19 +23,12 @@ except ModuleNotFoundError as error:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PortSharing:
-    """This process's part of the port.
+    """This process's part of the port."""
 
-    Attributes:
-        is_shared: whether other processes of this server listen on it, too.
-        max_calls: most concurrent calls.
-        max_connections: most connections.
-        scratch: folder of uploads that are on their way.
-    """
-
-    is_shared: bool
-    max_calls: int
-    max_connections: int
-    scratch: Path
+    is_shared: bool  # whether other processes of this server listen on it, too
+    max_calls: int  # most concurrent calls
+    max_connections: int  # most connections
+    scratch: Path  # folder of uploads that are on their way
 
 
 def upload_limits(config: Settings, scratch: Path) -> UploadLimits:

@@ -34,21 +34,16 @@ TASKS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labeling:
-    """The control of a project, and the object that it labels.
-
-    Attributes:
-        choices: the values of the choices; empty for numbers and for choices that tasks list themselves.
-        key: the key of a task's data that has the object.
-        is_url: whether the data is a URL of the object; else the object itself.
-    """
+    """The control of a project, and the object that it labels."""
 
     control: str
     shown: str
     answer: Answer
+    # the values of the choices; empty for numbers and for choices that tasks list themselves
     choices: frozenset[str]
     is_image: bool
-    key: str
-    is_url: bool
+    key: str  # the key of a task's data that has the object
+    is_url: bool  # whether the data is a URL of the object; else the object itself
 
     @property
     def kind(self) -> str:

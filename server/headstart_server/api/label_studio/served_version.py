@@ -12,15 +12,11 @@ _GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedVersion:
-    """A version.
-
-    Attributes:
-        task: the kind of label that it predicts.
-    """
+    """A version."""
 
     model: str
     number: int
-    task: input_pb2.Task
+    task: input_pb2.Task  # the kind of label that it predicts
 
     @property
     def name(self) -> str:

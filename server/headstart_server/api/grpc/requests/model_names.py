@@ -42,15 +42,10 @@ DATASET_FIELDS = {"headstart.v1.Dataset.dataset"} | {name for name, limit in LIM
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Where a type of message names models and datasets.
+    """Where a type of message names models and datasets."""
 
-    Attributes:
-        names: its own fields that name models.
-        datasets: its own fields that name datasets.
-    """
-
-    names: tuple[str, ...]
-    datasets: tuple[str, ...]
+    names: tuple[str, ...]  # its own fields that name models
+    datasets: tuple[str, ...]  # its own fields that name datasets
     parts: tuple[tuple[FieldDescriptor, "_Plan"], ...]
 
     def found(self, message: Message, *, datasets: bool) -> Iterator[tuple[Message, str]]:

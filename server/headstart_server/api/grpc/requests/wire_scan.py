@@ -62,24 +62,16 @@ class GroupError(DecodeError):
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """What the scan knows of a field.
-
-    Attributes:
-        longest: bytes of a value; 0 where they do not matter.
-        nbytes: in memory, of each element.
-        is_list: whether a path names the entry by its index.
-        width: bytes of a packed number; 0 for varints, -1 for what is not packed.
-        inner: the fields of the message that it holds; None if it holds none.
-    """
+    """What the scan knows of a field."""
 
     name: str
     limit: Limit
     most: int
-    longest: int
-    nbytes: int
-    is_list: bool
-    width: int
-    inner: "Mapping[int, _Field] | None"
+    longest: int  # bytes of a value; 0 where they do not matter
+    nbytes: int  # in memory, of each element
+    is_list: bool  # whether a path names the entry by its index
+    width: int  # bytes of a packed number; 0 for varints, -1 for what is not packed
+    inner: "Mapping[int, _Field] | None"  # the fields of the message that it holds; None if it holds none
 
     def at(self, index: int) -> str:
         return f"{self.name}[{index}]" if self.is_list else self.name
