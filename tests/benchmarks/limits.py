@@ -20,7 +20,7 @@ from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
 from headstart_server.backbones.catalog import DEFAULT, Catalog
 from headstart_server.backbones.contract.backbone import Backbone
-from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.backbones.contract.runtimes import (
     Precision,
     RuntimeKind,

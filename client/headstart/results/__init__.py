@@ -1,7 +1,9 @@
 """Results of calls: frozen values with times, fractions and arrays, without protobuf."""
 
-from headstart.results.choosing import BackboneCandidate, BackboneSelection, CandidateOutcome
 from headstart.results.comparisons import (
+    BackboneCandidate,
+    BackboneSelection,
+    CandidateOutcome,
     ComparedClass,
     ComparedMetrics,
     Comparison,

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from headstart.display import facts, figure, percent
 from headstart.inputs.task import Task
-from headstart.results.choosing import BackboneSelection
-from headstart.results.comparisons import Promotion
+from headstart.results.comparisons import BackboneSelection, Promotion
 from headstart.results.energy import Energy
 from headstart.spec import Recipe
 

@@ -28,7 +28,7 @@ from headstart.v1 import (
     server_service_pb2,
     server_service_pb2_grpc,
 )
-from headstart_server.api.compat.reflection import DescribedPools
+from headstart_server.api.compat.descriptor_pool import DescribedPools
 from headstart_server.api.compat.services import BoundService
 from headstart_server.api.grpc.call_slots import CHECKS_PER_ADDRESS, STREAMS, CallSlots
 from headstart_server.api.grpc.connections import usable_connections

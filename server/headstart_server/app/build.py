@@ -23,7 +23,7 @@ from headstart_server.app.data_folder import (
 from headstart_server.app.data_lock import lock_data
 from headstart_server.app.embedders import embedder_factory
 from headstart_server.auth.authenticator import Authenticator
-from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.backbones.worker.optional_packages import trains_networks
 from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.capture_eraser import CaptureEraser

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from headstart_server.backbones.contract.backbone import Backbone
-from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.embedding.batcher import Batcher, BatchObserver
 from headstart_server.embedding.cache import FeatureCache, shared_key, tenant_key
 from headstart_server.embedding.embedder import Embedder

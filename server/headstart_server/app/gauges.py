@@ -1,7 +1,7 @@
 """Metrics whose values are read from the objects of a server at each scrape."""
 
 from headstart_server.app.build import Objects
-from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.database.database import PLACE as DATABASE_PLACE
 from headstart_server.embedding.queue import Lane
 from headstart_server.observability import metrics

@@ -29,10 +29,9 @@ from headstart_server.api.server import Server, ServerSettings
 from headstart_server.app.build import TRAIN_WINDOW, Objects
 from headstart_server.datasets.example_archive import RetainedExamples
 from headstart_server.evaluation.evaluator import Evaluator
-from headstart_server.prediction.prediction_monitor import PredictionMonitor
+from headstart_server.prediction.prediction_monitor import SHADOW_ALIAS, PredictionMonitor
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.recorder import PredictionRecorder
-from headstart_server.prediction.shadow import SHADOW_ALIAS
 from headstart_server.prediction.version_resolver import VersionResolver
 from headstart_server.report.reporter import Reporter
 from headstart_server.training.rebasing import RebaseService

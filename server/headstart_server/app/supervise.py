@@ -7,7 +7,7 @@ import structlog
 
 from headstart_server.app.data_lock import lock_data
 from headstart_server.app.server_logs import configure_server_logs, warn_unprotected
-from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.backbones.contract.runtimes import has_gpu
 from headstart_server.processes.supervisor import Supervisor
 from headstart_server.settings.settings import Settings

@@ -18,7 +18,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Selector
 from headstart_server.prediction.head_predictions import agreement, predicted_classes
-from headstart_server.prediction.shadow import shadow_of
+from headstart_server.prediction.prediction_monitor import shadow_of
 
 #: Versions whose class fractions stay in memory, those used last.
 MAX_VERSIONS = 200

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from headstart_server.backbones.contract.memory import available_bytes, machine_bytes
+from headstart_server.backbones.contract.machine import available_bytes, machine_bytes
 from headstart_server.backbones.contract.runtimes import (
     Precision,
     RuntimeKind,

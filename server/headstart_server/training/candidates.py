@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from headstart_server.backbones.contract.backbone import BackboneInfo
-from headstart_server.backbones.contract.memory import available_bytes
+from headstart_server.backbones.contract.machine import available_bytes
 from headstart_server.backbones.worker.optional_packages import training_missing
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.modality import takes

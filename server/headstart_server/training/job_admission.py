@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from headstart_server.backbones.contract.memory import limit_bytes
+from headstart_server.backbones.contract.machine import limit_bytes
 from headstart_server.errors import NOT_STARTED, Draining, JobMemoryLimit
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.job_queue import JobQueue

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from headstart_server.backbones.contract.memory import available_bytes
+from headstart_server.backbones.contract.machine import available_bytes
 from headstart_server.datasets.dataset_catalog import NamedExamples
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.parents import Parent, find_parent

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
-from headstart_server.backbones.contract.memory import available_bytes
+from headstart_server.backbones.contract.machine import available_bytes
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.modality import kind_of

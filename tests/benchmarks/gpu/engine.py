@@ -17,7 +17,7 @@ from gpu.sizes import Options
 from headstart_server.app.embedders import embedder_factory
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone, Content
-from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings, has_gpu
 from headstart_server.backbones.networks.golden import (
     golden_content,

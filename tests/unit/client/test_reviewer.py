@@ -10,7 +10,7 @@ from PIL import Image
 
 from headstart import ErrorDetails, NotFound
 from headstart.cli.prediction.review import Answer, Judgment, Reviewer, ReviewItem
-from headstart.cli.terminal.images import ImageProtocol
+from headstart.cli.prediction.terminal_images import ImageProtocol
 from headstart.inputs.task import Task
 
 CLASSES = ("cat", "dog", "bird")

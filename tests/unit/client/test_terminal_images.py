@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.cli.terminal.images import ImageProtocol, detect, encode
+from headstart.cli.prediction.terminal_images import ImageProtocol, detect, encode
 
 COLORS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]
 

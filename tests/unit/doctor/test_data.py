@@ -17,7 +17,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import datasets, erasures
 from headstart_server.database.feedback_tables import retrains
 from headstart_server.database.probe import examine
-from headstart_server.doctor.data import data_findings
+from headstart_server.doctor.database import data_findings
 from headstart_server.doctor.finding import Finding, Status
 from headstart_server.models.retrain_policy import RetrainPolicy
 from postgres import on_both_databases

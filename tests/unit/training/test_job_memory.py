@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fakes import JobDriver, ManualClock
-from headstart_server.backbones.contract.memory import limit_bytes
+from headstart_server.backbones.contract.machine import limit_bytes
 from headstart_server.errors import JobMemoryLimit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
 from headstart_server.training.job_admission import check_memory, memory_budget

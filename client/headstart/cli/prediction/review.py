@@ -12,9 +12,9 @@ from rich.text import Text
 
 from headstart.cli.options import VersionArgument
 from headstart.cli.output.layout import plural, short_moment
+from headstart.cli.prediction.screen import Key, Screen, open_screen, printable
+from headstart.cli.prediction.terminal_images import ImageProtocol, detect, encode, forget
 from headstart.cli.session import session_of
-from headstart.cli.terminal.images import ImageProtocol, detect, encode, forget
-from headstart.cli.terminal.screen import Key, Screen, open_screen, printable
 from headstart.client import Client
 from headstart.errors import HeadstartError
 from headstart.inputs.task import Task

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from headstart_server.api.compat import open_inference_pb2 as pb
 from headstart_server.api.compat.compat_predictor import CompatPredictor, selector_of, unready_message
-from headstart_server.api.compat.open_inference_statistics import statistics_message
-from headstart_server.api.compat.open_inference_tensors import (
+from headstart_server.api.compat.open_inference_messages import (
     SHARED_MEMORY,
     datatype_of,
     inputs_of,
     output_message,
     shared_memory_refused,
+    statistics_message,
 )
 from headstart_server.api.compat.outputs import (
     PROBABILITIES,

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from headstart.inputs.task import Task
 from headstart.v1 import input_pb2
-from headstart_server.api.http.archives import files_of, stored
+from headstart_server.api.http.archives import examples_of_list, files_of, is_row, stored
 from headstart_server.api.http.forms import Part, parts_of
 from headstart_server.api.http.inputs import (
     FORM,
@@ -23,7 +23,6 @@ from headstart_server.api.http.inputs import (
     set_input,
 )
 from headstart_server.api.http.json_text import copied, in_json_thread, load_json
-from headstart_server.api.http.lists import examples_of_list, is_row
 from headstart_server.api.http.messages import fill_parameters, parse_values, read_json
 from headstart_server.api.http.request import HttpRequest
 from headstart_server.errors import InvalidField

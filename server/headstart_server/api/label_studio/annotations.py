@@ -10,11 +10,9 @@ from google.rpc import error_details_pb2
 
 from headstart.v1 import feedback_pb2 as pb
 from headstart_server.api.grpc.caller import tenant
-from headstart_server.api.label_studio.calls import CallFailedError, Calls
+from headstart_server.api.label_studio.calls import CallFailedError, Calls, ServedVersion
 from headstart_server.api.label_studio.contents import TaskContents
-from headstart_server.api.label_studio.labeling import Labeling, labeling_of, region_ids
-from headstart_server.api.label_studio.pre_annotations import check_task
-from headstart_server.api.label_studio.served_version import ServedVersion
+from headstart_server.api.label_studio.labeling import Labeling, check_task, labeling_of, region_ids
 from headstart_server.errors import HeadstartError, InvalidField
 
 log = structlog.get_logger(__name__)

@@ -22,12 +22,10 @@ from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.json_text import SMALL_BYTES, in_json_thread, load_json
 from headstart_server.api.http.response import HttpError, HttpResponse, error_response
 from headstart_server.api.label_studio.annotations import EVENTS, AnnotationReceiver
-from headstart_server.api.label_studio.calls import CallFailedError, Calls
+from headstart_server.api.label_studio.calls import CallFailedError, Calls, served_version
 from headstart_server.api.label_studio.contents import TaskContents
-from headstart_server.api.label_studio.labeling import labeling_of
-from headstart_server.api.label_studio.pre_annotations import check_task
+from headstart_server.api.label_studio.labeling import check_task, labeling_of
 from headstart_server.api.label_studio.predicting import TaskPredictor
-from headstart_server.api.label_studio.served_version import served_version
 from headstart_server.errors import InvalidField
 from headstart_server.models.version import Selector
 

@@ -10,11 +10,9 @@ from google.rpc import code_pb2
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart_server.api.grpc.caller import tenant
-from headstart_server.api.label_studio.calls import CallFailedError, Calls
+from headstart_server.api.label_studio.calls import CallFailedError, Calls, ServedVersion
 from headstart_server.api.label_studio.contents import TaskContents
-from headstart_server.api.label_studio.labeling import Labeling
-from headstart_server.api.label_studio.pre_annotations import no_pre_annotation, pre_annotation
-from headstart_server.api.label_studio.served_version import ServedVersion
+from headstart_server.api.label_studio.labeling import Labeling, no_pre_annotation, pre_annotation
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField
 from headstart_server.prediction.prediction_capture import outside_traffic
 

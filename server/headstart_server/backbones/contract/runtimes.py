@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.settings.job_groups import BackbonesGroup
 
 #: Batches in flight on a GPU: measured on an H100, three reach 92 % of the device's own rate and one 53 %.

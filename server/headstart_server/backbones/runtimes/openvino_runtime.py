@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import Views
-from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.backbones.contract.runtimes import Precision, RuntimeSettings
 from headstart_server.backbones.contract.tail import TailPlan, TailWeights
 from headstart_server.backbones.runtimes.openvino_import import load_openvino

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from headstart_server.backbones.contract.child_process import NICE, end_with_stdin, own_stdout
-from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.sources.registry import source_of

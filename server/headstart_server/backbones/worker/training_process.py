@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from headstart_server.backbones.contract.child_process import death
-from headstart_server.backbones.contract.memory import resident_bytes
+from headstart_server.backbones.contract.machine import resident_bytes
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.worker.worker_process import run_program
 from headstart_server.errors import JobMemoryLimit, TrainerDied

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as some
 
+from headstart_server.api.compat import open_inference_messages, tensor_protos
 from headstart_server.api.compat import open_inference_pb2 as oip
-from headstart_server.api.compat import open_inference_tensors, tensor_protos
 from headstart_server.api.compat import tensorflow_pb2 as tf
 from headstart_server.errors import HeadstartError
 from unit.api.compat.test_inputs import IMAGES, TEXTS
@@ -37,7 +37,7 @@ def test_any_tensor_of_the_open_inference_protocol(
         contents.bytes_contents.extend(map(bytes, [[1]] * len(numbers)))
         tensor.contents.CopyFrom(contents)
     request = oip.ModelInferRequest(inputs=[tensor], raw_input_contents=raw)
-    is_read_or_refused(open_inference_tensors.inputs_of(request, backbone, 4))
+    is_read_or_refused(open_inference_messages.inputs_of(request, backbone, 4))
 
 
 @given(some.integers(0, 30), SHAPES, some.binary(max_size=24), NUMBERS, BACKBONES)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headstart_server.api.compat import arrays, open_inference_tensors, tensor_protos
+from headstart_server.api.compat import arrays, open_inference_messages, tensor_protos
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.compat import tensorflow_pb2 as tf
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
@@ -43,7 +43,7 @@ def packed(*strings: bytes) -> bytes:
 
 
 async def of_request(request: Any, info: BackboneInfo) -> list[Any]:
-    return await open_inference_tensors.inputs_of(request, info, MOST)
+    return await open_inference_messages.inputs_of(request, info, MOST)
 
 
 async def of_tensor(tensor: Any, info: BackboneInfo) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headstart_server.api.compat import open_inference_tensors, tensor_protos
+from headstart_server.api.compat import open_inference_messages, tensor_protos
 from headstart_server.api.compat.outputs import Kind, chosen, outputs_of, values_of
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.task import Task
@@ -67,8 +67,8 @@ def test_outputs_there_are_not_are_refused(names: list[str]) -> None:
 def test_strings_go_out_typed_raw_and_as_tensorflows() -> None:
     labels = predicted_values(Task.SINGLE_LABEL)["label"]
     raw: list[bytes] = []
-    typed = open_inference_tensors.output_message("label", Kind.STRING, labels, None)
-    bare = open_inference_tensors.output_message("label", Kind.STRING, labels, raw)
+    typed = open_inference_messages.output_message("label", Kind.STRING, labels, None)
+    bare = open_inference_messages.output_message("label", Kind.STRING, labels, raw)
     assert list(typed.contents.bytes_contents) == labels.tolist()
     assert (bare.HasField("contents"), list(bare.shape), bare.datatype) == (False, [2], "BYTES")
     assert raw == [b"\x06\0\0\0z\xc3\xa8bre\x03\0\0\0dog"]

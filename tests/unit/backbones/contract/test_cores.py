@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.backbones.contract.cores import available_cores
+from headstart_server.backbones.contract.machine import available_cores
 
 ALL = len(os.sched_getaffinity(0))
 

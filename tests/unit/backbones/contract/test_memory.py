@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.backbones.contract.memory import available_bytes
+from headstart_server.backbones.contract.machine import available_bytes
 
 MACHINE = "MemTotal:       16000000 kB\nMemAvailable:    8000 kB\nBuffers: 1 kB\n"
 

@@ -1,4 +1,4 @@
-"""The tensors of the Open Inference Protocol: typed contents or raw bytes."""
+"""The tensors of the Open Inference Protocol, and the statistics of Triton's extension."""
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +19,7 @@ from headstart_server.api.compat.arrays import (
 from headstart_server.api.compat.outputs import Kind
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.errors import InvalidField
+from headstart_server.prediction.statistics import VersionCounts
 
 #: The arrays that may come: their type, and the field of typed contents that holds their values.
 _TYPES: dict[str, tuple[np.dtype[Any], str | None]] = {
@@ -173,3 +174,33 @@ def _packed(strings: Iterable[bytes]) -> Iterator[bytes]:
     for string in strings:
         yield struct.pack("<I", len(string))
         yield string
+
+
+def statistics_message(model: str, number: int, counts: VersionCounts) -> pb.ModelStatistics:
+    """The statistics of a version.
+
+    An execution is a call: backbones run batches of many versions' inputs, and a head runs once for a call.
+    """
+
+    def of_calls(seconds: float) -> pb.StatisticDuration:
+        return _duration(counts.calls, seconds)
+
+    return pb.ModelStatistics(
+        name=model,
+        version=str(number),
+        last_inference=int(counts.last * 1000),
+        inference_count=counts.inputs,
+        execution_count=counts.calls,
+        inference_stats=pb.InferStatistics(
+            success=of_calls(counts.total),
+            fail=_duration(counts.failed, counts.failed_seconds),
+            queue=of_calls(counts.queue),
+            compute_input=of_calls(counts.decode),
+            compute_infer=of_calls(counts.backbone),
+            compute_output=of_calls(counts.head),
+        ),
+    )
+
+
+def _duration(count: int, seconds: float) -> pb.StatisticDuration:
+    return pb.StatisticDuration(count=count, ns=round(seconds * 1e9))

@@ -1,1 +1,0 @@
-"""A terminal: its keys, and the images that it can show."""
