@@ -16,11 +16,7 @@ _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 def cause_of(error: BaseException) -> str | None:
-    """Return what stopped a start and what to do about it, in one line; None for an unexpected error.
-
-    Args:
-        error: raised while the server was built or started.
-    """
+    """Return what stopped a start and what to do about it, in one line; None for an unexpected error."""
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted before the server had started."
     if isinstance(error, StorageFull):

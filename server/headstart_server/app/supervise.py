@@ -31,13 +31,9 @@ def process_count(settings: Settings) -> int:
 def supervise(
     settings: Settings, count: int, *, warnings: Iterable[str] = (), source: str | None = None
 ) -> None:
-    """Run a server with an engine process and several serving processes until it is stopped.
+    """Run a server with an engine process and `count` serving processes until it is stopped.
 
-    Args:
-        settings: the settings of the server.
-        count: number of serving processes.
-        warnings: warnings about the settings, for the log.
-        source: ``MODULE:FUNCTION`` that returns the source of backbones; None for the catalog.
+    `source` is the ``MODULE:FUNCTION`` that returns the source of backbones; None for the catalog.
 
     Raises:
         BlockingIOError: another server uses the data.

@@ -112,11 +112,7 @@ class Catalog:
     def load(self, name: str = DEFAULT) -> Backbone:
         """Load a backbone, warm it up, and verify its features. Takes seconds.
 
-        Args:
-            name: a listed name, or ``features:SIZE``.
-
-        Raises:
-            BackboneUnavailable: its source is unavailable, or provides something other than declared.
+        Raise BackboneUnavailable if its source is unavailable, or provides something other than declared.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):

@@ -155,13 +155,9 @@ class CaptureEraser:
         self._rewriter = BatchRewriter(database, files)
 
     def erase(self, model: str, prediction_id: str) -> bool:
-        """Erase a captured input with its content and features. Safe to repeat.
+        """Erase a captured input with its content and features; return whether it existed. Safe to repeat.
 
-        Returns:
-            Whether there was one.
-
-        Raises:
-            ServiceUnavailable or StorageFull: its row is gone; a cleaning removes its content.
+        After ServiceUnavailable or StorageFull its row is gone, and a cleaning removes its content.
         """
         with self._database.write("captures.erase") as connection:
             connection.execute(MODEL, {"model": model}).all()

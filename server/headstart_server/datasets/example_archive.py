@@ -139,11 +139,9 @@ class RetainedExamples:
         self._open_reader = open_reader
 
     def contents(self, version: Version, indexes: Collection[int]) -> dict[int, Content]:
-        """The contents of examples by their indexes; those that are not kept, or not whole, are left out.
+        """Return the contents of examples by their indexes, without those that are not kept, or damaged.
 
-        Raises:
-            VersionNotFound: the version was deleted meanwhile.
-            ArtifactDamaged: the list of its examples is damaged or missing.
+        Raise VersionNotFound if the version was deleted, and ArtifactDamaged if its list is damaged.
         """
         listed = self._registry.files.examples(version) if version.has_examples else None
         if listed is None:

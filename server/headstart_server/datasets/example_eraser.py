@@ -160,9 +160,7 @@ class ExampleEraser:
         """Exclude an example again where it came since, and return the versions that were trained on it.
 
         Archives that list it are rewritten, so that only the lists of these versions still name it.
-
-        Raises:
-            StorageUnavailable: the bucket does not answer.
+        Raise StorageUnavailable if the bucket does not answer.
         """
         self._erase_captured(request)
         found = self._find(request.example_id, request.model, request.scope)

@@ -97,14 +97,9 @@ _WIDTHS = (120, 60)
 
 
 def run_doctor(config: Settings, *, as_json: bool, strict: bool) -> int:
-    """Check a server's settings and this machine, and print the findings.
+    """Check a server's settings and this machine, print the findings, and return the exit code.
 
-    Args:
-        as_json: whether to print JSON instead of text.
-        strict: whether warnings count as failures.
-
-    Returns:
-        The exit code: 1 if a check failed, else 0.
+    The code is 1 if a check failed, or with `strict` if there is a warning; otherwise 0.
     """
     # Errors belong into the findings. Logs of the checked parts would break the output.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

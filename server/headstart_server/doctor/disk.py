@@ -25,13 +25,10 @@ class Holder:
 
 
 def holder_of(lock: Path) -> Holder | None:
-    """Return the server that holds a lock file; None if the lock is free.
+    """Return the server that holds a lock file, which must be readable; None if the lock is free.
 
     A free lock is held for some microseconds, shared and without waiting. A server that starts in exactly
     that moment would be refused.
-
-    Raises:
-        OSError: the file cannot be read.
     """
     try:
         file = os.open(lock, os.O_RDONLY | os.O_NONBLOCK)

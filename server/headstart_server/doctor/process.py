@@ -84,12 +84,7 @@ def _umask() -> int | None:
 
 
 def files_finding(limits: tuple[int, int], max_calls: int) -> Finding:
-    """Return whether each concurrent call can have a connection, next to the server's own files.
-
-    Args:
-        limits: the soft and the hard limit of open files.
-        max_calls: the largest number of concurrent calls.
-    """
+    """Return whether `max_calls` concurrent calls can have a connection each, next to the server's files."""
     soft, hard = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in limits)
     need = max_calls + OWN_FILES
     details = {"soft_limit": soft, "hard_limit": hard, "needed": need}

@@ -208,10 +208,7 @@ class Embedder:
     ) -> "Future[RowFeatures]":
         """Queue one input on the train lane; see `predict`.
 
-        Args:
-            read: returns the input; called from a thread of the batcher.
-            digest: its content digest, under which its features are cached; None does not cache them.
-            cuts: cuts whose activations are returned in addition to the views.
+        `read` is called from a thread of the batcher. Features are cached under `digest` if it is given.
         """
         entry = PendingInput(
             prepare=partial(self._prepare, read), lane=Lane.TRAIN, since=self._clock(), cuts=cuts

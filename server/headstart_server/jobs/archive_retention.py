@@ -104,15 +104,10 @@ class ArchiveRetention:
         self._max_bytes = max_bytes
 
     def sweep(self) -> int:
-        """Remove what was needed until a while ago, and what is beyond the bound.
+        """Remove archives that nothing needs any more, and those beyond the bound; return their number.
 
-        Archives of fine-tunes that are still being uploaded stay.
-
-        Returns:
-            The number of archives removed.
-
-        Raises:
-            StorageUnavailable: the bucket does not answer; what is left then goes with `recover`.
+        Archives of fine-tunes that are still being uploaded stay. Raise StorageUnavailable if the bucket does
+        not answer; `recover` then removes the rest.
         """
         self._release_beyond_bound()
         count = 0

@@ -32,13 +32,9 @@ class JobReader:
         before: tuple[float, str] | None,
         limit: int,
     ) -> Sequence[Job]:
-        """Jobs, the newest first.
+        """Return jobs, the newest first, narrowed to a model (if not empty), a scope and states (if any).
 
-        Args:
-            model: only those of this model; empty for all.
-            scope: only those of models within it; None for all.
-            states: only those in one of these; empty for all.
-            before: only those after this (created, job_id) in the list.
+        `before` is the (created, job_id) of the job after which the list continues.
         """
         with self._database.snapshot() as connection:
             return job_queries.listed(

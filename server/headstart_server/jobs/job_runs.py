@@ -124,9 +124,7 @@ class JobRuns:
     def fail(self, job: Job, error: JobError, findings: Findings) -> None:
         """End a running job that cannot succeed. Safe to repeat after `DatabaseUnavailable`.
 
-        Raises:
-            JobCancelledError: it was canceled.
-            JobLostError: it belongs to another attempt.
+        Raise JobCancelledError if it was canceled, and JobLostError if it belongs to another attempt.
         """
         with self._database.write("jobs.fail") as connection:
             progress = rows.get(connection, job.job_id).progress

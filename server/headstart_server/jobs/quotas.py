@@ -283,11 +283,9 @@ def _usage_of(connection: Connection, tenant: str, limits: TenantLimits, queue: 
 
 
 def _check_versions(connection: Connection, limit: int, model: str) -> None:
-    """Check that a model may have one more version; a job that waits or runs counts as the one it would make.
+    """Check that a model may have one more version, in the transaction that accepts the job.
 
-    Args:
-        connection: of the transaction that accepts the job, so that of two at once one is first.
-        limit: most versions of a model; 0 for none.
+    A job that waits or runs counts as the version that it would make. A limit of 0 means no limit.
     """
     if not limit:
         return

@@ -16,8 +16,7 @@ _ALLOWED = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 def split_url(uri: str) -> SplitResult:
     """Return the parts of an http or https URL.
 
-    Raises:
-        ValueError: it is invalid, or clients may read it differently; the message says why.
+    Raise ValueError if it is invalid, or if clients may read it differently.
     """
     if len(uri) > MAX_BYTES:
         raise ValueError(f"one of {len(uri)} characters, more than {MAX_BYTES}.")

@@ -90,8 +90,7 @@ async def saliency_maps(
 def class_index(head: Head, name: str) -> int | None:
     """Return the index of the requested class; None for each input's likeliest; 0 for regression.
 
-    Raises:
-        InvalidField: the version has no such class.
+    Raise InvalidField if the version has no such class.
     """
     if head.task is Task.REGRESSION:
         if name:

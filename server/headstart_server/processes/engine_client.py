@@ -85,16 +85,9 @@ class EngineConnection:
         threading.Thread(target=self._receive, args=(lost,), name="engine-answers", daemon=True).start()
 
     def call(self, method: str, *arguments: object, checkpoint: Callable[[], None] | None = None) -> Any:
-        """Send a request and wait for its answer.
+        """Send a request and wait for its answer; `checkpoint` runs meanwhile and may raise to stop.
 
-        Args:
-            method: the name of the request.
-            arguments: its arguments.
-            checkpoint: called several times a second; may raise to stop waiting.
-
-        Raises:
-            Loading: the engine ended.
-            HeadstartError: the engine could not carry it out.
+        Raise Loading if the engine ended, and HeadstartError if it could not carry the request out.
         """
         number, future = self._begin(method, arguments)
         if checkpoint is None:

@@ -69,9 +69,7 @@ class Supervisor:
     def run(self) -> None:
         """Run the processes until SIGTERM or SIGINT.
 
-        Raises:
-            OSError: a port is in use.
-            ProcessEndedError: a process could not start.
+        Raise OSError if a port is in use, and ProcessEndedError if a process could not start.
         """
         with ExitStack() as closing:
             self._callers = CallerTable.create(self._count)

@@ -62,13 +62,7 @@ class Loaded:
 
 
 def load(flags: Mapping[str, Flag], environment: Mapping[str, str], file: Path | None = None) -> Loaded:
-    """Read all settings. Flags take precedence over variables, and these over the file.
-
-    Args:
-        flags: what each flag was given, by the name of its setting.
-        environment: the variables.
-        file: a TOML file.
-    """
+    """Read all settings: flags by the name of their setting, then variables, then a TOML file."""
     reader = _Reader()
     layers = [
         reader.of_flags(flags),

@@ -50,13 +50,9 @@ class CircuitBreaker:
 
     @contextmanager
     def guard(self, *, always: bool = False) -> Iterator[None]:
-        """Run a call within the block.
+        """Run a call within the block; with `always` even while another call probes the service.
 
-        Args:
-            always: whether to run it even while another call probes the service.
-
-        Raises:
-            ServiceUnavailable: this call or the probe found the service unavailable.
+        Raise ServiceUnavailable if this call or the probe found the service unavailable.
         """
         probing = self.is_open and not always
         if probing and not self._probe.acquire(blocking=False):

@@ -32,13 +32,9 @@ class LocalCopies:
             path.unlink(missing_ok=True)
 
     def open(self, name: str, fingerprint: str, fetch: Callable[[Path], None]) -> BinaryIO:
-        """Open a copy for reading, fetching it first if missing; an open copy survives its removal.
+        """Open a copy for reading, downloading it with `fetch` if missing; an open copy survives its removal.
 
-        Args:
-            fetch: downloads the content into a file.
-
-        Raises:
-            StorageFull: the disk is full even without the other copies.
+        Raise StorageFull if the disk is full even without the other copies.
         """
         path = self._path(name, fingerprint)
         with self._turn(path.name):

@@ -53,14 +53,9 @@ def is_full(error: OSError) -> bool:
 
 @contextmanager
 def storage_errors(*, writes: bool = True) -> Iterator[None]:
-    """Turn storage errors into domain errors; missing files and decoding errors pass.
+    """Turn storage errors into StorageFull or LocalStorageUnavailable, except missing files.
 
-    Args:
-        writes: whether the block writes, so that its success proves that the disk has space.
-
-    Raises:
-        StorageFull: the disk, or its quota, is full.
-        LocalStorageUnavailable: the storage failed in another way.
+    Decoding errors pass, too. The success of a block that `writes` proves that the disk has space.
     """
     try:
         yield

@@ -95,12 +95,10 @@ class DatasetUpload:
         self._add(examples)
 
     def gather(self) -> None:
-        """Take the examples of the dataset that the spec names or has the URI of, if it does.
+        """Read the examples of the named dataset, or of the dataset URI, if the spec has one.
 
         Those of a repeated call are not read again: the name or the URI distinguishes it, whatever the data.
-
-        Raises:
-            Draining: the server stops.
+        Raise Draining if the server stops.
         """
         uri = self._spec.dataset_uri
         if self._request.repeated:

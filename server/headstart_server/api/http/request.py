@@ -38,11 +38,7 @@ class HttpRequest:
 
 
 async def message_of(request: HttpRequest, body: RequestBody, limits: UploadLimits) -> Message:
-    """The message that a request stands for.
-
-    Raises:
-        ClientDisconnectedError: the caller left before the end.
-    """
+    """Return the message of a request. Raise ClientDisconnectedError if the caller left before its end."""
     route = request.route
     message: Any = GetMessageClass(route.descriptor.input_type)()
     async with aclosing(body.pieces()) as pieces:

@@ -64,11 +64,7 @@ class HttpError(Exception):
 def error_response(
     status: status_pb2.Status, *, code: int | None = None, headers: Mapping[str, str] | None = None
 ) -> HttpResponse:
-    """The answer of an error.
-
-    Args:
-        code: of HTTP; None takes the one that stands for the status' own.
-    """
+    """Return the response of an error, by default with the HTTP code of its status."""
     fields = dict(headers or {})
     for packed in status.details:
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()

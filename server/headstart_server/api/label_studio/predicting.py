@@ -55,8 +55,7 @@ class TaskPredictor:
     ) -> list[dict[str, Any]]:
         """Return a pre-annotation for each task; an empty one where the content cannot be used.
 
-        Raises:
-            HeadstartError or CallFailedError: no task can be predicted.
+        Raise HeadstartError or CallFailedError if no task can be predicted.
         """
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             raise InvalidField("Expected a list of objects in tasks.", field="tasks")

@@ -48,12 +48,9 @@ def start_child(
     credentials: Collection[str] = (),
     **more: Any,
 ) -> "subprocess.Popen[Any]":
-    """Start Python in a process without the server's secrets; raise `OSError` if it cannot be started.
+    """Start Python in a process without the server's secrets, except those named in `credentials`.
 
-    Args:
-        stdin: its end ends the process, see `end_with_stdin`.
-        credentials: names of the secret environment variables that this process needs.
-        more: further arguments of `subprocess.Popen`.
+    The end of `stdin` ends it, see `end_with_stdin`. Raise OSError if it cannot be started.
     """
     environment = child_environment(os.environ, credentials)
     return subprocess.Popen(  # noqa: S603 - our own program

@@ -164,10 +164,7 @@ def _webp_size(data: bytes) -> Size:
 
 
 def _gif_size(data: bytes) -> Size:
-    """Return the logical screen size, grown to contain the first frame, as Pillow does on opening.
-
-    GIF89a specification, sections 18 to 26.
-    """
+    """Return the logical screen size, grown to contain the first frame, as Pillow does (GIF89a, 18 to 26)."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     offset, pieces = 13 + _colour_table_size(flags), 0
     while data[offset : offset + 1] == b"!":

@@ -85,10 +85,9 @@ def weights_digest(model: Any) -> str:
 
 
 def side_of(body: Any, declaration: Declaration) -> int:
-    """Return height and width that a model takes, in pixels: fixed, or declared if it takes any.
+    """Return the height and width of a model's images, in pixels: fixed, or declared if it takes any.
 
-    Raises:
-        SourceError: it does not take images of three channels, or takes another size than declared.
+    Raise SourceError if it takes no images of three channels, or another size than declared.
     """
     shape = tuple(body.input_shape) if not isinstance(body.input_shape, dict | list) else ()
     if len(shape) != 4 or shape[3] not in (3, None):

@@ -47,8 +47,7 @@ class Onnx:
 def onnx_digest(path: Path) -> str:
     """Return the SHA-256 of an ONNX file, or over the names and contents of all files with its tensors.
 
-    Raises:
-        SourceError: it is not an ONNX file, or names files that are missing or outside its folder.
+    Raise SourceError if it is not an ONNX file, or names files that are missing or outside its folder.
     """
     places = external_files(path)
     if not places:

@@ -13,13 +13,9 @@ _PLACES = ("Exception from", "Check '", "FrontEnd API failed")
 
 
 def read_model(framework: str, path: Path) -> Any:
-    """Read an `openvino.Model` from a framework's file or folder.
+    """Read an `openvino.Model` from a file or folder of ``onnx`` or ``tf``.
 
-    Args:
-        framework: ``onnx`` or ``tf``; other files are rejected.
-
-    Raises:
-        SourceError: it is damaged, or has operations that OpenVINO lacks.
+    Raise SourceError if it is damaged, or has operations that OpenVINO lacks.
     """
     load_openvino()
     from openvino.frontend import FrontEndManager  # noqa: PLC0415 - after its telemetry is off

@@ -68,10 +68,7 @@ def export_into(
     *,
     conversion: Path | None = None,
 ) -> None:
-    """Export a version into an empty folder.
-
-    Args:
-        conversion: folder of the backbone's OpenVINO network, for that format.
+    """Export a version into an empty folder; `conversion` has the OpenVINO network, for that format.
 
     Raises:
         ImportError: a package that the format needs is not installed.

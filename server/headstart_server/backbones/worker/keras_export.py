@@ -25,10 +25,7 @@ def keras_version(network: Network, request: ExportRequest, name: str) -> Any:
     """Return a Keras model from rows of a backbone's input to a version's outputs, {name: [n, C]}.
 
     It has only layers and operations of Keras, or of KerasHub, so that it loads with `safe_mode` and without
-    Headstart.
-
-    Raises:
-        TailMismatch: the tail does not belong to this backbone.
+    Headstart. Raise TailMismatch if the tail does not belong to this backbone.
     """
     keras = load_keras()
     rows, views = _views(network, request, name)
@@ -48,10 +45,7 @@ def keras_version(network: Network, request: ExportRequest, name: str) -> Any:
 def write_keras(model: Any, form: ExportFormat, facts: Mapping[str, Any], folder: Path) -> None:
     """Write a Keras model in a format, with its metadata, into an empty folder.
 
-    Raises:
-        ImportError: a package that the format needs is not installed.
-        ValueError: the network has an operation that the format lacks, or a layer that Keras cannot load
-            back.
+    Raise ImportError if a package is missing, and ValueError if Keras cannot write or load back a layer.
     """
     path = folder / NETWORK_FILES[form]
     if form is ExportFormat.KERAS:

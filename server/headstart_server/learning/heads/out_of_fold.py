@@ -102,10 +102,10 @@ def _end(residuals: Float64, weights: Float64, count: float) -> float:
 def calibrate(
     scores: Float64, targets: Targets, weights: Float64, *, temperature: float | None = None
 ) -> tuple[Calibration, float]:
-    """Return the calibration of the lowest loss of the task, and that loss.
+    """Return the calibration of the lowest loss for out-of-fold scores [n, C], and that loss.
 
-    `scores` are out of fold, [n, C]; `weights` [n] sum to the number of different examples. The temperature
-    of a single label is selected unless it is given.
+    `weights` [n] sum to the number of different examples. The temperature of a single label is selected
+    unless it is given.
     """
     task, matrix = targets.task, targets.matrix
     if task is Task.REGRESSION:

@@ -152,10 +152,7 @@ def _request(
 def _is_better(
     scores: Float64, calibration: Calibration, to_beat: SolverResult, examples: FineTuningExamples
 ) -> bool:
-    """Return whether scores beat those of another head by more than the standard error of the difference.
-
-    The best of several epochs looks better than it is.
-    """
+    """Return whether scores beat those of another head by more than the standard error of the difference."""
     counted = examples.folds.counted
     shown, weights = examples.targets.subset(counted), examples.weights[counted]
     if to_beat.scores is None:

@@ -55,13 +55,9 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
 def list_rows(
     content: IO[bytes], name: str, suffix: str, task: ListTask | None
 ) -> Iterator[tuple[ListedRow, input_pb2.Example]]:
-    """Yield the rows of a list, each with the message of its example, which has no input yet.
+    """Yield the rows of a list in UTF-8, each with the message of its example without input; close the list.
 
-    Args:
-        content: the list, in UTF-8; it is closed.
-
-    Raises:
-        ValueError: the list is invalid; the line is named.
+    Raise ValueError, with the line, if the list is invalid.
     """
     with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
         lines = _Lines(text, name)
