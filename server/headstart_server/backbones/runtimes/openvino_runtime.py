@@ -29,7 +29,7 @@ TOKEN_BATCH = 8
 #: IDs of a batch above which it is not faster: from a length of 128, two rows are as fast as any number.
 BATCH_TOKENS = 256
 #: Changes with the output of a preparation, so that those of earlier releases are repeated.
-FORM = "card2"
+FORM = "card3"
 #: File name of the converted network; its weights are in the same folder.
 NETWORK_FILE = "network.xml"
 

@@ -43,6 +43,8 @@ def check(row: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
     kind=st.sampled_from(["noise", "black and white", "photograph"]),
 )
 @example(height=240, width=320, side=224, crop=0.875, kind="black and white")
+@example(height=400, width=500, side=224, crop=0.875, kind="black and white")
+@example(height=639, width=640, side=224, crop=1.0, kind="noise")
 @example(height=1, width=1, side=224, crop=1.0, kind="noise")
 @settings(max_examples=150, deadline=None)
 def test_any_image_is_scaled_as_by_pillow(height: int, width: int, side: int, crop: float, kind: str) -> None:
@@ -83,6 +85,15 @@ def test_the_golden_image_hardly_changes(monkeypatch: pytest.MonkeyPatch) -> Non
     decoder = ImageDecoder(224)
     row, expected = decoder.decode(golden_image()), by_pillow(decoder, golden_image(), monkeypatch)
     assert np.abs(row.astype(int) - expected).mean() < 0.02
+
+
+@pytest.mark.parametrize("height", [897, 1200, 1500])
+def test_reducing_a_large_image_first_hardly_changes_it(height: int) -> None:
+    pixels = scene(height=height, width=2 * height)
+    row = ImageDecoder(224, crop=1.0).decode(pixels)
+    box = (height // 2, 0, height // 2 + height, height)
+    exact = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC, box))
+    assert np.abs(row.astype(int) - exact).mean() < 1.0
 
 
 def test_the_largest_image_is_scaled_in_milliseconds() -> None:
