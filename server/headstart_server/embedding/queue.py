@@ -29,6 +29,9 @@ class Lane(Enum):
     PREDICT = "predict"
     TRAIN = "train"
 
+    # Lanes are keys; `Enum` would hash their names, in Python.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RowFeatures:
@@ -313,7 +316,7 @@ class LaneQueue:
         )
 
     def _is_contended(self) -> bool:
-        return all(map(len, self._lanes.values()))
+        return bool(self._lanes[Lane.TRAIN] and self._lanes[Lane.PREDICT])
 
     def _next_lane(self, now: float) -> Lane | None:
         for lane in (Lane.TRAIN, Lane.PREDICT) if self._budget.is_owed else (Lane.PREDICT, Lane.TRAIN):
@@ -323,6 +326,8 @@ class LaneQueue:
 
     def _can(self, lane: Lane, now: float) -> bool:
         state = self._lanes[lane]
+        if not (state.raw or state.rows or state.continuations):
+            return False
         if lane is Lane.TRAIN:
             waiting = bool(self._lanes[Lane.PREDICT])
             if state.turns >= self._budget.most_items(waiting, self._serving, now):
@@ -334,8 +339,9 @@ class LaneQueue:
 
     def _leaves_device(self, lane: Lane, now: float) -> bool:
         """Return whether a training batch must wait: a device runs batches in turn, those of Predicts too."""
-        one_at_a_time = lane is Lane.TRAIN and self._sizes.trains_in_turn
-        return one_at_a_time and self._training > 0 and not self._is_quiet(now)
+        if lane is not Lane.TRAIN or not self._training:
+            return False
+        return self._sizes.trains_in_turn and not self._is_quiet(now)
 
     def _ready(self, lane: Lane, now: float) -> tuple[int, ...] | None:
         """Return the shape of the oldest rows that may run now; None if none may."""
