@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from sqlalchemy import insert
+
+from headstart_server.database.capture_tables import captured_inputs
 from headstart_server.feedback.feedback import AnsweredPrediction, Feedback, FeedbackOutcome
 from headstart_server.feedback.feedback_service import CapturedContent, FeedbackService, SentFeedback
 from headstart_server.feedback.feedback_store import FeedbackStore
@@ -28,6 +31,22 @@ class FakeCaptured:
 
     def may_arrive(self, prediction_id: str) -> bool:
         return False
+
+
+def _row(prediction_id: str, model: str, version: int) -> dict[str, object]:
+    """Return the row of a captured input."""
+    texts = dict.fromkeys(("batch", "digest", "kind", "media_type"), "")
+    numbers = dict.fromkeys(("place", "start", "nbytes", "created", "expires", "reasons"), 0)
+    return {
+        "prediction_id": prediction_id,
+        "model": model,
+        "number": version,
+        **texts,
+        **numbers,
+        "predicted": {},
+        "classes": [],
+        "direction": b"",
+    }
 
 
 class FeedbackBench:
@@ -59,6 +78,8 @@ class FeedbackBench:
         model: str = "pets",
     ) -> None:
         """Let an input have been captured."""
+        with self.bench.driver.publisher.database.write("captures.write") as connection:
+            connection.execute(insert(captured_inputs), _row(prediction_id, model, version))
         self.captured.found[model, prediction_id] = CapturedContent(
             content=pet(word, place).content,
             prediction=AnsweredPrediction(

@@ -24,6 +24,8 @@ DATASETS = 6
 #: The model that learns from feedback.
 FEEDBACK_MODEL = "fed"
 ALIASES = ("stable", "next")
+#: How much of the last feedback may be erased: few versions have learned it.
+RECENT_FEEDBACK = 30
 #: Share of the calls of a traffic split that its second version answers.
 SPLIT = 0.4
 #: The server of a call that moves from server to server.
@@ -50,6 +52,7 @@ class Clients:
         self._accepted: list[str] = []
         self._watchers: list[threading.Thread] = []
         self._sent = 0
+        self._feedback: list[str] = []
         self.deadly: set[str] = set()
         self.violations: list[str] = []
         works = [self._submit, self._submit, self._cancel, self._predict, self._read_status]
@@ -60,6 +63,7 @@ class Clients:
             self._read_aliases,
             self._delete,
             self._send_feedback,
+            self._erase_feedback,
         ]
         data = data_calls.DataClients(self._over)
         works += [data.upload, data.upload, data.edit, data.erase]
@@ -107,8 +111,22 @@ class Clients:
         if not self._sent:
             feedback_calls.begin(caller, FEEDBACK_MODEL, min_feedback_count=20, max_delay=2.0)
         self._sent += 1
-        feedback_calls.send(caller, FEEDBACK_MODEL, f"quick:new:{self._sent}".encode())
+        found = feedback_calls.send(caller, FEEDBACK_MODEL, f"new {self._sent}")
+        if found is not None:
+            with self._lock:
+                self._feedback.append(found)
         self._over.wait(caller.chance.uniform(0.05, 0.4))
+
+    def _erase_feedback(self, caller: "Caller") -> None:
+        """Erase an example of recent feedback: it waits, is trained on, or was learned."""
+        self._over.wait(caller.chance.uniform(1.0, 4.0))
+        with self._lock:
+            recent = self._feedback[-RECENT_FEEDBACK:]
+            if not recent or self._over.is_set():
+                return
+            chosen = caller.chance.choice(recent)
+            self._feedback.remove(chosen)
+        feedback_calls.erase(caller, FEEDBACK_MODEL, chosen, rebuild=caller.chance.random() < 0.3)
 
     # Jobs
 

@@ -15,6 +15,7 @@ from headstart_server.datasets.named_dataset import NamedDataset
 from headstart_server.jobs import job_runs
 from headstart_server.learning.examples.example_edit import ExampleEdit
 from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.models import feedback_rows
 
 _write, _edited, _list_columns = BatchWriter.write, parents.edited, dataset_rows.list_columns
 
@@ -73,6 +74,13 @@ def _erased_is_inherited() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _feedback_stays() -> Iterator[None]:
+    """An erasure does not delete the feedback of the example."""
+    with mock.patch.object(feedback_rows, "erase", return_value=set()):
+        yield
+
+
 #: Each bug as a block in which the server has it.
 BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "lost-batch": _lost_batch,
@@ -80,4 +88,5 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "lost-edit": _lost_edit,
     "content-stays": _content_stays,
     "erased-is-inherited": _erased_is_inherited,
+    "feedback-stays": _feedback_stays,
 }

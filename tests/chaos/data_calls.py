@@ -17,21 +17,17 @@ from headstart.v1 import example_record_pb2, example_service_pb2, input_pb2, mod
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1.job_pb2 import FineTuneSpec
 from headstart.v1.version_selector_pb2 import VersionSelector
+from histories.stored_data import MODEL, content_of
 from integration.server.calls import TERMINAL, Api, example
 
-#: The model that is fine-tuned with edits, one version after another, and the alias of its newest version.
-MODEL, ALIAS = "edited", "current"
+#: The alias of the newest version of the model.
+ALIAS = "current"
 #: Examples of a batch, and batches of a dataset at most.
 BATCH, BATCHES = 6, 4
 #: Versions of the model that are not deleted, and examples of a class that no edit and no erasure goes below.
 KEPT_VERSIONS, KEPT_EXAMPLES = 5, 4
 #: Seconds of an erasure with its refits.
 ERASE_SECONDS = 60.0
-
-
-def content_of(example_id: str) -> bytes:
-    """Return the content of an example, which no other one contains."""
-    return f"quick:<{example_id}>".encode()
 
 
 class DataClients:

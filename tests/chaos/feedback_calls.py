@@ -12,9 +12,12 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from chaos.caller import CALL_SECONDS, CLASSES, Caller
 from headstart.v1 import feedback_pb2, input_pb2, job_pb2, label_pb2, model_service_pb2, retrain_policy_pb2
 from headstart.v1 import fine_tuning_service_pb2 as tuning
+from histories.stored_data import content_of
 from integration.server.calls import TERMINAL, Api, example, stream
 
 ALIAS = "learned"
+#: Seconds of an erasure with its refits.
+ERASE_SECONDS = 60.0
 
 
 def begin(caller: Caller, model: str, *, min_feedback_count: int, max_delay: float) -> None:
@@ -56,8 +59,16 @@ def _update(api: Api, change: model_service_pb2.UpdateModelRequest) -> None:
     api.models.UpdateModel(change, timeout=CALL_SECONDS)
 
 
-def send(caller: Caller, model: str, content: bytes) -> None:
-    """Send the label of an input until a server acknowledges it; at times once more after that."""
+def send(caller: Caller, model: str, name: str) -> str | None:
+    """Send the label of an input until a server acknowledges it; at times once more after that.
+
+    Args:
+        name: of its content.
+
+    Returns:
+        The ID of the feedback.
+    """
+    content = content_of(name)
     request = feedback_pb2.SendFeedbackRequest(
         model=model,
         input=input_pb2.Input(image=content),
@@ -68,9 +79,26 @@ def send(caller: Caller, model: str, content: bytes) -> None:
     def call(api: Api) -> str:
         return str(api.review.SendFeedback(request, timeout=CALL_SECONDS).feedback.feedback_id)
 
-    sent: dict[str, Any] = {"request_id": request.request_id}
+    sent: dict[str, Any] = {"request_id": request.request_id, "content": name}
+    found = None
     for _ in range(1 + (caller.chance.random() < 0.05)):
-        caller.insist("SendFeedback", model, sent, call)
+        found = caller.insist("SendFeedback", model, sent, call)
+    return found
+
+
+def erase(caller: Caller, model: str, feedback_id: str, *, rebuild: bool = False) -> None:
+    """Erase the example of feedback, which has the ID of the feedback."""
+    request = model_service_pb2.EraseExampleRequest(
+        example_id=feedback_id,
+        model=model,
+        rebuild=rebuild,
+        request_id=uuid.uuid4().hex if rebuild else "",
+    )
+
+    def call(api: Api) -> int:
+        return int(api.models.EraseExample(request, timeout=ERASE_SECONDS).deleted_contents)
+
+    caller.insist("EraseExample", feedback_id, {"rebuild": rebuild, "model": model}, call)
 
 
 def is_settled(api: Api, model: str) -> bool:

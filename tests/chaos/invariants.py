@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from chaos import data_calls
+from chaos.clients import FEEDBACK_MODEL
 from headstart_server.database.database import Database
 from headstart_server.database.tables import job_events, jobs, models, versions
 from headstart_server.errors import ArtifactDamaged
@@ -44,7 +45,14 @@ class Leftovers:
             self._events: dict[str, list[tuple[int, str]]] = defaultdict(list)
             for row in connection.execute(select(job_events).order_by(job_events.c.seq)).all():
                 self._events[row.job_id].append((row.seq, row.data["state"]))
+            replaced = [
+                ((model, old), new)
+                for model in (data_calls.MODEL, FEEDBACK_MODEL)
+                for old, new in stored_data.replacements(connection, model)
+            ]
         self._feedback, self._retrains = feedback.read(database, self._store)
+        self._feedback_versions = feedback.versions_of_examples(database, self._store, FEEDBACK_MODEL)
+        self._successors = {(model, new) for (model, _), new in replaced}
         self._data = stored_data.read(database, artifacts, data_calls.MODEL)
         #: Versions whose rows are gone, and why: clients deleted them, or an erasure replaced them.
         self._deleted = {
@@ -52,7 +60,7 @@ class Leftovers:
             for op in history.of("DeleteVersion")
             if op.outcome is not Outcome.FAILED
         }
-        self._deleted |= {(data_calls.MODEL, number) for number in self._data.replaced}
+        self._deleted |= {old for old, _ in replaced}
 
     @property
     def take_overs(self) -> int:
@@ -82,6 +90,7 @@ class Leftovers:
         yield from self._of_events()
         yield from self._of_versions()
         yield from feedback.violations(self._history, self._feedback, self._retrains)
+        yield from feedback.erased_violations(self._history, self._feedback_versions)
         yield from examples.violations(self._history, self._data)
 
     def _of_jobs(self) -> Iterator[str]:
@@ -106,9 +115,8 @@ class Leftovers:
     def _of_versions(self) -> Iterator[str]:
         numbers: dict[str, set[int]] = defaultdict(set)
         digests: dict[str, set[str]] = defaultdict(set)
-        successors = set(self._data.replaced.values())
         for row in self.versions:
-            is_successor = row.model == data_calls.MODEL and row.number in successors
+            is_successor = (row.model, int(row.number)) in self._successors
             if row.job_id not in self.jobs and not is_successor:
                 yield f"version {row.number} of {row.model} belongs to an unknown job {row.job_id}"
             numbers[row.model].add(int(row.number))

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chaos.data_calls import MODEL, content_of
 from histories.checkers import TERMINAL
 from histories.history import History, Operation, Outcome
-from histories.stored_data import FinalData, FinalDataset
+from histories.stored_data import MODEL, FinalData, FinalDataset, content_of
 
 
 def violations(history: History, final: FinalData) -> Iterator[str]:
@@ -127,9 +126,12 @@ def _expected(history: History, final: FinalData) -> dict[int, dict[str, tuple[s
     expected: dict[int, dict[str, tuple[str, float]]] = {}
     # A version has a higher number than its parent, and a successor than the version that it replaces.
     replaces = {new: old for old, new in final.replaced.items()}
-    for number in sorted({*origin, *replaces}):
+    for number in sorted({*origin, *replaces, *final.retrained}):
         if number in replaces:
             expected[number] = expected.get(replaces[number], {})
+        elif (retrain := final.retrained.get(number)) is not None:
+            learned = {each: (label, 1.0) for each, label in retrain.added.items()}
+            expected[number] = {**expected.get(retrain.parent, {}), **learned}
         else:
             spec = origin[number]
             parent = {} if spec["parent"] is None else expected.get(spec["parent"], {})
@@ -163,10 +165,11 @@ def _erasures(history: History) -> dict[str, Operation]:
 
 def _of_erasures(history: History, final: FinalData) -> Iterator[str]:
     """Nothing keeps the content of an erased example, and no later version has the example."""
+    names = {sent.result: sent.sent["content"] for sent in history.of("SendFeedback") if sent.is_ok}
     for example_id, op in _erasures(history).items():
         if not op.is_ok:
             continue
-        content = content_of(example_id)
+        content = content_of(names.get(example_id, example_id))
         for name, stored in final.contents.items():
             if content in stored:
                 yield f"archive {name} has the content of the erased example {example_id}"

@@ -12,7 +12,7 @@ from headstart_server.database.tables import jobs, versions
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.version import Manifest
-from histories.history import History
+from histories.history import History, Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,12 +24,14 @@ class FinalFeedback:
         state: its state.
         learned: the version that learned it; None for none.
         versions: the versions whose fine-tunes added its example to those of their parents.
+        example: the ID of its example; empty for that of the feedback.
     """
 
     model: str
     state: str
     learned: int | None
     versions: Sequence[int]
+    example: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,39 +48,65 @@ def read(database: Database, store: VersionStore) -> tuple[dict[str, FinalFeedba
     """Return the feedback by ID, and the retrains."""
     with database.snapshot() as connection:
         found = connection.execute(select(feedback)).all()
-        published = connection.execute(select(versions)).all()
-        retrains = [
-            FinalRetrain(job_id=row.job_id, model=row.model, created=row.created, finished=row.finished)
-            for row in connection.execute(select(jobs))
-            if row.payload.get("trigger") == "retrain"
-        ]
-    added: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for row in published:
-        manifest = Manifest.from_json(row.manifest)
-        content = store.read_file(row.artifact, manifest, EXAMPLES_FILE)
-        assert content is not None
-        listed = ExampleList.from_bytes(content)
-        for example in listed.examples[: manifest.feedback_count]:
-            added[row.model, example.id].append(int(row.number))
+        trained = [row for row in connection.execute(select(jobs)) if row.payload.get("trigger") == "retrain"]
+    retrains = [
+        FinalRetrain(job_id=row.job_id, model=row.model, created=row.created, finished=row.finished)
+        for row in trained
+    ]
+    published = {row.job_id: int(row.result["version"]) for row in trained if row.result}
+    added: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for model, _, listed in _lists(database, store):
+        for example in listed.examples:
+            # It is in the archive of the job that added it, in descendants and successors, too.
+            if example.feedback and example.archive in published:
+                added[model, example.id].add(published[example.archive])
     final = {
         row.feedback_id: FinalFeedback(
             model=row.model,
             state=row.state,
             learned=None if row.learned is None else int(row.learned),
             versions=sorted(added[row.model, row.example_id]),
+            example=row.example_id,
         )
         for row in found
     }
     return final, retrains
 
 
+def versions_of_examples(database: Database, store: VersionStore, model: str) -> dict[str, list[int]]:
+    """Return the versions of a model that list each example, by its ID."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for name, number, listed in _lists(database, store):
+        for example in listed.examples if name == model else ():
+            found[example.id].append(number)
+    return found
+
+
+def _lists(database: Database, store: VersionStore) -> Iterator[tuple[str, int, ExampleList]]:
+    with database.snapshot() as connection:
+        rows = connection.execute(select(versions)).all()
+    for row in rows:
+        content = store.read_file(row.artifact, Manifest.from_json(row.manifest), EXAMPLES_FILE)
+        assert content is not None
+        yield row.model, int(row.number), ExampleList.from_bytes(content)
+
+
 def violations(
-    history: History, final: Mapping[str, FinalFeedback], retrains: Sequence[FinalRetrain]
+    history: History,
+    final: Mapping[str, FinalFeedback],
+    retrains: Sequence[FinalRetrain],
+    *,
+    may_wait: bool = False,
 ) -> Iterator[str]:
-    """Yield every broken promise about feedback on different contents, once all retrains have ended."""
+    """Yield every broken promise about feedback on different contents, once all retrains have ended.
+
+    Args:
+        may_wait: whether feedback may be pending, because the policy has stopped after failures.
+    """
+    erased = {op.key for op in history.of("EraseExample") if op.outcome is not Outcome.FAILED}
     by_request: dict[str, set[str]] = defaultdict(set)
     for op in history.of("SendFeedback"):
-        if not op.is_ok:
+        if not op.is_ok or (op.sent.get("example") or op.result) in erased:
             continue
         by_request[op.sent["request_id"]].add(op.result)
         if op.result not in final:
@@ -87,14 +115,37 @@ def violations(
         if len(found) > 1:
             yield f"request {request_id} recorded feedback {', '.join(sorted(found))}"
     for feedback_id, each in final.items():
-        if each.state != "learned":
+        waits = may_wait and each.state == "pending"
+        if each.state != "learned" and not waits:
             yield f"feedback {feedback_id} is {each.state} and was not learned"
-        if list(each.versions) != [each.learned]:
+        if list(each.versions) != ([] if waits else [each.learned]):
             yield (
                 f"feedback {feedback_id} is {each.state} by version {each.learned}, and an added example of "
                 f"versions {list(each.versions)}"
             )
+    yield from _of_erased(history, final)
     yield from overlaps(retrains)
+
+
+def _of_erased(history: History, final: Mapping[str, FinalFeedback]) -> Iterator[str]:
+    """Nothing is left of feedback once the erasure of its example was acknowledged."""
+    erased = {op.key for op in history.of("EraseExample") if op.is_ok}
+    for feedback_id, each in final.items():
+        example_id = each.example or feedback_id
+        if example_id in erased:
+            yield f"feedback {feedback_id} of the erased example {example_id} is {each.state}"
+
+
+def erased_violations(history: History, listed: Mapping[str, Sequence[int]]) -> Iterator[str]:
+    """Yield the versions that list feedback whose example was erased with a rebuild.
+
+    Args:
+        listed: the versions that list each example, by its ID.
+    """
+    for op in history.of("EraseExample"):
+        numbers = listed.get(op.key, ())
+        if op.is_ok and op.sent["rebuild"] and numbers:
+            yield f"versions {sorted(numbers)} have the erased example {op.key}"
 
 
 def overlaps(retrains: Sequence[FinalRetrain]) -> Iterator[str]:

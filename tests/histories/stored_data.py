@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Connection, select
 
 from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import dataset_batches, datasets, erasure_versions
+from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.tables import jobs, versions
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.erasure_log import erased_members
@@ -16,9 +17,18 @@ from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.version import Manifest
+
+#: The model that is fine-tuned with edits, one version after another.
+MODEL = "edited"
+
+
+def content_of(example_id: str) -> bytes:
+    """Return the content of an example, which no other one contains."""
+    return f"quick:<{example_id}>".encode()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +51,14 @@ class FinalDataset:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Retrained:
+    """What a version of a retrain was made of: its parent, and the labels of its feedback by example ID."""
+
+    parent: int
+    added: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FinalData:
     """What the clients of datasets, edits and erasures left.
 
@@ -51,6 +69,7 @@ class FinalData:
         replaced: the number of the successor of each version that an erasure replaced.
         unreadable: the IDs of examples that are not erased and whose content is missing or damaged.
         contents: the bytes of each file of an archive, by the name of the file.
+        retrained: the retrains that published versions, by the numbers of the versions.
     """
 
     datasets: Mapping[str, FinalDataset]
@@ -59,11 +78,29 @@ class FinalData:
     replaced: Mapping[int, int]
     unreadable: Sequence[str]
     contents: Mapping[str, bytes]
+    retrained: Mapping[int, Retrained] = field(default_factory=dict)
 
 
 def read(database: Database, artifacts: Path, model: str) -> FinalData:
     """Return the datasets, and the versions of a model."""
-    versions_of = VersionStore(artifacts / "versions")
+    contents = {path.name: path.read_bytes() for path in sorted((artifacts / "datasets").iterdir())}
+    return read_stored(
+        database,
+        VersionStore(artifacts / "versions"),
+        DatasetStore(artifacts / "datasets", DatasetLimits()),
+        model,
+        contents,
+    )
+
+
+def read_stored(
+    database: Database,
+    versions_of: VersionStore,
+    store: DatasetStore,
+    model: str,
+    contents: Mapping[str, bytes],
+) -> FinalData:
+    """Return the datasets, and the versions of a model, as the rooms of the server read them."""
     with database.snapshot() as connection:
         lists = _version_lists(connection, versions_of, model)
         batches = _batch_lists(connection)
@@ -74,7 +111,7 @@ def read(database: Database, artifacts: Path, model: str) -> FinalData:
         listed = [*lists.values(), *(each for parts in batches.values() for each in parts.values())]
         examples = {(one.archive, one.member): one for part in listed for one in part}
         gone = set(erased_members(connection, {archive for archive, _ in examples}))
-    store = DatasetStore(artifacts / "datasets", DatasetLimits())
+        retrained = dict(_retrained(connection, published))
     return FinalData(
         datasets={
             row.name: FinalDataset(
@@ -97,15 +134,25 @@ def read(database: Database, artifacts: Path, model: str) -> FinalData:
         unreadable=sorted(
             one.id for place, one in examples.items() if place not in gone and not _is_readable(store, one)
         ),
-        contents={path.name: path.read_bytes() for path in sorted((artifacts / "datasets").iterdir())},
+        contents=contents,
+        retrained=retrained,
     )
 
 
 def replacements(connection: Connection, model: str) -> Iterator[tuple[int, int]]:
     """Yield the versions of a model that erasures replaced, each with its successor."""
     for row in connection.execute(select(erasure_versions).where(erasure_versions.c.model == model)):
-        if row.result is not None and row.result.get("number") is not None:
+        if row.result is not None and row.result.get("number"):
             yield int(row.number), int(row.result["number"])
+
+
+def _retrained(connection: Connection, published: Mapping[str, int]) -> Iterator[tuple[int, Retrained]]:
+    for row in connection.execute(select(jobs).where(jobs.c.job_id.in_(sorted(published)))):
+        if row.payload.get("trigger") == "retrain":
+            learned = connection.execute(select(feedback).where(feedback.c.job_id == row.job_id))
+            added = {each.example_id: Target.from_json(each.target).label for each in learned}
+            parent = row.payload["spec"]["parent_version"]
+            yield published[row.job_id], Retrained(parent=int(parent), added=added)
 
 
 def _version_lists(

@@ -9,7 +9,7 @@ import pytest
 from chaos.data_calls import MODEL, content_of
 from histories.examples import violations
 from histories.history import History, Operation, Outcome
-from histories.stored_data import FinalData, FinalDataset
+from histories.stored_data import FinalData, FinalDataset, Retrained
 
 A, B, C = {"a": "cat"}, {"b": "dog"}, {"c": "emu"}
 
@@ -166,6 +166,22 @@ def test_traces_of_an_erased_example_are_found() -> None:
     assert "dataset d1 has the erased example b" in found(calls, FINAL)
     stored = replace(erased, contents={"archive": b"..." + content_of("b")})
     assert "archive archive has the content of the erased example b" in found(calls, stored)
+
+
+def test_a_retrained_version_has_its_parent_and_its_feedback() -> None:
+    retrain = Retrained(parent=2, added={"f": "emu"})
+    versions = {**FINAL.versions, 3: {**FINAL.versions[2], "f": ("emu", 1.0)}}
+    final = replace(FINAL, versions=versions, retrained={3: retrain})
+    assert found(CALLS, final) == []
+    without = replace(final, versions={**versions, 3: FINAL.versions[2]})
+    assert any("version 3" in each and "example f" in each for each in found(CALLS, without))
+
+
+def test_content_of_erased_feedback_is_found() -> None:
+    feedback = op("SendFeedback", MODEL, 6.5, "f", request_id="r", content="new")
+    calls = [*CALLS, feedback, op("EraseExample", "f", 7.0, 1, rebuild=False, model=MODEL)]
+    stored = replace(FINAL, contents={"f.zip": b"..." + content_of("new")})
+    assert found(calls, stored) == ["archive f.zip has the content of the erased example f"]
 
 
 def test_content_that_cannot_be_read_is_found() -> None:

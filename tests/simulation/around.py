@@ -20,6 +20,27 @@ _UNSEEN = {
     "archives.sweep",
     "archives.measure",
     "archives.release",
+    "datasets.create",
+    "datasets.append",
+    "datasets.finish",
+    "datasets.delete",
+    "feedback.add",
+    "feedback.note_failure",
+    "captures.begin",
+    "captures.write",
+    "captures.erase",
+    "captures.rewrite",
+    "captures.doom",
+    "captures.remove",
+    "captures.expire",
+    "captures.give_up",
+    "captures.note_gaps",
+    "examples.erase",
+    "examples.record_rewrite",
+    "examples.forget_digests",
+    "erasures.add_versions",
+    "erasures.skip",
+    "erasures.finish",
 }
 #: Transactions of jobs that change versions or aliases, too.
 _PUBLISHING = {"jobs.succeed", "jobs.publish"}
@@ -81,6 +102,8 @@ class Around(Transactions):
         if name not in _UNSEEN:
             world.changes += 1
             world.registry_changes += name in _PUBLISHING or not name.startswith("jobs.")
+            if world.has_data and name in ("jobs.succeed", "erasures.replace"):
+                world.note_published()
         if self._dies:
             world.crash(self._replica)
         if world.chance.random() < 0.3:

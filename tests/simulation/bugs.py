@@ -9,19 +9,17 @@ from unittest import mock
 
 from sqlalchemy import Connection, and_, select, update
 
-from headstart_server.database.feedback_tables import feedback, retrains
 from headstart_server.database.tables import jobs
 from headstart_server.jobs import rows, running, webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobState, Progress
 from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.jobs.webhook_rows import ClaimedPost
-from headstart_server.models import feedback_rows
 from headstart_server.models import rows as model_rows
-from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.version import Manifest
 from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.sender import WebhookPostError, WebhookSender
+from simulation.data_bugs import DATA_BUGS
 
 _write = running.write
 
@@ -156,33 +154,6 @@ def _lost_cancel() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _feedback_learned_twice() -> Iterator[None]:
-    """A retrain does not check that the feedback that it takes is still pending, nor its model's fence."""
-
-    def take(connection: Connection, model: str, job_id: str, chosen: ChosenFeedback, *, now: float) -> None:
-        del model, now
-        here = feedback.c.feedback_id.in_(list(chosen.feedback_ids))
-        connection.execute(update(feedback).where(here).values(state="training", job_id=job_id))
-
-    with mock.patch.object(feedback_rows, "take", take):
-        yield
-
-
-@contextmanager
-def _feedback_not_learned() -> Iterator[None]:
-    """The end of a retrain counts all feedback as learned, also feedback that the job did not have."""
-
-    def learn(connection: Connection, job_id: str, number: int) -> None:
-        del job_id
-        here = feedback.c.state.in_(["training", "pending"])
-        connection.execute(update(feedback).where(here).values(state="learned", learned=number))
-        connection.execute(update(retrains).values(job_id=None, last_version=number))
-
-    with mock.patch.object(feedback_rows, "learn", learn):
-        yield
-
-
 #: Each bug as a block in which the server has it.
 BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "missing-fence": _missing_fence,
@@ -191,8 +162,7 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "event-gap": _event_gap,
     "lost-webhook": _lost_webhook,
     "lost-cancel": _lost_cancel,
-    "feedback-learned-twice": _feedback_learned_twice,
-    "feedback-not-learned": _feedback_not_learned,
+    **DATA_BUGS,
 }
 #: What a bug takes away from the tables.
 CHANGES: Mapping[str, Callable[[sqlite3.Connection], None]] = {"double-publication": _allow_several_versions}

@@ -13,7 +13,7 @@ from headstart_server.jobs.submitting import Submission
 from headstart_server.models.version import Selector
 from histories.history import Operation, Outcome
 from simulation.plan import Step
-from simulation.replica import ORIGIN, RETRAIN, Replica
+from simulation.replica import ORIGIN, Replica
 from simulation.scheduler import LostError, Signal
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ class Callers:
         return not self.waiting
 
     def step_of(self, job_id: str) -> Step:
-        """The step that submitted a job; that of a retrain is not in the plan."""
-        if job_id.startswith(RETRAIN):
-            return Step(at=0.0, kind="retrain", seconds=0.5)
+        """The step that submitted a job."""
         number = int(job_id[1:].partition("-")[0])
         return next(s for s in self._world.plan.steps if s.kind == "submit" and s.number == number)
 
@@ -69,14 +67,13 @@ class Callers:
             "read": lambda _: self.read_everywhere(),
             "predict": self._predict,
             "delete": self._delete,
-            "feedback": self._feedback,
         }[step.kind]
         work(step)
 
     def attempt(self, place: int, work: Callable[[Replica], Any], name: str) -> Any:
         """Call a replica; None if it does not answer."""
         with suppress(LostError, HeadstartError):
-            return self._call(place, work, name)
+            return self.call(place, work, name)
 
     def look_at_everything(self) -> None:
         """Read every job and alias at the end, when every replica must know all."""
@@ -87,12 +84,12 @@ class Callers:
     def read_everywhere(self) -> None:
         """Read the alias at each replica that answers."""
         for replica in list(self._world.replicas):
-            self._once(self._call_of("ReadAlias", replica.place, MODEL, alias=ALIAS), replica.place, _read)
+            self._once(self.call_of("ReadAlias", replica.place, MODEL, alias=ALIAS), replica.place, _read)
 
     def _submit(self, step: Step) -> None:
-        call = self._call_of("FineTune", step.replica, MODEL, request_id=f"request {step.number}")
+        call = self.call_of("FineTune", step.replica, MODEL, request_id=f"request {step.number}")
         job_id = self._insist(step, lambda replica: replica.submit(self._submission(step)), "submit")
-        self._add(call, Outcome.OK, job_id)
+        self.add(call, Outcome.OK, job_id)
         self.accepted[step.number] = job_id
         if "alias" in step.flags:
             self.moving.setdefault(job_id, call)
@@ -141,21 +138,21 @@ class Callers:
             job = replica.job_store.reader.get(job_id)
             return job.state.value, job.version
 
-        self._once(self._call_of("Status", place, job_id), place, get)
+        self._once(self.call_of("Status", place, job_id), place, get)
 
     def _cancel(self, step: Step) -> None:
         job_id = self._job_of(step)
         if job_id is not None:
-            call = self._call_of("Cancel", step.replica, job_id)
+            call = self.call_of("Cancel", step.replica, job_id)
             self._once(call, step.replica, lambda replica: replica.cancel(job_id).state.value)
 
     def _watch(self, step: Step) -> None:
         job_id = self._job_of(step)
         if job_id is not None:
-            call = self._call_of("Watch", step.replica, job_id)
+            call = self.call_of("Watch", step.replica, job_id)
             seen: list[tuple[int, str]] = []
             self._insist(step, lambda replica: self._follow(replica, job_id, seen), "watch")
-            self._add(call, Outcome.OK, seen)
+            self.add(call, Outcome.OK, seen)
 
     def _follow(self, replica: Replica, job_id: str, seen: list[tuple[int, str]]) -> None:
         """Follow a job as the server does for a watch, after the events that came before."""
@@ -175,34 +172,28 @@ class Callers:
             moved = replica.registry.set_alias(MODEL, ALIAS, step.number, etag=etag)
             self._etag = "" if moved is None else moved.etag
 
-        call = self._call_of("SetAlias", step.replica, MODEL, alias=ALIAS, versions=[step.number])
+        call = self.call_of("SetAlias", step.replica, MODEL, alias=ALIAS, versions=[step.number])
         self._once(call, step.replica, move)
 
     def _predict(self, step: Step) -> None:
         selector = Selector(model=MODEL, number=step.number)
-        call = self._call_of("Predict", step.replica, MODEL)
+        call = self.call_of("Predict", step.replica, MODEL)
         self._once(call, step.replica, lambda replica: replica.registry.index.find(selector))
 
     def _delete(self, step: Step) -> None:
-        call = self._call_of("DeleteVersion", step.replica, MODEL, version=step.number)
+        call = self.call_of("DeleteVersion", step.replica, MODEL, version=step.number)
         self._once(
             call,
             step.replica,
             lambda replica: replica.registry.delete_version(MODEL, step.number, force=True),
         )
 
-    def _feedback(self, step: Step) -> None:
-        """Send feedback, which the model learns some time later."""
-        call = self._call_of("SendFeedback", step.replica, MODEL, request_id=f"feedback {step.number}")
-        feedback_id = self._insist(step, lambda replica: replica.send_feedback(step.number), "feedback")
-        self._add(call, Outcome.OK, feedback_id)
-
-    def _call_of(self, kind: str, place: int, key: str, **sent: Any) -> Operation:
+    def call_of(self, kind: str, place: int, key: str, **sent: Any) -> Operation:
         # A process that is started again knows nothing of what was changed through the one before.
         server = self._world.replicas[place].host.name
         return Operation(kind=kind, key=key, server=server, sent=sent, called=self._world.clock())
 
-    def _add(self, call: Operation, outcome: Outcome, result: Any = None) -> None:
+    def add(self, call: Operation, outcome: Outcome, result: Any = None) -> None:
         done = replace(call, outcome=outcome, result=result, returned=self._world.clock())
         self._world.history.add(done)
         if self._world.scheduler.is_traced:
@@ -214,25 +205,25 @@ class Callers:
     def _once(self, call: Operation, place: int, work: Callable[[Replica], Any]) -> None:
         """Call once; without a reply the outcome is unknown."""
         try:
-            result = self._call(place, work, call.kind)
+            result = self.call(place, work, call.kind)
         except (LostError, ServiceUnavailable):
-            self._add(call, Outcome.UNKNOWN)
+            self.add(call, Outcome.UNKNOWN)
         except HeadstartError as error:
-            self._add(call, Outcome.FAILED, type(error).__name__)
+            self.add(call, Outcome.FAILED, type(error).__name__)
         else:
-            self._add(call, Outcome.OK, result)
+            self.add(call, Outcome.OK, result)
 
     def _insist(self, step: Step, work: Callable[[Replica], Any], name: str) -> Any:
         """Call one replica after another until one answers."""
         place = step.replica
         while True:
             try:
-                return self._call(place, work, name)
+                return self.call(place, work, name)
             except (LostError, ServiceUnavailable):
                 self._world.scheduler.sleep(self._world.chance.uniform(0.2, 0.6))
                 place = (place + 1) % self._world.plan.replicas
 
-    def _call(self, place: int, work: Callable[[Replica], Any], name: str) -> Any:
+    def call(self, place: int, work: Callable[[Replica], Any], name: str) -> Any:
         replica = self._world.replicas[place]
         if not replica.is_serving:
             raise LostError

@@ -1,4 +1,4 @@
-"""What went wrong in simulations, and how often: without this "nothing is broken" would mean little."""
+"""What happened and went wrong in simulations, and how often: otherwise a clean run would mean little."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,6 +23,15 @@ TROUBLES = (
     "lost notifications",
     "webhook failures",
     "cleanings",
+    "uploads",
+    "edits",
+    "erasures",
+    "rebuilds",
+    "feedback",
+    "captures",
+    "retrains",
+    "failed retrains",
+    "failed calls of the data loop",
 )
 #: What a log event of the server counts as.
 LOGGED = {
@@ -32,6 +41,15 @@ LOGGED = {
     "job_released": "requeued jobs",
     "job_cancelled": "cancelled jobs",
     "webhook_failed": "webhook failures",
+    "retrain_submitted": "retrains",
+    "versions_rebuilt": "rebuilds",
+}
+#: What an acknowledged call counts as.
+CALLED = {
+    "FinishDataset": "uploads",
+    "FineTune": "edits",
+    "EraseExample": "erasures",
+    "SendFeedback": "feedback",
 }
 
 Coverage = Counter[str]

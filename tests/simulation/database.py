@@ -29,7 +29,8 @@ class Outlook:
         claimable: the time from which a job can be claimed, or taken over.
         pending: number of webhooks that are not delivered yet.
         due: the time from which one of them can be sent.
-        waiting: number of feedback that waits for a retrain.
+        retrains: the time from which feedback may start a retrain.
+        erasing: number of erasures that are not complete.
     """
 
     unfinished: int
@@ -37,11 +38,15 @@ class Outlook:
     claimable: float
     pending: int
     due: float
-    waiting: int
+    retrains: float
+    erasing: int
 
 
+#: A time that never comes.
+NEVER = 1e18
 _OUTLOOK = """
-SELECT j.unfinished, j.running, coalesce(j.claimable, 1e18), w.pending, coalesce(w.due, 1e18), f.waiting
+SELECT j.unfinished, j.running, coalesce(j.claimable, 1e18), w.pending, coalesce(w.due, 1e18),
+    coalesce(f.retrains, 1e18), e.erasing
 FROM (
     SELECT count(*) AS unfinished, count(lease_until) AS running, min(coalesce(lease_until, 0)) AS claimable
     FROM jobs WHERE state IN ('queued', 'running')
@@ -50,8 +55,13 @@ FROM (
         min(CASE WHEN jobs.finished > 0 THEN max(w.due, coalesce(w.lease_until, 0)) END) AS due
     FROM webhooks AS w JOIN jobs USING (job_id) WHERE w.state = 'pending'
 ) AS w, (
-    SELECT count(*) AS waiting FROM feedback WHERE state = 'pending'
-) AS f
+    SELECT min(CASE WHEN retrains.job_id IS NULL THEN not_before ELSE 0 END) AS retrains
+    FROM retrains JOIN models ON models.name = retrains.model
+    WHERE failures < json_extract(models.retrain, '$.max_failures')
+        AND EXISTS (SELECT 1 FROM feedback WHERE feedback.model = models.name AND state = 'pending')
+) AS f, (
+    SELECT count(*) AS erasing FROM erasures WHERE finished IS NULL
+) AS e
 """
 
 
@@ -75,15 +85,15 @@ class Tables:
         self.connection = cast(Connection, Statements(connection))
         self.raw: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
         # Every version that was ever published, for some are deleted again.
-        self.raw.execute("CREATE TABLE published (job_id TEXT, number INTEGER)")
+        self.raw.execute("CREATE TABLE published (job_id TEXT, number INTEGER, model TEXT)")
         self.raw.execute(
             "CREATE TRIGGER publication AFTER INSERT ON versions "
-            "BEGIN INSERT INTO published VALUES (new.job_id, new.number); END"
+            "BEGIN INSERT INTO published VALUES (new.job_id, new.number, new.model); END"
         )
-        self.raw.execute("CREATE TABLE dropped (number INTEGER)")
+        self.raw.execute("CREATE TABLE dropped (number INTEGER, model TEXT)")
         self.raw.execute(
             "CREATE TRIGGER dropping AFTER DELETE ON aliases "
-            "BEGIN INSERT INTO dropped VALUES (old.number); END"
+            "BEGIN INSERT INTO dropped VALUES (old.number, old.model); END"
         )
         if change is not None:
             change(self.raw)
@@ -237,6 +247,9 @@ class SimulatedDatabase(Database):
 
     def lock(self, connection: Connection, lock: Lock) -> None:
         """Nothing to do: a transaction is alone."""
+
+    def empty_log(self) -> None:
+        """Nothing to do: there is no log."""
 
     def close(self) -> None:
         """Nothing to do: the tables go on."""

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from headstart_server.datasets.example_archive import archive_name
 from headstart_server.jobs.job import TRANSITIONS, JobState
 from headstart_server.models import usage
-from histories import checkers, feedback
+from histories import checkers
 from histories.checkers import TERMINAL, FinalJob
-from histories.feedback import FinalFeedback, FinalRetrain
 from histories.history import Operation, Outcome
+from simulation.beginning import BASE
 from simulation.callers import ALIAS, MODEL
-from simulation.replica import RETRAIN
+from simulation.data_invariants import needed_archives, of_data
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -33,7 +34,7 @@ def violations(world: "World") -> list[str]:
         *_of_versions(world),
         *_of_webhooks(world),
         *_of_files(world),
-        *_of_feedback(world),
+        *(of_data(world) if world.has_data else ()),
         *(
             f"the sum of what is stored is wrong: {each}"
             for each in usage.wrong_sums(world.tables.connection)
@@ -46,14 +47,14 @@ def _complete_history(world: "World") -> None:
     sent = {"alias": ALIAS, "versions": [1] if world.plan.versions else []}
     first = Operation(kind="SetAlias", key=MODEL, server="", sent=sent, called=-1.0, returned=-0.5)
     world.history.add(first)
-    for job_id, number in world.tables.rows("SELECT job_id, number FROM published"):
+    for job_id, number in world.tables.rows("SELECT job_id, number FROM published WHERE model = ?", MODEL):
         if job_id in world.callers.moving:
             called = world.callers.moving[job_id].called
             move = replace(
                 first, sent={**sent, "versions": [number]}, called=called, returned=_seen(world, job_id)
             )
             world.history.add(move)
-    dropped = {number for (number,) in world.tables.rows("SELECT number FROM dropped")}
+    dropped = {number for (number,) in world.tables.rows("SELECT number FROM dropped WHERE model = ?", MODEL)}
     for delete in world.history.of("DeleteVersion"):
         if delete.sent["version"] in dropped and delete.outcome is not Outcome.FAILED:
             world.history.add(replace(delete, kind="SetAlias", sent={**sent, "versions": []}))
@@ -75,24 +76,28 @@ def _final(world: "World") -> dict[str, FinalJob]:
     published: dict[str, list[int]] = defaultdict(list)
     for job_id, number in world.tables.rows("SELECT job_id, number FROM published"):
         published[job_id].append(number)
-    return {
+    final = {
         job_id: FinalJob(state=state, versions=published[job_id], events=events[job_id])
         for job_id, state in world.tables.rows("SELECT job_id, state FROM jobs")
     }
+    if world.has_data:
+        final[BASE] = FinalJob(state="succeeded", versions=published[BASE], events=[(1, "succeeded")])
+    return final
 
 
 def _of_jobs(world: "World") -> Iterator[str]:
-    rows = world.tables.rows("SELECT job_id, state, owner, finished, error, attempt, request_id FROM jobs")
+    columns = "job_id, state, owner, finished, error, model, request_id"
+    rows = world.tables.rows(f"SELECT {columns} FROM jobs")
     requests = [row[-1] for row in rows if row[-1] is not None]
     if len(set(requests)) < len(requests):
         yield f"a request made several jobs: {requests}"
-    for job_id, state, owner, finished, error, _, _ in rows:
+    for job_id, state, owner, finished, error, model, _ in rows:
         if state in TERMINAL and (owner is not None or finished is None):
             yield f"job {job_id} has ended as {state} and has owner {owner}, end {finished}"
-        if state == "failed" and json.loads(error)["reason"] not in _REASONS:
+        if state == "failed" and model == MODEL and json.loads(error)["reason"] not in _REASONS:
             yield f"job {job_id} failed: {error}"
     submitted = sum(step.kind == "submit" for step in world.plan.steps)
-    rows = [row for row in rows if not row[0].startswith(RETRAIN)]
+    rows = [row for row in rows if row[5] == MODEL]
     if len(rows) != submitted and not world.faults:
         yield f"{submitted} fine-tunes were submitted until one was accepted, and there are {len(rows)} jobs"
 
@@ -118,17 +123,22 @@ def _of_events(world: "World") -> Iterator[str]:
 
 def _of_versions(world: "World") -> Iterator[str]:
     tables = world.tables
-    for job_id, number, artifact in tables.rows("SELECT job_id, number, artifact FROM versions"):
-        if set(world.bucket.versions.get(artifact, ())) != {"head", "manifest"}:
+    for job_id, number, artifact in tables.rows(
+        "SELECT job_id, number, artifact FROM versions WHERE model = ?", MODEL
+    ):
+        if set(world.bucket.files.get(artifact, ())) != {"head", "manifest"}:
             yield f"version {number} is without its files {artifact}"
         found = tables.rows("SELECT attempt FROM jobs WHERE job_id = ?", job_id)
         if found and artifact != f"{job_id}.{found[0][0]}":
             yield f"version {number} is of {artifact}, and attempt {found[0][0]} ended its job"
-    numbers = [number for (number,) in tables.rows("SELECT number FROM published ORDER BY rowid")]
+    numbers = [
+        number
+        for (number,) in tables.rows("SELECT number FROM published WHERE model = ? ORDER BY rowid", MODEL)
+    ]
     if numbers != list(range(1, len(numbers) + 1)):
         yield f"versions were published with numbers {numbers}"
-    there = {number for (number,) in tables.rows("SELECT number FROM versions")}
-    for name, number in tables.rows("SELECT name, number FROM aliases"):
+    there = {number for (number,) in tables.rows("SELECT number FROM versions WHERE model = ?", MODEL)}
+    for name, number in tables.rows("SELECT name, number FROM aliases WHERE model = ?", MODEL):
         if number not in there:
             yield f"alias {name} names version {number}, which is not there"
 
@@ -150,38 +160,20 @@ def _of_webhooks(world: "World") -> Iterator[str]:
             yield f"job {job_id} of request {number} has lost its webhook"
 
 
-def _of_feedback(world: "World") -> Iterator[str]:
-    """Each acknowledged feedback is learned by exactly one version, and retrains do not overlap."""
-    published = dict(world.tables.rows("SELECT job_id, number FROM published"))
-    versions: dict[str, list[int]] = defaultdict(list)
-    for job_id, feedback_ids in world.retrains.items():
-        for feedback_id in feedback_ids if job_id in published else ():
-            versions[feedback_id].append(published[job_id])
-    final = {
-        feedback_id: FinalFeedback(model=MODEL, state=state, learned=learned, versions=versions[feedback_id])
-        for feedback_id, state, learned in world.tables.rows(
-            "SELECT feedback_id, state, learned FROM feedback"
-        )
-    }
-    retrains = [
-        FinalRetrain(job_id=job_id, model=MODEL, created=created, finished=finished)
-        for job_id, created, finished in world.tables.rows("SELECT job_id, created, finished FROM jobs")
-        if job_id.startswith(RETRAIN)
-    ]
-    yield from feedback.violations(world.history, final, retrains)
-
-
 def _of_files(world: "World") -> Iterator[str]:
     tables = world.tables
     known = {artifact for (artifact,) in tables.rows("SELECT artifact FROM versions")}
-    if left := sorted(world.bucket.versions.keys() - known):
+    if left := sorted(world.bucket.files.keys() - known):
         yield f"files of no version are left: {left}"
+    query = "SELECT job_id FROM versions WHERE model = ? AND job_id IN (SELECT job_id FROM jobs)"
     needed = {
-        job_id
-        for (job_id,) in tables.rows("SELECT job_id FROM versions WHERE job_id IN (SELECT job_id FROM jobs)")
+        archive_name(job_id)
+        for (job_id,) in tables.rows(query, MODEL)
         if "discard" not in world.callers.step_of(job_id).flags
     }
-    if missing := sorted(needed - world.bucket.archives.keys()):
+    if missing := sorted(needed - world.archives.files.keys()):
         yield f"archives of versions are gone: {missing}"
-    if left := sorted(world.bucket.archives.keys() - needed):
+    if world.has_data:
+        needed |= {archive_name(each) for each in needed_archives(world)}
+    if left := sorted(world.archives.files.keys() - needed):
         yield f"archives that are not needed are left: {left}"

@@ -37,6 +37,23 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DataPolicy:
+    """When the model of the data loop retrains, and what of it is captured.
+
+    Attributes:
+        min_feedback_count: feedback that starts a retrain.
+        failing_retrains: how many attempts at a retrain fail.
+        max_captured: most captured inputs.
+        capture_seconds: seconds after which they expire.
+    """
+
+    min_feedback_count: int
+    failing_retrains: int
+    max_captured: int
+    capture_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """One simulation.
 
@@ -49,6 +66,7 @@ class Plan:
         slow_share: how likely each transaction is slow.
         loss_share: how likely a notification within a process is lost.
         versions: how many versions there are from the beginning.
+        policy: of the model with the data loop; None without one.
     """
 
     seed: int
@@ -59,6 +77,7 @@ class Plan:
     slow_share: float
     loss_share: float
     versions: int
+    policy: DataPolicy | None = None
 
     @property
     def size(self) -> int:
@@ -84,6 +103,10 @@ class Plan:
             yield replace(self, steps=self.steps[:place] + self.steps[place + 1 :])
 
 
+#: What callers do with the data of a model.
+DATA_KINDS = ("upload", "edit", "edit", "erase", "erase", "teach", "teach", "look", "drop")
+#: Share of simulations with a data loop.
+DATA_SHARE = 0.25
 #: What may go wrong; each plan has some of them only, so that rare ones meet undisturbed.
 _TROUBLE = ("pause", "pause", "crash", "stop", "outage", "partition", "jump", "clean", "receiver", "storage")
 
@@ -91,16 +114,21 @@ _TROUBLE = ("pause", "pause", "crash", "stop", "outage", "partition", "jump", "c
 def plan_of(seed: int) -> Plan:
     """Draw a plan."""
     chance = random.Random(seed)
+    # Drawn by itself, so that other steps do not depend on it.
+    of_data = random.Random(f"{seed} data")
+    has_data = of_data.random() < DATA_SHARE
     # Small: many small simulations find as much as a few large ones, and more quickly.
     replicas = chance.choice((1, 2, 2, 2, 2, 2, 2, 3))
     jobs = chance.choice((0, 1, 1, 1, 1, 1, 2, 3))
-    versions = chance.choice((0, 1, 2, 2)) if jobs else 2
+    if has_data:
+        jobs = min(jobs, of_data.choice((0, 0, 0, 1)))
+    versions = chance.choice((0, 1, 2, 2)) if jobs else 2 * (not has_data)
     steps: list[Step] = []
     for job in range(jobs):
         steps += _job(chance, job, replicas)
-    # Drawn by itself, so that other steps do not depend on it.
-    steps += _feedback(random.Random(f"{seed} feedback"), replicas)
-    if versions or chance.random() < 0.7:
+    if has_data:
+        steps += _data(of_data, replicas)
+    elif versions or chance.random() < 0.7:
         steps += _models(chance, replicas, versions + jobs)
     if chance.random() < 0.85:
         kinds = chance.sample(_TROUBLE, chance.randint(1, 3))
@@ -115,6 +143,16 @@ def plan_of(seed: int) -> Plan:
         slow_share=chance.choice((0.0, 0.0, 0.02, 0.1)),
         loss_share=chance.choice((0.0, 0.0, 0.3)),
         versions=versions,
+        policy=_policy(of_data) if has_data else None,
+    )
+
+
+def _policy(chance: random.Random) -> DataPolicy:
+    return DataPolicy(
+        min_feedback_count=chance.choice((1, 1, 2)),
+        failing_retrains=chance.choice((0, 0, 0, 1, 2, 9)),
+        max_captured=chance.choice((1, 2, 4)),
+        capture_seconds=chance.choice((60.0, 1e6)),
     )
 
 
@@ -139,14 +177,19 @@ def _job(chance: random.Random, job: int, replicas: int) -> Iterator[Step]:
             yield Step(at=at, kind=kind, replica=chance.randrange(replicas), number=job)
 
 
-def _feedback(chance: random.Random, replicas: int) -> Iterator[Step]:
-    """Draw feedback, which a policy lets the model learn."""
-    for number in range(chance.choice((0, 0, 1, 2, 4))):
+def _data(chance: random.Random, replicas: int) -> Iterator[Step]:
+    """Draw what happens to the data of a model: some kinds of calls, of a few in each simulation."""
+    kinds = chance.sample(DATA_KINDS, chance.randint(2, 4))
+    for number in range(chance.randint(2, 6)):
+        kind = chance.choice(kinds)
         yield Step(
-            at=chance.uniform(0.0, ACTIVE_SECONDS - 1.0),
-            kind="feedback",
+            # Feedback early, so that it is learned while other things happen.
+            at=chance.uniform(0.0, ACTIVE_SECONDS - (2.0 if kind in ("teach", "look") else 1.0)),
+            kind=kind,
             replica=chance.randrange(replicas),
             number=number,
+            seconds=chance.choice((0.0, 0.0, 0.5, 1.5)),
+            flags=frozenset(flag for flag in ("rebuild", "alias", "again") if chance.random() < 0.5),
         )
 
 

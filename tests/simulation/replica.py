@@ -4,38 +4,36 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fakes import SUMMARY, make_manifest
 from headstart_server.api.grpc.messages.jobs import webhook_body
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.erasure_log import ErasedMembers
+from headstart_server.datasets.example_archive import archive_name
 from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageUnavailable
-from headstart_server.feedback.feedback import AnsweredPrediction, NewFeedback
-from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs.archive_retention import ArchiveRetention
 from headstart_server.jobs.cleaning import run_steps
 from headstart_server.jobs.heartbeat import Heartbeat, Lease
-from headstart_server.jobs.job import Findings, Job, JobState, JobStep
+from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_runner import JobRunner
 from headstart_server.jobs.job_store import open_job_store
 from headstart_server.jobs.poller import Poller
-from headstart_server.jobs.running import JobCancelledError, JobLostError
-from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.jobs.stored import TenantLimits
 from headstart_server.jobs.submitting import Submission
 from headstart_server.jobs.webhook_rows import ClaimedPost
 from headstart_server.jobs.workers import WorkerPool
-from headstart_server.learning.examples.target import Target as Label
-from headstart_server.models.feedback_rows import Answer, ChosenFeedback, FeedbackChangedError
+from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.outbound.target import Target
-from headstart_server.training.progress import ProgressReporter, ProgressTools
+from headstart_server.training.progress import ProgressTools
 from headstart_server.webhooks.policy import WebhookPolicy
 from headstart_server.webhooks.sender import WebhookSender
+from simulation.attempt import SimulatedRun
+from simulation.data_replica import ERASURE_SECONDS, RETRAIN_SECONDS, DataLoop, DataRun
 from simulation.database import SimulatedDatabase
 from simulation.scheduler import Host, Signal, TurnLock
-from simulation.storage import SimulatedArchives, SimulatedFolder
+from simulation.storage import SimulatedBucket, SimulatedFolder
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -50,9 +48,9 @@ WEBHOOK_SECONDS = 1.0
 #: Seconds after which files that belong to nothing are removed.
 LEFTOVER_SECONDS = 40.0
 ORIGIN = "https://hooks.example.com"
-#: What the IDs of retrains begin with.
-RETRAIN = "retrain-"
-RETRAIN_SECONDS = 1.0
+#: Archive of a job whose examples are never read.
+_ARCHIVE = b"0123456789"
+_LIMITS = DatasetLimits()
 
 
 class LossyNotifier(JobNotifier):
@@ -87,11 +85,17 @@ class Replica:
         self.is_serving = False
         self.notifier = JobNotifier()
         self.database = SimulatedDatabase(world.tables, world.around(self))
-        self.folder = SimulatedFolder(world.bucket, lambda what: world.touch_storage(self, what), world.clock)
-        self.files = SimulatedArchives(
-            world.bucket, lambda what: world.touch_storage(self, what), world.clock
-        )
-        self.archives = ArchiveRetention(self.database, self.files, max_bytes=1 << 20)
+        self.folder = self.folder_of(world.bucket)
+        self.versions = VersionStore(self.folder)
+        self.files = self.folder_of(world.archives)
+        self.datasets = DatasetStore(self.files, _LIMITS, ErasedMembers(self.database).among)
+        self.archives = ArchiveRetention(self.database, self.datasets, max_bytes=1 << 20)
+
+    def folder_of(self, bucket: SimulatedBucket) -> SimulatedFolder:
+        """Return a folder of the bucket as this replica sees it."""
+        world = self.world
+        scratch = world.scratch / self.host.name
+        return SimulatedFolder(bucket, lambda what: world.touch_storage(self, what), world.clock, scratch)
 
     def clock(self) -> float:
         """Seconds that only go up."""
@@ -112,14 +116,16 @@ class Replica:
         spawn(self._poll, "poller", self.host)
         spawn(self._work, "worker", self.host)
         spawn(self._send, "webhooks", self.host)
-        if world.has_feedback:
+        if world.has_data:
+            self.data = DataLoop(self)
             spawn(self._retrain, "retrainer", self.host)
+            spawn(self._resume_erasures, "erasures", self.host)
 
     def _build(self) -> None:
         world = self.world
         self.registry = Registry(
             self.database,
-            VersionStore(self.folder),
+            self.versions,
             ResidentVersions(1 << 20),
             on_deleted=self.sweep,
             clock=self.clock,
@@ -142,7 +148,7 @@ class Replica:
             JobRunner(
                 store.queue,
                 store.runs,
-                lambda job, checkpoint: SimulatedRun(self, job, checkpoint),
+                self._run_of,
                 self,
                 sleep=world.scheduler.sleep,
             ),
@@ -162,7 +168,6 @@ class Replica:
             chance=world.chance,
         )
         self.woken = Signal(world.scheduler)
-        self.feedback = FeedbackStore(self.database, lambda _: TenantLimits())
 
     def _loses_notification(self) -> bool:
         is_lost = self.world.happens(self.world.plan.loss_share)
@@ -221,39 +226,38 @@ class Replica:
                 while (claimed := self.sender.claim()) is not None:
                     world.scheduler.spawn(lambda each=claimed: self._send_one(each), "webhook", self.host)
 
+    def _run_of(self, job: Job, checkpoint: Callable[[], None]) -> "SimulatedRun | DataRun":
+        if job.spec.model == MODEL:
+            return SimulatedRun(self, job, checkpoint)
+        return DataRun(self, job, checkpoint)
+
+    def progress_tools(self) -> ProgressTools:
+        """Return what the reporters of jobs work with."""
+        return ProgressTools(
+            runs=self.job_store.runs, observer=self, clock=self.clock, sleep=self.world.scheduler.sleep
+        )
+
     def _retrain(self) -> None:
+        self._repeat(RETRAIN_SECONDS, self.world.has_pending_feedback, self.data.retraining.run)
+
+    def _resume_erasures(self) -> None:
+        self._repeat(ERASURE_SECONDS, self.world.has_unfinished_erasure, self._resume_in_turn)
+
+    def _resume_in_turn(self) -> None:
+        if self.job_store.cleaner.take_cleaning_turn("erasures", ERASURE_SECONDS):
+            self.data.erasures.resume()
+
+    def _repeat(self, mean: float, is_needed: Callable[[], bool], work: Callable[[], object]) -> None:
+        """Work again and again, as soon as there is something to do."""
         world = self.world
 
         def seconds() -> float:
-            return RETRAIN_SECONDS * world.chance.uniform(0.8, 1.2)
+            return mean * world.chance.uniform(0.8, 1.2)
 
         while True:
-            world.scheduler.doze(seconds, world.has_pending_feedback)
-            with suppress(ServiceUnavailable, FeedbackChangedError):
-                for model, _, _ in self.feedback.ready():
-                    self._retrain_model(model)
-
-    def _retrain_model(self, model: str) -> None:
-        """Submit a retrain, as `Retraining` does: the state is read before the feedback."""
-        policy, state = self.feedback.retrain_state(model)
-        found = [each.feedback_id for each in self.feedback.pending(model, 100)]
-        if policy is None or not found:
-            return
-        chosen = ChosenFeedback(feedback_ids=found, last_version=state.last_version)
-        job_id = f"{RETRAIN}{uuid4_of(self.world)}"
-        self.world.retrains[job_id] = found
-        spec = FineTuneSpec(model=model, backbone="b", priority=-10)
-        self.submit(
-            Submission(
-                job_id=job_id,
-                spec=spec,
-                summary=SUMMARY,
-                request_id=None,
-                request_hash="h",
-                nbytes=10,
-                feedback=chosen,
-            )
-        )
+            world.scheduler.doze(seconds, is_needed)
+            with suppress(ServiceUnavailable):
+                work()
 
     def _send_one(self, claimed: ClaimedPost) -> None:
         with suppress(DatabaseUnavailable):
@@ -275,34 +279,13 @@ class Replica:
 
     def submit(self, submission: Submission) -> str:
         """Take in a fine-tune, as the intake does: examples first, then the row."""
-        self.files.put(submission.job_id)
+        self.files.put(archive_name(submission.job_id), _ARCHIVE)
         job = self.job_store.queue.submit(submission)
         if job.job_id != submission.job_id:
             with suppress(StorageUnavailable):
-                self.files.remove(submission.job_id)
+                self.datasets.remove(submission.job_id)
         self.woken.set()
         return job.job_id
-
-    def send_feedback(self, number: int) -> str:
-        """Take in feedback, as the server does: the content first, then the row."""
-        feedback_id = f"feedback-{uuid4_of(self.world)}"
-        self.files.put(feedback_id)
-        found, _ = self.feedback.add(
-            NewFeedback(
-                feedback_id=feedback_id,
-                model=MODEL,
-                request_id=f"feedback {number}",
-                request_hash="h",
-                principal="",
-                answer=Answer.LABEL,
-                target=Label.of_label("cat"),
-                prediction=AnsweredPrediction(),
-                digest=f"content {number}",
-                kind="image",
-                nbytes=10,
-            )
-        )
-        return found.feedback_id
 
     def cancel(self, job_id: str) -> Job:
         job = self.job_store.queue.cancel(job_id)
@@ -322,6 +305,7 @@ class Replica:
             run_steps(
                 {
                     "expired_versions": self.registry.delete_expired,
+                    **(self.data.clean_rows() if self.world.has_data else {}),
                     "archives": self.archives.sweep,
                     "old_jobs": lambda: self.job_store.cleaner.forget(1e6),
                 }
@@ -338,76 +322,14 @@ class Replica:
         self.archives.recover(older_than=older_than)
         self.registry.remove_leftovers(self.job_store.reader.unfinished, older_than=older_than)
 
+    def clean_finally(self) -> None:
+        """Clean up a long time after everything else."""
+        if self.world.has_data:
+            self.data.finish_cleaning()
+        self.remove_leftovers()
+
     def stop(self) -> None:
         """Stop as a server does whose grace is over: jobs go back into the queue."""
         self.workers.stop(0.0)
         with suppress(DatabaseUnavailable):
             self.job_store.queue.leave()
-
-
-def uuid4_of(world: "World") -> str:
-    """Return an ID that the seed determines."""
-    return f"{world.chance.getrandbits(64):016x}"
-
-
-class SimulatedRun:
-    """An attempt at a job that takes the time its plan says and publishes a version, as a fine-tune does."""
-
-    def __init__(self, replica: Replica, job: Job, checkpoint: Callable[[], None]) -> None:
-        self._replica = replica
-        self._job = job
-        self._checkpoint = checkpoint
-        self._progress = ProgressReporter(
-            job,
-            ProgressTools(
-                runs=replica.job_store.runs,
-                observer=replica,
-                clock=replica.clock,
-                sleep=replica.world.scheduler.sleep,
-            ),
-            checkpoint,
-        )
-
-    @property
-    def findings(self) -> Findings:
-        return self._progress.findings
-
-    def execute(self) -> int:
-        seconds = self._replica.world.seconds_of(self._job)
-        for step in (JobStep.FEATURES, JobStep.FIT):
-            with self._progress.step(step):
-                self._progress.report(step, 0, 2, force=True)
-                for _ in range(2):
-                    self._replica.world.scheduler.sleep(seconds / 4)
-                    self._checkpoint()
-        if self._replica.world.is_storage_away(self._job):
-            raise StorageUnavailable("The bucket does not answer.")
-        artifact = f"{self._job.job_id}.{self._job.attempt}"
-        with self._progress.step(JobStep.PUBLISH):
-            self._progress.retry_until_available(
-                lambda: self._replica.folder.write(artifact, {"head": b"h", "manifest": b"m"})
-            )
-        try:
-            return self._publish(artifact)
-        except (JobCancelledError, JobLostError):
-            with suppress(StorageUnavailable):
-                self._replica.folder.remove(artifact)
-            raise
-
-    def _publish(self, artifact: str) -> int:
-        job = self._job
-        manifest = make_manifest(job.spec.model, job.job_id)
-        while True:
-            try:
-                return self._replica.job_store.runs.succeed(
-                    job,
-                    self._progress.progress(JobStep.PUBLISH, 1, 1),
-                    self.findings,
-                    artifact=artifact,
-                    size_bytes=2,
-                    manifest=manifest,
-                )
-            except DatabaseUnavailable:
-                self._replica.world.scheduler.sleep(0.25)
-                with suppress(JobCancelledError, JobLostError):
-                    self._checkpoint()

@@ -2,6 +2,7 @@
 
 import base64
 import gc
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,7 +13,7 @@ from simulation.bugs import BUGS, CHANGES
 from simulation.coverage import Coverage
 from simulation.database import Tables
 from simulation.plan import Plan, plan_of
-from simulation.world import World
+from simulation.world import SECRETS, World
 
 #: Simulations between two collections of garbage.
 _COLLECT_EVERY = 200
@@ -38,20 +39,20 @@ class Simulator:
 
     Args:
         tables: the database.
-        secrets: file of the secrets of webhooks.
+        scratch: folder for files that are being written, with the secrets of webhooks.
 
     Attributes:
         coverage: how often each kind of trouble occurred in all of them.
     """
 
-    def __init__(self, tables: Tables, secrets: Path) -> None:
+    def __init__(self, tables: Tables, scratch: Path) -> None:
         self._tables = tables
-        self._secrets = secrets
+        self._scratch = scratch
         self.coverage = Coverage()
 
     def run(self, plan: Plan, trace: Callable[[str], None] | None = None) -> list[str]:
         """Run one simulation; returns what is broken."""
-        world = World(plan, self._tables, self._secrets, trace)
+        world = World(plan, self._tables, self._scratch, trace)
         broken = world.run()
         self.coverage.update(world.coverage)
         return broken
@@ -91,9 +92,11 @@ def simulator(bug: str = "") -> Iterator[Simulator]:
     if bug and bug not in BUGS:
         raise ValueError(f"Expected one of the bugs {', '.join(BUGS)}. Received: {bug!r}.")
     tables = Tables(CHANGES.get(bug))
-    with tempfile.TemporaryDirectory(prefix="headstart-simulation-") as folder:
-        secrets = Path(folder) / "secrets"
-        secrets.write_text(f"whsec_{base64.b64encode(b's' * 32).decode()}\n")
+    # In memory where there is such a folder: archives are written there first.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="headstart-simulation-", dir=memory) as folder:
+        scratch = Path(folder)
+        (scratch / SECRETS).write_text(f"whsec_{base64.b64encode(b's' * 32).decode()}\n")
         # Collected between simulations: their tasks and errors refer to each other.
         gc.disable()
         # What is there before would be looked through each time.
@@ -101,7 +104,7 @@ def simulator(bug: str = "") -> Iterator[Simulator]:
         gc.freeze()
         try:
             with BUGS[bug]() if bug else nullcontext():
-                yield Simulator(tables, secrets)
+                yield Simulator(tables, scratch)
         finally:
             gc.unfreeze()
             gc.enable()

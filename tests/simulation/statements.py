@@ -57,6 +57,11 @@ class Rows:
         return Rows([row[0] for row in self._rows], self.rowcount)
 
 
+def _row_type(names: Sequence[str]) -> Any:
+    plain: Any = namedtuple("Row", names, rename=True)
+    return type("Row", (plain,), {"__slots__": (), "_mapping": property(plain._asdict)})
+
+
 class Compiled:
     """A compiled statement, without the values in it.
 
@@ -84,7 +89,7 @@ class Compiled:
         readers = [column.type._cached_result_processor(compiled.dialect, None) for column in columns]
         self.readers = [(place, read) for place, read in enumerate(readers) if read is not None]
         names = [column.keyname for column in columns]
-        self.make_row: Any = namedtuple("Row", names, rename=True)._make if names else None
+        self.make_row: Any = _row_type(names)._make if names else None
 
 
 class Statement:

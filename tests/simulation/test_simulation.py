@@ -1,4 +1,4 @@
-"""Simulations of replicas keep every promise, replay exactly, and find planted bugs.
+"""Simulations of replicas and their data loop keep every promise, replay exactly, and find planted bugs.
 
 `make simulate` runs as many as wanted.
 """

@@ -1,34 +1,36 @@
 """One simulation: replicas on one database and one bucket, callers, and what goes wrong."""
 
-import json
 import random
 import traceback
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
+from unittest import mock
+from uuid import UUID
 
-from fakes import make_manifest
 from headstart_server.errors import StorageUnavailable
-from headstart_server.jobs.job import Job
-from headstart_server.models.retrain_policy import RetrainPolicy
+from headstart_server.jobs.job import Job, JobTrigger
 from histories.history import History, Window
+from histories.stored_data import MODEL as DATA_MODEL
 from simulation.around import Around
+from simulation.beginning import BEGIN, publish_first, publish_versions
 from simulation.callers import Callers
 from simulation.coverage import LOGGED, Coverage
-from simulation.database import Tables
+from simulation.data_callers import DataCallers
+from simulation.database import NEVER, Tables
 from simulation.invariants import violations
 from simulation.logs import LogsTo
-from simulation.plan import ACTIVE_SECONDS, Plan, Step
+from simulation.plan import ACTIVE_SECONDS, DATA_KINDS, Plan, Step
 from simulation.receiver import Receiver
 from simulation.replica import LEASE, POLL_SECONDS, Replica
 from simulation.scheduler import Scheduler
 from simulation.storage import SimulatedBucket
 
-#: Seconds since 1970 when a simulation begins, by the database's clock.
-BEGIN = 1_700_000_000.0
 #: Seconds after which everything must have come to rest once nothing goes wrong any more.
 SETTLE_SECONDS = 400.0
-MODEL, ALIAS = "m", "live"
+#: File of the secrets of webhooks.
+SECRETS = "secrets"
+#: Seconds after everything else at which a last cleaning finds what had to wait.
+LAST_CLEANING_SECONDS = 4000.0
 
 
 class World:
@@ -37,35 +39,38 @@ class World:
     Args:
         plan: what happens.
         tables: the database.
-        secrets: file of the secrets of webhooks.
+        scratch: folder for files that are being written, with the secrets of webhooks.
         trace: is given a line for every step; None for nothing.
 
     Attributes:
         changes: transactions that changed what pollers look at.
         registry_changes: those that may have changed versions or aliases.
         coverage: how often each kind of trouble occurred.
-        has_feedback: whether callers send feedback.
-        retrains: the feedback of each retrain that was submitted, or was to be.
+        has_data: whether there is a model with a data loop.
+        published: when each version of it was published, by its number.
         faults: what went wrong in the server that must not, such as unexpected exceptions.
     """
 
     def __init__(
-        self, plan: Plan, tables: Tables, secrets: Path, trace: Callable[[str], None] | None = None
+        self, plan: Plan, tables: Tables, scratch: Path, trace: Callable[[str], None] | None = None
     ) -> None:
         self.plan = plan
         self.tables = tables
-        self.secrets = secrets
+        self.scratch = scratch
+        self.secrets = scratch / SECRETS
         self.chance = random.Random(f"{plan.seed} schedule")
         self.scheduler = Scheduler(trace)
-        self.bucket = SimulatedBucket()
+        self.bucket, self.archives, self.captures = SimulatedBucket(), SimulatedBucket(), SimulatedBucket()
         self.history = History(self.clock)
         self.callers = Callers(self)
+        self.data_callers = DataCallers(self)
         self.receiver = Receiver(self.chance, self.scheduler.sleep, lambda: self.is_receiver_away)
         self.replicas: list[Replica] = []
         self.changes = self.registry_changes = 0
         self.coverage = Coverage()
-        self.has_feedback = any(step.kind == "feedback" for step in plan.steps)
-        self.retrains: dict[str, list[str]] = {}
+        self.has_data = plan.policy is not None
+        self.published: dict[int, float] = {}
+        self._failing_retrains = 0 if plan.policy is None else plan.policy.failing_retrains
         self.faults: list[str] = []
         self.is_receiver_away = False
         self._is_healed = False
@@ -80,8 +85,8 @@ class World:
     def run(self) -> list[str]:
         """Let it happen; returns what is wrong."""
         self.tables.empty()
-        self._publish_first()
-        with LogsTo(self._logged):
+        with LogsTo(self._logged), mock.patch("uuid.uuid4", self._uuid):
+            self._publish_first()
             for place in range(self.plan.replicas):
                 self.replicas.append(self._started(place))
             for step in self.plan.steps:
@@ -145,7 +150,27 @@ class World:
 
     def has_pending_feedback(self) -> bool:
         """Whether a look for models to retrain may find one."""
-        return self.tables.outlook.waiting > 0
+        return self.database_now() >= self.tables.outlook.retrains
+
+    def has_unfinished_erasure(self) -> bool:
+        """Whether an erasure is not complete."""
+        return self.tables.outlook.erasing > 0
+
+    def fails_retrain(self, job: Job) -> bool:
+        """Whether a run fails because it is a retrain."""
+        if job.trigger is not JobTrigger.RETRAIN or not self._failing_retrains:
+            return False
+        self._failing_retrains -= 1
+        self.coverage["failed retrains"] += 1
+        return True
+
+    def note_published(self) -> None:
+        """Note when versions of the data loop were published."""
+        for (number,) in self.tables.rows("SELECT number FROM published WHERE model = ?", DATA_MODEL):
+            self.published.setdefault(number, self.clock())
+
+    def _uuid(self) -> UUID:
+        return UUID(int=self.chance.getrandbits(128))
 
     def seconds_of(self, job: Job) -> float:
         """How long a job takes."""
@@ -204,7 +229,9 @@ class World:
             "receiver": self._receiver_away,
             "storage": self._storage_away,
         }.get(step.kind)
-        if trouble is None:
+        if step.kind in DATA_KINDS:
+            self.data_callers.carry_out(step)
+        elif trouble is None:
             self.callers.carry_out(step)
         elif not self._is_healed:
             self.scheduler.note(f"TROUBLE {step}")
@@ -269,7 +296,10 @@ class World:
         # Long enough for every replica to know everything.
         self.scheduler.sleep(1.5)
         self.callers.look_at_everything()
-        self.callers.attempt(0, Replica.remove_leftovers, "final cleaning")
+        self.data_callers.read_everything()
+        if self.has_data:
+            self._ahead += LAST_CLEANING_SECONDS
+        self.callers.attempt(0, Replica.clean_finally, "final cleaning")
         self._is_over = True
 
     def _heal(self) -> None:
@@ -289,7 +319,8 @@ class World:
             and all(replica.is_serving and replica.host.is_alive for replica in self.replicas)
             and not self.tables.outlook.unfinished
             and not self.tables.outlook.pending
-            and not self.tables.outlook.waiting
+            and self.tables.outlook.retrains == NEVER
+            and not self.tables.outlook.erasing
         )
 
     def _unsettled(self) -> str:
@@ -298,43 +329,11 @@ class World:
         return f"jobs {jobs}, webhooks {hooks}, {self.callers.waiting} callers"
 
     def _publish_first(self) -> None:
-        execute = self.tables.raw.execute
-        if self.has_feedback:
-            policy = RetrainPolicy(
-                alias=ALIAS, min_feedback_count=1, min_interval=0.0, max_failures=100
-            ).to_json()
-            execute("INSERT INTO retrains (model) VALUES (?)", (MODEL,))
-        if not self.plan.versions:
-            if self.has_feedback:
-                execute(
-                    "INSERT INTO models (name, created, next_number, changed, retrain) "
-                    "VALUES (?, ?, 1, 0, ?)",
-                    (MODEL, BEGIN, json.dumps(policy)),
-                )
-            return
-        execute("UPDATE counters SET value = 1")
-        execute(
-            "INSERT INTO models (name, created, next_number, changed) VALUES (?, ?, ?, 1)",
-            (MODEL, BEGIN, self.plan.versions + 1),
-        )
-        if self.has_feedback:
-            execute("UPDATE models SET retrain = ?", (json.dumps(policy),))
-        for number in range(1, self.plan.versions + 1):
-            artifact = f"first{number}.1"
-            execute(
-                "INSERT INTO versions (model, number, job_id, artifact, size_bytes, created, manifest) "
-                "VALUES (?, ?, ?, ?, 2, ?, ?)",
-                (MODEL, number, f"first{number}", artifact, BEGIN, _manifest(number)),
-            )
-            self.bucket.versions[artifact] = {"head": b"h", "manifest": b"m"}
-            self.bucket.written[artifact] = 0.0
-        count = self.plan.versions
-        execute(
-            "INSERT INTO tenant_usage (tenant, version_count, version_bytes, example_bytes) "
-            "VALUES ('', ?, ?, 0)",
-            (count, 2 * count),
-        )
-        execute("INSERT INTO aliases VALUES (?, ?, 1, 1, ?)", (MODEL, ALIAS, BEGIN))
+        if self.plan.versions:
+            publish_versions(self)
+        if self.has_data:
+            publish_first(self)
+            self.note_published()
 
     def _logged(self, level: str, event: dict[str, object]) -> None:
         if self.scheduler.is_traced:
@@ -343,8 +342,3 @@ class World:
             self.coverage[trouble] += 1
         if level == "error" or "exc_info" in event:
             self.faults.append(f"the server logged an error: {event}")
-
-
-@cache
-def _manifest(number: int) -> str:
-    return json.dumps(make_manifest(MODEL, f"first{number}").to_json())

@@ -46,9 +46,14 @@ _REVIEWED = (
 )
 
 
-def mark_reviewed(connection: Connection, model: str, prediction_id: str, now: float) -> None:
-    """Note that feedback about a prediction came, in its transaction, so that it is not listed for review."""
-    connection.execute(_REVIEWED, {"captured": model, "id": prediction_id, "now": now})
+def mark_reviewed(connection: Connection, model: str, prediction_id: str, now: float) -> bool:
+    """Note that feedback about a prediction came, in its transaction, so that it is not listed for review.
+
+    Returns:
+        Whether its input is stored.
+    """
+    values = {"captured": model, "id": prediction_id, "now": now}
+    return bool(connection.execute(_REVIEWED, values).rowcount)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

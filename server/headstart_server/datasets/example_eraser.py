@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +81,7 @@ class ExampleEraser:
         drop: removes what this machine has of some contents: called with their digests, and the jobs in whose
             archives they were.
         captures: erases captured inputs, by the IDs of their predictions; None without capture.
+        dropping: lock of `drop_here`; None for a lock between threads.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class ExampleEraser:
         captures: CaptureEraser | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        dropping: AbstractContextManager[object] | None = None,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -99,7 +102,7 @@ class ExampleEraser:
         self._captures = captures
         self._clock = clock
         self._seen = 0
-        self._dropping = threading.RLock()
+        self._dropping = dropping or threading.RLock()
         #: When each erased content was dropped here, its digest and its archive.
         self._recent: list[tuple[float, str, str]] = []
 
@@ -116,9 +119,7 @@ class ExampleEraser:
         request = ErasureRequest(example_id=example_id, model=model, scope=scope)
         found = self._search(request)
         captured = self._erase_captured(request)
-        while self._note(found) - set(found.job_ids):
-            # A retrain has taken the feedback since jobs were read.
-            found = self._find_again(request, found)
+        found = self._exclude_found(request, self._with_late_feedback(request, found))
         contents = captured + self._carry_out({archive for archive, _ in found.places})
         self.drop_here()
         log.info("example_erased", versions=len(found.versions), contents=contents)
@@ -149,12 +150,7 @@ class ExampleEraser:
             nonlocal erasure_id
             erasure_id = log.begin(connection, request, found.versions, contents=contents + captured)
 
-        taken = self._note(found, store)
-        while taken - set(found.job_ids):
-            # As in `erase`.
-            found = self._find_again(request, found)
-            taken = self._note(found)
-        return _erasure(found, 0), erasure_id
+        return _erasure(self._exclude_found(request, found, store), 0), erasure_id
 
     def exclude(self, request: ErasureRequest) -> Sequence[tuple[str, int]]:
         """Exclude an example again where it came since, and return the versions that were trained on it.
@@ -164,8 +160,9 @@ class ExampleEraser:
         """
         self._erase_captured(request)
         found = self._find(request.example_id, request.model, request.scope)
-        self._note(found)
-        self._carry_out({archive for archive, _ in found.places})
+        found = self._exclude_found(request, found)
+        # All: feedback that was deleted when the erasure began no longer names its archive.
+        self._carry_out(None)
         for archive in sorted(found.archives):
             members = [member for name, member in found.places if name == archive]
             try:
@@ -176,9 +173,28 @@ class ExampleEraser:
         self.drop_here()
         return found.versions
 
+    def _with_late_feedback(self, request: ErasureRequest, found: _Found) -> _Found:
+        """Search again if feedback came between the search and the erasure of the captured input."""
+        late = _Found()
+        self._find_feedback(late, request.example_id, request.model, request.scope)
+        return self._find_again(request, found) if set(late.feedback_ids) - set(found.feedback_ids) else found
+
+    def _exclude_found(
+        self, request: ErasureRequest, found: _Found, also: Callable[[Connection, int], None] | None = None
+    ) -> _Found:
+        """Record what is erased, and return what was found; a retrain may have copied the feedback since."""
+        taken = self._note(found, also)
+        while taken - found.archives:
+            found = self._find_again(request, found)
+            taken = self._note(found)
+        return found
+
     def _find_again(self, request: ErasureRequest, before: _Found) -> _Found:
         found = self._find(request.example_id, request.model, request.scope)
         found.datasets = before.datasets
+        # The feedback that had them may be gone by now.
+        found.places |= before.places
+        found.archives |= before.archives
         return found
 
     def forget_digests(self) -> None:
@@ -306,7 +322,7 @@ class ExampleEraser:
     def _note(self, found: _Found, also: Callable[[Connection, int], None] | None = None) -> set[str]:
         """Record what is erased, delete the feedback, and remove examples from named datasets.
 
-        Returns the jobs that train on the feedback.
+        Returns the jobs that train on the feedback or have learned it.
 
         `also` gets the number of contents that are stored and were not erased before.
         """

@@ -82,7 +82,7 @@ class ExampleReader:
 
     def version(self, selector: Selector) -> ExampleSource:
         """Return the examples of a version."""
-        version = self._registry.reader.version(selector.model, self._registry.index.find(selector))
+        version = self._registry.selected(selector)
         index = self.cached(version.artifact, lambda: self._version_index(version))
         return ExampleSource(
             key=version.artifact,

@@ -40,7 +40,7 @@ def find_parent(
 ) -> Parent:
     """Return the parent that a spec names, an alias as it is now, without erased members of archives."""
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
-    version = registry.reader.version(spec.model, registry.index.find(selector))
+    version = registry.selected(selector)
     kept = retained_examples(registry, version, "Send all examples again without a parent.")
     task = version.manifest.task
     return Parent(

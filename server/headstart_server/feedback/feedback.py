@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from headstart_server.errors import PredictionNotCaptured
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
@@ -27,6 +28,15 @@ class AnsweredPrediction:
     predicted: Target | None = None  # the predicted label; None if it is unknown
     is_random: bool = False  # whether it was captured by the random sample
     time: float | None = None  # when it was made, in seconds since 1970; None if it is unknown
+
+
+def not_captured_error(prediction_id: str) -> PredictionNotCaptured:
+    """Return the error of feedback about a prediction whose input is not stored."""
+    return PredictionNotCaptured(
+        f"No input of prediction {prediction_id[:80]!r} is stored: it was not captured, or it has expired or "
+        "was erased. Send the input instead of the prediction ID.",
+        metadata={"prediction_id": prediction_id},
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

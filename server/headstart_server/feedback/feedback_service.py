@@ -19,14 +19,18 @@ from headstart_server.errors import (
     HeadstartError,
     InputTooLarge,
     InvalidField,
-    PredictionNotCaptured,
     StorageUnavailable,
     UndecodableInput,
     UnknownClass,
-    VersionNotFound,
     WrongTask,
 )
-from headstart_server.feedback.feedback import AnsweredPrediction, Feedback, FeedbackOutcome, NewFeedback
+from headstart_server.feedback.feedback import (
+    AnsweredPrediction,
+    Feedback,
+    FeedbackOutcome,
+    NewFeedback,
+    not_captured_error,
+)
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.example_checks import checked_target
@@ -166,21 +170,16 @@ class FeedbackService:
 
     def _reference(self, model: str, policy: RetrainPolicy | None) -> Version:
         """Return the version that feedback has to fit: the one to be retrained, or the default one."""
-        find = self._registry.index.find
         if policy is not None:
-            with suppress(AliasNotFound, VersionNotFound):
-                return self._registry.reader.version(model, find(Selector(model=model, alias=policy.alias)))
-        return self._registry.reader.version(model, find(Selector(model=model)))
+            with suppress(AliasNotFound):
+                return self._registry.selected(Selector(model=model, alias=policy.alias))
+        return self._registry.selected(Selector(model=model))
 
     def _subject(self, sent: SentFeedback, version: Version) -> tuple[Content, AnsweredPrediction]:
         if sent.prediction_id:
             captured = self._captured.find(sent.model, sent.prediction_id)
             if captured is None:
-                raise PredictionNotCaptured(
-                    f"No input of prediction {sent.prediction_id[:80]!r} is stored: it was not captured, "
-                    "or it has expired or was erased. Send the input instead of the prediction ID.",
-                    metadata={"prediction_id": sent.prediction_id},
-                )
+                raise not_captured_error(sent.prediction_id)
             if sent.answer is Answer.CONFIRMED and captured.prediction.predicted is None:
                 raise InvalidField(
                     "The prediction has no label that could be confirmed. Send the true label.",

@@ -22,6 +22,7 @@ from headstart_server.feedback.feedback import (
     FeedbackOutcome,
     NewFeedback,
     RetrainState,
+    not_captured_error,
 )
 from headstart_server.jobs import stored
 from headstart_server.jobs.stored import TenantLimits
@@ -78,6 +79,7 @@ class FeedbackStore:
 
         Raises:
             TenantQuotaExceeded: the tenant stores as much as it may.
+            PredictionNotCaptured: the input of the prediction is not stored any more.
             DatabaseUnavailable: the database does not answer; the feedback may still be recorded.
         """
         with self._database.write("feedback.add") as connection:
@@ -99,9 +101,10 @@ class FeedbackStore:
             if new.prediction.prediction_id is not None:
                 named = {"named": new.model, "prediction": new.prediction.prediction_id}
                 connection.execute(_UNCOUNT, named)
-                mark_reviewed(
-                    connection, new.model, new.prediction.prediction_id, self._database.now(connection)
-                )
+                now = self._database.now(connection)
+                if not mark_reviewed(connection, new.model, new.prediction.prediction_id, now):
+                    # It was erased since it was read: an erased content must not come back.
+                    raise not_captured_error(new.prediction.prediction_id)
             feedback_rows.supersede(connection, replaced)
             self._insert(connection, new)
             row = connection.execute(select(feedback).where(feedback.c.feedback_id == new.feedback_id)).one()

@@ -12,8 +12,10 @@ from headstart_server.auth.tenants import tenant_of
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.edited_examples import EditedExamples
+from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.datasets.parents import Parent
 from headstart_server.errors import (
+    ArtifactDamaged,
     DatabaseUnavailable,
     Draining,
     ExamplesNotKept,
@@ -194,8 +196,18 @@ class Retraining:
         with closing(upload), closing(self._datasets.reader()) as reader:
             for each in feedback:
                 stored = replace(each.stored, held_out=each.digest in held_out)
-                upload.add([_example(stored, reader.read(stored))])
+                upload.add([_example(stored, self._read(model, each, reader))])
             return upload.accept()
+
+    def _read(self, model: str, each: Feedback, reader: ArchiveReader) -> Content:
+        """Return the content of feedback; raise FeedbackChangedError if it was erased or replaced."""
+        try:
+            return reader.read(each.stored)
+        except ArtifactDamaged:
+            pending = self._store.pending(model, MAX_FEEDBACK)
+            if each.feedback_id in {one.feedback_id for one in pending}:
+                raise
+            raise FeedbackChangedError(model) from None
 
     def _parent(self, model: str, state: RetrainState, baseline: int) -> tuple[Version, Parent]:
         """Return the version to continue from: the last retrained one while the alias names its baseline.
@@ -205,7 +217,13 @@ class Retraining:
         if state.last_version and baseline in (state.last_baseline, state.last_version):
             with suppress(VersionNotFound, ExamplesNotKept):
                 return self._inherited(model, state.last_version)
-        return self._inherited(model, baseline or self._registry.index.find(Selector(model=model)))
+        try:
+            return self._inherited(model, baseline or self._registry.selected(Selector(model=model)).number)
+        except VersionNotFound:
+            if not baseline:
+                raise
+            # The alias has moved meanwhile: it names no deleted version.
+            raise FeedbackChangedError(model) from None
 
     def _inherited(self, model: str, number: int) -> tuple[Version, Parent]:
         version = self._registry.reader.version(model, number)

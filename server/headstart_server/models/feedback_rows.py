@@ -213,6 +213,13 @@ def note_failure(
     connection.execute(here.values(values))
 
 
+def replace_version(connection: Connection, model: str, old: int, new: int) -> None:
+    """Let the retraining of a model continue from the successor of a version, in its transaction."""
+    for column in (retrains.c.baseline, retrains.c.last_version, retrains.c.last_baseline):
+        here = update(retrains).where(retrains.c.model == model, column == old)
+        connection.execute(here.values({column: new}))
+
+
 def of_example(connection: Connection, example_id: str, models_of: ColumnElement[bool]) -> Sequence[Any]:
     """Return the rows of the feedback whose example has an ID: its ID, digest, and bytes of its archive."""
     columns = (feedback.c.feedback_id, feedback.c.digest, feedback.c.nbytes)
@@ -220,13 +227,16 @@ def of_example(connection: Connection, example_id: str, models_of: ColumnElement
 
 
 def erase(connection: Connection, feedback_ids: Collection[str]) -> set[str]:
-    """Delete feedback in the transaction that records the erasure, and return the unfinished jobs with it."""
+    """Delete feedback in the transaction that records the erasure.
+
+    Returns:
+        The jobs that train on it or have learned it: their archives have copies of its content.
+    """
     job_ids: set[str] = set()
     for part in batched(sorted(feedback_ids), usage.AT_ONCE):
         here = delete(feedback).where(feedback.c.feedback_id.in_(part))
-        for row in connection.execute(here.returning(feedback.c.state, feedback.c.job_id)):
-            if row.state == FeedbackState.TRAINING.value:
-                job_ids.add(row.job_id)
+        found = connection.execute(here.returning(feedback.c.job_id)).scalars()
+        job_ids.update(job_id for job_id in found if job_id is not None)
     usage.release(connection, feedback_ids)
     return job_ids
 

@@ -14,6 +14,7 @@ from headstart_server.errors import (
     ModelNotEmpty,
     StorageUnavailable,
     VersionInUse,
+    VersionNotFound,
 )
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import alias_history, alias_rows, captures, feedback_rows, rows, updates, usage
@@ -24,7 +25,7 @@ from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.models.traffic_split import check_traffic
 from headstart_server.models.updates import Expiration
-from headstart_server.models.version import Alias, Manifest, Model, TrafficSplit, Version
+from headstart_server.models.version import Alias, Manifest, Model, Selector, TrafficSplit, Version
 from headstart_server.models.version_files import VersionFiles
 
 #: Expired versions that one transaction deletes: others wait for it to change a model.
@@ -59,6 +60,21 @@ class Registry:
         self.index = ModelIndex(database, resident.drop, clock=clock, refreshing=refreshing)
         self.reader = ModelReader(database, resident)
         self.files = VersionFiles(store, resident, self.index, self.reader.version)
+
+    def selected(self, selector: Selector) -> Version:
+        """Return the selected version.
+
+        Raises:
+            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
+        """
+        try:
+            return self.reader.version(selector.model, self.index.find(selector))
+        except VersionNotFound:
+            if selector.number is not None:
+                raise
+            # Another replica has replaced it since this one read the aliases.
+            self.index.sync()
+            return self.reader.version(selector.model, self.index.find(selector))
 
     def insert(
         self,

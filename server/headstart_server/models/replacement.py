@@ -7,7 +7,7 @@ from sqlalchemy import Connection, insert, select
 
 from headstart_server.database.dataset_tables import archive_uses
 from headstart_server.database.tables import versions
-from headstart_server.models import alias_history, alias_rows, rows, usage
+from headstart_server.models import alias_history, alias_rows, feedback_rows, rows, usage
 from headstart_server.models.alias_history import Cause, Mover
 from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.version import Manifest, Version
@@ -64,6 +64,7 @@ def replace_version(
             insert(archive_uses), [{"holder": manifest.job_id, "archive": archive} for archive in uses]
         )
     usage.add_version(connection, model, successor.size_bytes)
+    feedback_rows.replace_version(connection, model, old.number, number)
     moved = _move_aliases(connection, old, number, judged=successor.judged, now=now)
     usage.remove_versions(connection, [rows.delete_version(connection, model, old.number, now)])
     return number, moved

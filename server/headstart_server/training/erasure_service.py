@@ -2,9 +2,9 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 
 import structlog
 
@@ -29,6 +29,8 @@ class ErasureService:
 
     Args:
         threads: number of successors that are fitted at once.
+        executor: returns what fits them in so many threads.
+        turn: lock of the erasure under way; None for a lock between threads.
     """
 
     def __init__(
@@ -39,13 +41,16 @@ class ErasureService:
         publisher: SuccessorPublisher,
         *,
         threads: int,
+        executor: Callable[[int], Executor] = lambda threads: ThreadPoolExecutor(threads, "erase"),
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
         self._eraser = eraser
         self._erasures = erasures
         self._rebuilder = rebuilder
         self._publisher = publisher
         self._threads = threads
-        self._turn = threading.Lock()
+        self._executor = executor
+        self._turn = turn or threading.Lock()
         self._closed = threading.Event()
 
     def erase(self, request: ErasureRequest, *, rebuild: bool) -> tuple[Erasure, ErasureRecord | None]:
@@ -133,7 +138,7 @@ class ErasureService:
         self, pending: Sequence[tuple[str, int]]
     ) -> Iterator[tuple[Version, RebuiltHead | HeadstartError]]:
         """Yield versions in order with their successors, fitted in several threads a few ahead."""
-        with ThreadPoolExecutor(self._threads, "erase") as pool:
+        with self._executor(self._threads) as pool:
             waiting: deque[tuple[Version, Future[RebuiltHead | HeadstartError]]] = deque()
             try:
                 for model, number in pending:

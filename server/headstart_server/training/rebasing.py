@@ -99,7 +99,7 @@ class RebaseService:
         is_named = not requested.selects_backbone and not repeated
         info = self._submissions.backbones.pool.request(requested.backbone) if is_named else None
         if not repeated:
-            version = self._registry.reader.version(spec.source.model, self._registry.index.find(spec.source))
+            version = self._registry.selected(spec.source)
             parent = inherited(self._registry, self._submissions.datasets, version, _INSTEAD)
             full = _like(requested, version, keeps_recipe=spec.recipe is None)
             if info is not None and parent.examples:

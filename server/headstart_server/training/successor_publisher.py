@@ -1,11 +1,13 @@
 """Publishes the successor of a version, with the aliases that name the version."""
 
 import time
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from headstart_server.datasets.erasure_log import ErasureLog, RebuiltVersion
-from headstart_server.errors import VersionNotFound
+from headstart_server.errors import StorageUnavailable, VersionNotFound
 from headstart_server.evaluation.promotion_check import MAX_PROMOTION_CHECKS, PromotionCheck
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.registry import AliasMovedError, Registry
@@ -44,7 +46,8 @@ class SuccessorPublisher:
         manifest = rebuilt.manifest
         if parent is not None and parent.number:
             manifest = replace(manifest, parent=parent.number)
-        artifact = f"{manifest.job_id}.1"
+        # Another erasure may write another successor of the same version at the same time.
+        artifact = f"{manifest.job_id}.{uuid.uuid4().hex[:16]}"
         manifest, size_bytes = self._store.write(artifact, rebuilt.candidate.head, manifest, rebuilt.files)
         promotion: Promotion | None = None
         is_judged = bool(version.aliases)
@@ -53,7 +56,7 @@ class SuccessorPublisher:
                 try:
                     promotion = self._gate.judge_replacement(version, rebuilt.candidate, rebuilt.left_out)
                 except VersionNotFound:
-                    return None
+                    break
             successor = Successor(
                 artifact=artifact,
                 size_bytes=size_bytes,
@@ -66,9 +69,13 @@ class SuccessorPublisher:
             except AliasMovedError:
                 is_judged = True
                 continue
-            if result is not None:
-                self._forget(version)
+            if result is None:
+                break
+            self._forget(version)
             return result
+        # It was not published; a cleaning removes its files if the bucket is unavailable.
+        with suppress(StorageUnavailable):
+            self._store.remove(artifact)
         return None
 
     def finish(self) -> None:

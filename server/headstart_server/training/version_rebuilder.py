@@ -222,13 +222,9 @@ class VersionRebuilder:
         return RebuiltHead(candidate=candidate, manifest=manifest, files=files, left_out=left_out)
 
     def _manifest(self, version: Version, kept: ExampleList, fitted: "_Fitted") -> Manifest:
-        old, head = version.manifest, fitted.head
-        own = sum(example.archive == old.job_id for example in kept.examples)
+        head = fitted.head
         return replace(
-            old,
-            # A retry after a crash gives the same ID, and a version is published once for each.
-            job_id=uuid5(NAMESPACE_URL, f"erase:{version.artifact}").hex,
-            dataset_digest=dataset_digest(kept.examples),
+            successor_manifest(version, kept),
             recipe=head.recipe,
             example_count=len(fitted.training.targets),
             class_names=fitted.training.targets.class_names,
@@ -238,13 +234,26 @@ class VersionRebuilder:
             runtime=fitted.embedder.runtime,
             stop_reason=head.stop_reason or "",
             thresholds=tuple(head.head.thresholds.tolist()),
-            added_count=own if old.parent else len(kept.examples),
             note=head.note,
             tail=None
             if head.tail is None or fitted.tail is None
             else TailFacts(blocks=head.tail.blocks, cut=fitted.tail.cut),
             energy=None,
         )
+
+
+def successor_manifest(version: Version, kept: ExampleList) -> Manifest:
+    """Return the manifest of a version with what follows from the examples of its successor."""
+    old = version.manifest
+    own = [example for example in kept.examples if example.archive == old.job_id]
+    return replace(
+        old,
+        # A retry after a crash gives the same ID, and a version is published once for each.
+        job_id=uuid5(NAMESPACE_URL, f"erase:{version.artifact}").hex,
+        dataset_digest=dataset_digest(kept.examples),
+        added_count=len(own) if old.parent else len(kept.examples),
+        feedback_count=sum(example.feedback for example in own) if old.feedback_count else 0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -82,7 +82,7 @@ def _send_all(targets: list[str], history: History, count: int) -> None:
     def work(place: int) -> None:
         with closing(Caller(targets, history, random.Random(place))) as caller:
             for number in range(place, count, CALLERS):
-                feedback_calls.send(caller, MODEL, f"quick:new:{'x' * (number % 3)}:{number}".encode())
+                feedback_calls.send(caller, MODEL, f"new {'x' * (number % 3)}:{number}")
 
     threads = [threading.Thread(target=work, args=(place,), daemon=True) for place in range(CALLERS)]
     for thread in threads:

@@ -155,6 +155,21 @@ def test_a_version_lives_by_the_clock_of_the_database_whatever_the_replica_s_say
     assert newest(replica) == 1
 
 
+def test_an_alias_that_another_replica_has_moved_selects_its_version(
+    publisher: Publisher, clock: ManualClock
+) -> None:
+    publisher.publish()
+    publisher.registry.set_alias("pets", "stable", 1)
+    replica = Registry(publisher.database, publisher.store, ResidentVersions(1000), clock=clock)
+    replica.index.sync()
+    publisher.publish()
+    publisher.registry.set_alias("pets", "stable", 2)
+    publisher.registry.delete_version("pets", 1, force=False)
+    assert replica.selected(Selector(model="pets", alias="stable")).number == 2
+    with pytest.raises(VersionNotFound):
+        replica.selected(Selector(model="pets", number=1))
+
+
 def test_a_replica_goes_by_the_database_s_clock_when_that_is_set(
     publisher: Publisher, clock: ManualClock
 ) -> None:

@@ -347,3 +347,18 @@ def test_versions_of_the_same_examples_and_settings_are_fitted_once(
     assert successors[2].new_head_digest == successors[5].new_head_digest
     bench.erased(ErasureRequest(example_id="cat1", model="pets", request_id="r2"))
     assert sorted(fitted) == [0, 0, 1, 1]
+
+
+def test_a_successor_that_another_erasure_also_fits_stays_whole(bench: Bench) -> None:
+    bench.published(pets(4))
+    old = bench.registry.reader.version("pets", 1)
+    other = bench.erasure_service()
+    late = other._rebuilder.rebuild(old)
+    result = result_of(bench.erased(), 1)
+    # The other replica has fitted the version before it was replaced, with the example.
+    record = bench.log.find(REQUEST)
+    assert record is not None
+    assert other._publisher.publish(record.erasure_id, old, late, None) is None
+    successor = bench.registry.reader.version("pets", result.number)
+    assert "cat0" not in bench.ids(successor)
+    assert sorted(bench.driver.publisher.store.artifacts()) == [successor.artifact]

@@ -112,7 +112,7 @@ class ModelService(stubs.ModelServiceServicer):
         selector, full = selector_of(request.target, "target"), is_full(request, default=True)
 
         def get() -> pb.GetVersionResponse:
-            version = self._registry.reader.version(selector.model, self._registry.index.find(selector))
+            version = self._registry.selected(selector)
             return pb.GetVersionResponse(version=viewed_message(version, full=full))
 
         return await self._threads.run(Work.LONG, get)
