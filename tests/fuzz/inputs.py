@@ -17,12 +17,16 @@ from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
+from headstart_server.column_json import dump_columns
 from headstart_server.learning.analysis.neighbors import NeighborExample, index_neighbors
 from headstart_server.learning.analysis.typicality import fit_typicality_model
+from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.head import HiddenLayer
+from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.models import evaluation_file, evidence, store
 from report_samples import of_classes, of_numbers, of_several_labels
 
@@ -112,6 +116,43 @@ def messages() -> dict[str, list[bytes]]:
         ],
         service + "ModelService/GetReport": [keeping.GetReportRequest(target=target).SerializeToString()],
     }
+
+
+def json_bodies() -> list[bytes]:
+    """Good bodies of a Predict, with each form of inputs, and with escapes."""
+    bodies: list[object] = [
+        {"inputs": [{"image": "iVBORw0KGgo="}, {"image": "-_8\n"}], "topK": 3},
+        {"inputs": [{"text": 'a "text"\n\\ of é and 😀'}], "targets": [{"model": "digits", "version": "1"}]},
+        {
+            "inputs": [{"features": [1, -2.5e3, 0.1]}],
+            "abstention": {"falseAlarmRate": 0.05},
+            "routingKey": "a",
+        },
+        {"inputs": [{"tensor": {"dataType": "DATA_TYPE_UINT8", "shape": ["2"], "data": "AAA="}}]},
+    ]
+    return [json.dumps(body).encode() for body in bodies]
+
+
+def forms() -> list[bytes]:
+    """Good forms with the boundary `x`, after the size of the pieces in which they come."""
+    part = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n%s\r\n%s\r\n'
+    parts = [
+        part % (b"spec", b"", b"", b'{"alias": "stable"}'),
+        part % (b"cat", b'; filename="a/1.jpg"', b"Content-Type: image/jpeg\r\n", b"\xff\xd8\r\n--y"),
+    ]
+    return [bytes([size]) + b"".join(parts) + b"--x--\r\n" for size in (0, 1, 7)]
+
+
+def example_lists() -> list[bytes]:
+    """Stored lists of examples, with a long one, whose columns have several lines."""
+    example = StoredExample(
+        target=Target.of_label("cat"), id="e", held_out=True, digest="d", kind="text", archive="a"
+    )
+    outcome = PredictionOutcome(
+        labels=("cat",), value=None, probability=0.5, loss=0.7, held_out=False, counted=True
+    )
+    short = ExampleList(examples=[example], outcomes=[outcome], left_out=["m"])
+    return [dump_columns(each.to_json()).encode() for each in (short, ExampleList(examples=[example] * 1100))]
 
 
 def stream() -> list[bytes]:

@@ -1,7 +1,10 @@
 """What is fuzzed in process: each parser, what it is fed, and what it may say to it."""
 
+import asyncio
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,18 +21,23 @@ from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.api.grpc.messages import common
 from headstart_server.api.grpc.messages.dataset_manifest import read_dataset_list
+from headstart_server.api.http.forms import Part, parts_of
+from headstart_server.api.http.json_text import SMALL_BYTES
+from headstart_server.api.http.messages import parse_json
 from headstart_server.backbones.contract.vectors import TensorDecoder
 from headstart_server.backbones.preprocessing.images import ImageDecoder
 from headstart_server.backbones.preprocessing.texts import TextDecoder
 from headstart_server.backbones.sources import protobuf_wire
 from headstart_server.backbones.sources.files import file_in_package
 from headstart_server.backbones.sources.pytorch import checkpoint
+from headstart_server.column_json import load_columns
 from headstart_server.datasets.uris.location import is_uri, parse_prefix
 from headstart_server.datasets.uris.policy import DatasetUriPolicy
-from headstart_server.errors import HeadstartError
+from headstart_server.errors import HeadstartError, InvalidField
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Scaling
 from headstart_server.learning.heads.head import Head, HeadMetadata
+from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models import evaluation_file, evidence, store
 from headstart_server.models.version import Manifest
 
@@ -102,6 +110,38 @@ def uri(lines: bytes) -> object:
     return found
 
 
+def json_body(text: bytes) -> object:
+    """The message of a body of JSON, which is the same if the text is read in parts."""
+    large = text + b" " * SMALL_BYTES
+    try:
+        parse_json(large, found := predicting.PredictRequest())
+    except InvalidField:
+        # Python has its words for numbers that JSON does not have.
+        if b"NaN" not in text and b"Infinity" not in text:
+            with suppress(InvalidField):
+                parse_json(text, predicting.PredictRequest())
+                raise AssertionError("The text is accepted as a whole and rejected in parts.") from None
+        raise
+    parse_json(text, whole := predicting.PredictRequest())
+    if whole != found:
+        raise AssertionError(f"The text is {whole} as a whole and {found} in parts.")
+    return found
+
+
+def form(body: bytes) -> object:
+    """The parts of a form with the boundary `x`, which comes in pieces of the size in its first byte."""
+    size, content = (body[0] or 256, body[1:]) if body else (1, b"")
+
+    async def read() -> list[Part]:
+        async def pieces() -> AsyncIterator[bytes]:
+            for start in range(0, len(content), size):
+                yield content[start : start + size]
+
+        return [part async for part in parts_of(pieces(), "x", 1 << 20)]
+
+    return asyncio.run(read())
+
+
 def list_file(list_and_name: tuple[str, bytes]) -> bytes:
     """What `named` takes for a list."""
     name, content = list_and_name
@@ -115,6 +155,8 @@ def text_decoder() -> TextDecoder:
     return TextDecoder(path.read_text(encoding="utf-8"))
 
 
+# It logs each damaged form, unless a server sets up the log.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 _IMAGES = ImageDecoder(32, max_pixels=1_000_000)
 #: What `VersionStore.read_manifest` takes for a damaged file.
 _NOT_JSON = (AttributeError, KeyError, TypeError, ValueError, RecursionError)
@@ -143,6 +185,27 @@ def targets() -> dict[str, Target]:
             parse=fine_tune,
             refusals=(HeadstartError, DecodeError),
             seeds=inputs.stream(),
+        ),
+        "JSON over HTTP": Target(
+            inputs=inputs.either(
+                inputs.changed_json(inputs.json_bodies()), inputs.any_of(inputs.json_bodies())
+            ),
+            parse=json_body,
+            refusals=(InvalidField,),
+            seeds=inputs.json_bodies(),
+        ),
+        "forms over HTTP": Target(
+            inputs=inputs.any_of(inputs.forms()),
+            parse=form,
+            refusals=(HeadstartError,),
+            seeds=inputs.forms(),
+        ),
+        "stored lists of examples": Target(
+            inputs=inputs.either(
+                inputs.changed_json(inputs.example_lists()), inputs.any_of(inputs.example_lists())
+            ),
+            parse=lambda text: ExampleList.from_json(load_columns(text)),
+            refusals=(*_NOT_JSON, IndexError),
         ),
         "messages: page tokens": Target(
             inputs=st.text(max_size=60),

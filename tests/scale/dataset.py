@@ -29,6 +29,13 @@ _MODEL = (
     " || 'm' || {k}"
 )
 
+#: The names and definitions of indexes that are not those of constraints.
+_INDEXES = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
+    "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND NOT "
+    "EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = format('%%I', indexname)::regclass)",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
@@ -82,11 +89,23 @@ def _fill(publisher: Publisher, sizes: Sizes) -> None:
             url = connection.engine.url
         engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         with engine.connect() as connection:
-            _fill_all(connection, sizes)
+            connection.exec_driver_sql("SET synchronous_commit = off")
+            connection.exec_driver_sql("SET maintenance_work_mem = '256MB'")
+            _fill_without_indexes(connection, sizes)
             connection.exec_driver_sql("VACUUM ANALYZE")
     else:
         with publisher.database.write() as connection:
-            _fill_all(connection, sizes)
+            _fill_without_indexes(connection, sizes)
+
+
+def _fill_without_indexes(connection: Connection, sizes: Sizes) -> None:
+    """Fill the tables, and create their indexes afterwards, which is faster than to keep them up to date."""
+    indexes = connection.exec_driver_sql(_INDEXES[connection.dialect.name]).all()
+    for name, _ in indexes:
+        connection.exec_driver_sql(f'DROP INDEX "{name}"')
+    _fill_all(connection, sizes)
+    for _, definition in indexes:
+        connection.exec_driver_sql(definition)
 
 
 def _fill_all(connection: Connection, sizes: Sizes) -> None:

@@ -4,7 +4,6 @@ An archive holds each input as a separate member and the list of the whole datas
 of each example: those of a parent stay where they are. Both are plain files to any ZIP tool.
 """
 
-import json
 import os
 import uuid
 from collections.abc import Callable, Collection
@@ -14,6 +13,7 @@ from typing import TypeAlias
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from headstart_server.backbones.contract.backbone import Content
+from headstart_server.column_json import dump_columns, load_columns
 from headstart_server.datasets.dataset_writer import INDEX, DatasetWriter
 from headstart_server.datasets.example_archive import (
     ArchiveReader,
@@ -63,7 +63,7 @@ def write_single(
         weight=example.weight,
         archive=archive,
     )
-    listed = json.dumps(ExampleList(examples=[stored]).to_json(), ensure_ascii=False)
+    listed = dump_columns(ExampleList(examples=[stored]).to_json())
     staged = folder.staging_path(f"{archive}.{uuid.uuid4().hex}.zip")
     try:
         with storage_errors(), ZipFile(staged, "w", ZIP_STORED) as members:
@@ -170,7 +170,7 @@ class DatasetStore:
     def listed(self, job_id: str) -> ExampleList:
         """The list in a job's archive. Raise StorageUnavailable if the bucket does not answer."""
         with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
-            return ExampleList.from_json(json.loads(archive.members.read(INDEX)))
+            return ExampleList.from_json(load_columns(archive.members.read(INDEX)))
 
     def rewrite(
         self, job_id: str, members: Collection[int], listed_in: Collection[ArchiveMember] = ()
@@ -190,7 +190,7 @@ class DatasetStore:
             with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
                 count = len(gone & set(archive.members.namelist()))
                 unlisted = {*((job_id, member) for member in members), *listed_in}
-                listed = ExampleList.from_json(json.loads(archive.members.read(INDEX)))
+                listed = ExampleList.from_json(load_columns(archive.members.read(INDEX)))
                 changes = count or any((one.archive, one.member) in unlisted for one in listed.examples)
                 if changes:
                     with storage_errors():
@@ -274,5 +274,5 @@ def _copy(source: ZipFile, target: Path, gone: Collection[str], listed: ExampleL
         for name in source.namelist():
             if name not in gone and name != INDEX:
                 copy.writestr(name, source.read(name))
-        content = json.dumps(listed.to_json(), ensure_ascii=False)
+        content = dump_columns(listed.to_json())
         copy.writestr(INDEX, content, compress_type=ZIP_DEFLATED)

@@ -1,12 +1,12 @@
 """Writing the examples of one job: an archive with each input, and the list of the whole dataset."""
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
+from headstart_server.column_json import dump_columns
 from headstart_server.datasets.example_archive import archive_name, media_type, member_name
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
@@ -103,7 +103,9 @@ class DatasetWriter:
         digest = self._count.digest()
         if not with_ids:
             return digest
-        ids = json.dumps(sorted((example.id, example.digest) for example in self._added if example.id))
+        ids = dump_columns(
+            {"ids": sorted((example.id, example.digest) for example in self._added if example.id)}
+        )
         return sha256(f"{digest}{ids}".encode()).hexdigest()
 
     def finish(self, *, shared: bool = True) -> DatasetSummary:
@@ -147,7 +149,7 @@ class DatasetWriter:
 
     def _commit(self, dataset: ExampleList, *, shared: bool) -> None:
         with storage_errors():
-            content = json.dumps(dataset.to_json(), ensure_ascii=False)
+            content = dump_columns(dataset.to_json())
             self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
             self._archive.close()
             self.nbytes = self._aside.stat().st_size

@@ -1,6 +1,5 @@
 """The files of a version that hold its typicality model, its neighbors and the map of its examples."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from headstart_server.column_json import dump_columns, load_columns
 from headstart_server.learning.analysis.neighbors import NeighborExample, NeighborIndex
 from headstart_server.learning.analysis.references import Directions, Magnitudes
 from headstart_server.learning.analysis.typicality import TypicalityModel
@@ -107,7 +107,7 @@ def map_from_bytes(content: bytes) -> Float32:
 
 def _saved(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> bytes:
     # As a tensor: the order of safetensors' own metadata is any.
-    written = np.frombuffer(json.dumps(facts, ensure_ascii=False).encode(), np.uint8)
+    written = np.frombuffer(dump_columns(facts).encode(), np.uint8)
     contents = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     return save_tensors({**contents, _FACTS: written})
 
@@ -129,4 +129,4 @@ def _loaded(content: bytes, *names: str) -> tuple[dict[str, NDArray[Any]], dict[
 
 def _all(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     tensors = load_tensors(content)
-    return tensors, json.loads(tensors[_FACTS].tobytes())
+    return tensors, load_columns(tensors[_FACTS].tobytes())

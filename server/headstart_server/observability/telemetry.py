@@ -285,8 +285,10 @@ def configure_logs(*, level: str, json: bool, process: str = "") -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # It reports, with a traceback each, connections that break while it closes them; calls report those.
-    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+    # They report connections that break while they are closed, with a traceback each, and every damaged form.
+    # Calls report both.
+    for name in ("sqlalchemy.pool", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[LibraryLogs()], force=True)
     logging.captureWarnings(True)
 

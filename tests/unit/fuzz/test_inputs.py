@@ -18,6 +18,9 @@ GOOD: dict[str, tuple[Sequence[bytes], Callable[[bytes], object]]] = {
     "tails": (inputs.tails(), lambda content: store.decode_tail(content, 1)),
     "fine-tune": (inputs.stream(), targets.fine_tune),
     "lists": ([targets.list_file(each) for each in inputs.lists()], targets.named),
+    "JSON bodies": (inputs.json_bodies(), targets.json_body),
+    "forms": (inputs.forms(), targets.form),
+    "example lists": (inputs.example_lists(), targets.targets()["stored lists of examples"].parse),
     "uris": (inputs.uris(), targets.uri),
 }
 

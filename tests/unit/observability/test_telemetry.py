@@ -31,6 +31,21 @@ def test_a_stack_trace_has_no_values_of_variables(form: str) -> None:
     assert len(done.stderr.splitlines()) == 1 or form == "text"
 
 
+def test_damaged_forms_of_callers_leave_no_line() -> None:
+    program = """
+from headstart_server.observability.telemetry import configure_logs
+configure_logs(level="info", json=True)
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
+try:
+    MultipartParser(b"x", {}).write(b"no form")
+except MultipartParseError:
+    print("damaged")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("damaged\n", "")
+
+
 def test_a_version_with_canary_traffic_adds_few_series() -> None:
     telemetry = Telemetry("1.0")
     before = generate_latest(telemetry.registry).splitlines()

@@ -3,7 +3,6 @@
 They become calls of the gRPC services, so that permissions, tenants, limits, metrics and the audit log apply.
 """
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -26,6 +25,7 @@ from headstart_server.api.label_studio.calls import CallFailedError, Calls, serv
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.labeling import check_task, labeling_of
 from headstart_server.api.label_studio.predicting import TaskPredictor
+from headstart_server.column_json import dump_columns
 from headstart_server.errors import InvalidField
 from headstart_server.models.version import Selector
 
@@ -76,7 +76,7 @@ class LabelStudio(HttpProtocol):
             content = await work(calls, selector, await self._body(exchange))
         except CallFailedError as error:
             return error_response(error.status)
-        return HttpResponse(content=json.dumps(content).encode())
+        return HttpResponse(content=dump_columns(content).encode())
 
     async def _body(self, exchange: HttpExchange) -> Mapping[str, Any]:
         async with aclosing(exchange.body.pieces()) as pieces:

@@ -10,6 +10,7 @@ from gzip import compress, decompress
 from itertools import repeat
 from typing import Any
 
+from headstart_server.column_json import dump_columns, load_columns
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
@@ -100,12 +101,12 @@ class ExampleList:
 
     def to_bytes(self) -> bytes:
         """Return the content of a file, about 60 bytes for each example. Equal lists give equal bytes."""
-        return compress(json.dumps(self.to_json(), ensure_ascii=False).encode(), _LEVEL, mtime=0)
+        return compress(dump_columns(self.to_json()).encode(), _LEVEL, mtime=0)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "ExampleList":
         """Return the list that `to_bytes` wrote; raise as `from_json`, or OSError or EOFError."""
-        return cls.from_json(json.loads(decompress(content)))
+        return cls.from_json(load_columns(decompress(content)))
 
 
 def read_examples(content: bytes, having: str = "") -> ExampleList:
@@ -116,12 +117,12 @@ def read_examples(content: bytes, having: str = "") -> ExampleList:
     text = decompress(content)
     if having and json.dumps(having, ensure_ascii=False).encode() not in text:
         return ExampleList(examples=[])
-    return ExampleList.from_json(json.loads(text), with_outcomes=False)
+    return ExampleList.from_json(load_columns(text), with_outcomes=False)
 
 
 def read_outcomes(content: bytes) -> Sequence[PredictionOutcome | None]:
     """Return only the outcomes of the list that `to_bytes` wrote; raise as `ExampleList.from_bytes`."""
-    fields = json.loads(decompress(content))
+    fields = load_columns(decompress(content))
     return _outcomes_of(fields["outcomes"]) if "outcomes" in fields else ()
 
 
