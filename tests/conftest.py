@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+import server_process
+from forked import ForkedProgram
 from postgres import PostgresServer
 from programs import not_tested
 from s3 import S3Server
@@ -17,6 +19,8 @@ sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 # Tests start hundreds of processes. Without bytecode each of them would compile every module again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+server_process.start_program = ForkedProgram
 
 # Machines are shared: how long an example takes says nothing. In CI the same examples come every time, so
 # that a change is blamed for its own faults only.

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,7 +29,32 @@ SECOND = 6.0 if os.environ.get("CI") else 1.0
 HOST = "127.0.0.1"
 #: Serving processes of every server, to run any test against a server with several.
 PROCESSES = os.environ.get("SERVER_PROCESSES", "1")
-_COMMAND = (sys.executable, "-m", "headstart_server")
+_MODULE = "headstart_server"
+
+
+class Program(Protocol):
+    """A running program, as far as tests use it."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: signal.Signals, /) -> None: ...
+    def kill(self) -> None: ...
+
+
+def command(module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Program:
+    """Start a Python module as a command; its output is appended to a file."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], stdout=output, stderr=output, env=environment
+        )
+
+
+#: Starts the servers. Benchmarks start the command; tests fork it from a process that has imported it.
+start_program: Callable[[str, Sequence[str], Mapping[str, str], Path], Program] = command
 
 
 def free_port() -> int:
@@ -59,10 +84,8 @@ class ServerProcess:
         self._log = data.parent / f"{data.name}-{time.monotonic_ns()}.log"
         # A setting of the person who runs the tests must not reach the server.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
-        command = serve_command(data, *flags, port=port) if settings is None else [*_COMMAND, *flags]
-        environment |= settings or {}
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        arguments = serve_arguments(data, *flags, port=port) if settings is None else flags
+        self._process = start_program(_MODULE, arguments, environment | dict(settings or {}), self._log)
 
     @property
     def pid(self) -> int:
@@ -167,14 +190,19 @@ def _parsed(text: str) -> list[Sample]:
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
-def serve_command(data: Path, *flags: str, port: int = 0) -> list[str]:
-    """The command that starts a server on a data folder."""
+def serve_arguments(data: Path, *flags: str, port: int = 0) -> list[str]:
+    """The arguments of `headstart-server` that start a server on a data folder."""
     ports = (
         ["--port", str(port)] if "--metrics-port" in flags else ["--port", str(port), "--metrics-port", "0"]
     )
     fixed = ["--host", HOST, "--data-dir", str(data), "--log-format", "json"]
     processes = ["--processes", PROCESSES] if "--processes" not in flags else []
-    return [*_COMMAND, "serve", *fixed, *ports, *processes, *flags]
+    return ["serve", *fixed, *ports, *processes, *flags]
+
+
+def serve_command(data: Path, *flags: str, port: int = 0) -> list[str]:
+    """The command that starts a server on a data folder."""
+    return [sys.executable, "-m", _MODULE, *serve_arguments(data, *flags, port=port)]
 
 
 @contextmanager

@@ -4,15 +4,14 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from server_process import Samples, free_port, samples
+import server_process
+from server_process import Program, Samples, free_port, samples
 
-SERVE = Path(__file__).with_name("serve.py")
 HOST = "127.0.0.1"
 
 
@@ -36,7 +35,7 @@ class Replica:
             "log_format": "json",
             **settings,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
 
     @property
     def target(self) -> str:
@@ -65,13 +64,9 @@ class Replica:
         """Start it, unless it runs."""
         if self.is_running:
             return
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, str(SERVE), json.dumps(self._settings)],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            )
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        settings = json.dumps(self._settings)
+        self._process = server_process.start_program("chaos.serve", [settings], environment, self._log)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The lines of its log that tell of an event."""

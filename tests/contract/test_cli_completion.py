@@ -1,8 +1,6 @@
-"""Completion in the shell: real processes, as bash and zsh start them."""
+"""Completion in the shell: separate processes with the variables that bash and zsh set."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -10,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.fake_server import FakeServer
-
-PROGRAM = str(Path(sys.executable).with_name("headstart"))
+from forked import run_headstart
 
 
 def completed(line: str, tmp_path: Path, server: str = "", *, shell: str = "bash") -> list[str]:
@@ -24,9 +21,7 @@ def completed(line: str, tmp_path: Path, server: str = "", *, shell: str = "bash
         "XDG_CONFIG_HOME": str(tmp_path),
         "HEADSTART_SERVER": server,
     }
-    done = subprocess.run(
-        [PROGRAM], env=environment, capture_output=True, text=True, timeout=100, check=False
-    )
+    done = run_headstart(environment=environment, timeout=100)
     assert done.stderr == ""
     return [line for line in done.stdout.splitlines() if line]
 

@@ -2,14 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-PROGRAM = str(Path(sys.executable).with_name("headstart"))
+from forked import run_headstart
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +16,7 @@ def command(target: str):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
 
     def run(*arguments: object, server: str = target) -> tuple[int, str, str]:
-        done = subprocess.run(
-            [PROGRAM, "--server", server, *map(str, arguments)],
-            capture_output=True,
-            env=environment,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = run_headstart("--server", server, *map(str, arguments), environment=environment)
         return done.returncode, done.stdout, done.stderr
 
     return run

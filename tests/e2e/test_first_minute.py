@@ -5,8 +5,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1 import prediction_service_pb2_grpc as predicting_grpc
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.compat import tensorflow_serving_pb2 as serving
+from prepared import copy_prepared
 from programs import CURL
 from server_process import ServerProcess, eventually, running
 
@@ -34,13 +36,18 @@ ONCE = RetryPolicy(attempts=1)
 Split = tuple[list[LabeledImage], list[LabeledImage]]
 
 
+@contextmanager
+def started(data: Path, *flags: str) -> Iterator[ServerProcess]:
+    """A server that listens, with a separate cache of backbones."""
+    with running(data, "--backbone-cache", str(data.parent / "cache"), "--http-port", "0", *flags) as server:
+        server.event("listening")
+        yield server
+
+
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server that listens, with an empty cache of backbones."""
-    with running(
-        tmp_path / "data", "--backbone-cache", str(tmp_path / "cache"), "--http-port", "0"
-    ) as server:
-        server.event("listening")
+    with started(tmp_path / "data") as server:
         yield server
 
 
@@ -69,58 +76,6 @@ def curl(url: str, *arguments: str) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
-
-
-def test_calls_of_every_kind_wait_for_the_first_conversion(
-    fresh: ServerProcess, images: Split, folder: Path, queries: list[Path]
-) -> None:
-    CURL.need()
-    train, test = images
-    http = "http://" + fresh.event("http_listening")
-
-    def python() -> str:
-        with Client(fresh.target, retries=ONCE, timeout=PATIENCE) as client:
-            client.fine_tune([(each.png, each.label) for each in train], model="python").result()
-            return client.predict(test[0].png, model="python").label
-
-    def command() -> str:
-        run_command(fresh, "fine-tune", "command", str(folder))
-        (result,) = run_command(fresh, "predict", "command", str(queries[0]))["results"]
-        return result["predictions"][0]["label"]["className"]
-
-    def over_http() -> str:
-        (zipped,) = Path(folder.parent).glob("http.zip")
-        body = ("--data-binary", f"@{zipped}", "-H", "content-type: application/zip")
-        job = curl(f"{http}/v1/models/http:fineTune", *body)["job"]
-        curl(f"{http}/v1/jobs/{job['jobId']}?waitDuration={PATIENCE:.0f}s")
-        return curl(f"{http}/v1/models/http:predict", "-F", f"image=@{queries[0]}")["results"][0]["model"]
-
-    subprocess.run(
-        [sys.executable, "-m", "zipfile", "-c", "http.zip", *(each.name for each in folder.iterdir())],
-        cwd=folder,
-        check=True,
-    )
-    (folder / "http.zip").rename(folder.parent / "http.zip")
-    with ThreadPoolExecutor(5) as pool:
-        raw = pool.submit(embedded, fresh, test[0].png)
-        curled = pool.submit(
-            curl, f"{http}/v1/backbones/efficientnet-lite0:embed", "-F", f"image=@{queries[0]}"
-        )
-        others = [pool.submit(call) for call in (python, command, over_http)]
-        with Client(fresh.target, retries=ONCE) as client:
-            assert not client.ready()
-        assert events(fresh, "serving") == []
-        assert raw.result().features.backbone == "efficientnet-lite0"
-        assert curled.result()["features"]["backbone"] == "efficientnet-lite0"
-        assert [other.result() for other in others]
-
-    progress = [
-        each for each in events(fresh, "backbone_preparing") if each["backbone"] == "efficientnet-lite0"
-    ]
-    assert {each["step"] for each in progress} >= {"loading TensorFlow", "building the network", "exporting"}
-    assert [each["percent"] for each in progress] == sorted(each["percent"] for each in progress)
-    assert all(each["remaining_seconds"] >= 1 for each in progress)
-    assert events(fresh, "backbone_prepared")[0]["seconds"] > 0
 
 
 def infer(server: ServerProcess, image: bytes) -> list[bytes]:
@@ -152,12 +107,64 @@ def _called(server: ServerProcess, method: str, request: Any, response: Any) -> 
         return call(request, timeout=PATIENCE)
 
 
-def test_calls_on_versions_from_before_wait_for_a_conversion_after_an_update(
-    tmp_path: Path, images: Split, folder: Path
+def on_earlier_versions(
+    server: ServerProcess, client: Client, train: list[LabeledImage], image: bytes, dataset: str
+) -> dict[str, Callable[[], object]]:
+    examples = [(each.png, each.label) for each in train]
+    return {
+        "predict": lambda: client.predict(image, model="pets", version=1).label,
+        "evaluate": lambda: client.evaluate(examples, model="pets").metrics.accuracy,
+        "compare": lambda: client.compare("pets@1", "pets@2", examples).example_count,
+        "rebase": lambda: client.rebase("pets", backbone="efficientnet-lite0").result().version,
+        "validate": lambda: client.validate(examples, model="pets").valid,
+        "at a URI": lambda: client.fine_tune(dataset, model="listed").result().version,
+        "Open Inference Protocol": lambda: infer(server, image)[0],
+        "TensorFlow Serving": lambda: classify(server, image),
+    }
+
+
+def on_new_models(
+    server: ServerProcess, client: Client, train: list[LabeledImage], query: Path, folder: Path
+) -> dict[str, Callable[[], object]]:
+    http = "http://" + server.event("http_listening")
+
+    def python() -> str:
+        client.fine_tune([(each.png, each.label) for each in train], model="python").result()
+        return client.predict(query.read_bytes(), model="python").label
+
+    def command() -> str:
+        run_command(server, "fine-tune", "command", str(folder))
+        (result,) = run_command(server, "predict", "command", str(query))["results"]
+        return result["predictions"][0]["label"]["className"]
+
+    def over_http() -> str:
+        body = ("--data-binary", f"@{zipped(folder)}", "-H", "content-type: application/zip")
+        job = curl(f"{http}/v1/models/http:fineTune", *body)["job"]
+        curl(f"{http}/v1/jobs/{job['jobId']}?waitDuration={PATIENCE:.0f}s")
+        return curl(f"{http}/v1/models/http:predict", "-F", f"image=@{query}")["results"][0]["model"]
+
+    def embed() -> bool:
+        return embedded(server, query.read_bytes()).features.backbone == "efficientnet-lite0"
+
+    def embed_over_http() -> bool:
+        answer = curl(f"{http}/v1/backbones/efficientnet-lite0:embed", "-F", f"image=@{query}")
+        return answer["features"]["backbone"] == "efficientnet-lite0"
+
+    calls = (python, command, over_http, embed, embed_over_http)
+    return {call.__name__: call for call in calls}
+
+
+def zipped(folder: Path) -> Path:
+    return Path(shutil.make_archive(str(folder.parent / "http"), "zip", folder))
+
+
+def test_calls_of_every_kind_wait_for_a_conversion(
+    tmp_path: Path, images: Split, folder: Path, queries: list[Path]
 ) -> None:
-    """The same data folder with an empty cache of backbones, as after an update of OpenVINO."""
+    CURL.need()
     train, test = images
     examples = [(each.png, each.label) for each in train]
+    # The same data folder gets an empty cache of backbones then, as after an update of OpenVINO.
     with running(tmp_path / "data") as before, Client(before.target, timeout=PATIENCE) as client:
         for _ in range(2):
             client.fine_tune(examples, model="pets").result()
@@ -166,28 +173,30 @@ def test_calls_on_versions_from_before_wait_for_a_conversion_after_an_update(
     shutil.copytree(folder, sets)
     lines = [f"{path.relative_to(sets)},{path.parent.name}" for path in sets.glob("*/*")]
     (sets / "listed.csv").write_text("\n".join(["path,label", *lines]))
-    flags = ("--backbone-cache", str(tmp_path / "cache"), "--allow-dataset-uri", f"file://{sets}")
-    image = test[0].png
-    with running(tmp_path / "data", *flags) as server:
-        server.event("listening")
-        with Client(server.target, retries=ONCE, timeout=PATIENCE) as client, ThreadPoolExecutor(8) as pool:
-            calls = {
-                "predict": lambda: client.predict(image, model="pets", version=1).label,
-                "evaluate": lambda: client.evaluate(examples, model="pets").metrics.accuracy,
-                "compare": lambda: client.compare("pets@1", "pets@2", examples).example_count,
-                "rebase": lambda: client.rebase("pets", backbone="efficientnet-lite0").result().version,
-                "validate": lambda: client.validate(examples, model="pets").valid,
-                "at a URI": lambda: (
-                    client.fine_tune(f"file://{sets}/listed.csv", model="listed").result().version
-                ),
-                "Open Inference Protocol": lambda: infer(server, image)[0],
-                "TensorFlow Serving": lambda: classify(server, image),
-            }
-            begun = {name: pool.submit(call) for name, call in calls.items()}
-            time.sleep(1.0)
-            assert events(server, "serving") == []
-            assert not any(future.done() for future in begun.values())
-            assert all(future.result(PATIENCE) for future in begun.values())
+    with (
+        started(tmp_path / "data", "--allow-dataset-uri", f"file://{sets}") as server,
+        Client(server.target, retries=ONCE, timeout=PATIENCE) as client,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        calls = {
+            **on_earlier_versions(server, client, train, test[0].png, f"file://{sets}/listed.csv"),
+            **on_new_models(server, client, train, queries[0], folder),
+        }
+        begun = {name: pool.submit(call) for name, call in calls.items()}
+        assert not client.ready()
+        time.sleep(1.0)
+        assert events(server, "serving") == []
+        assert [name for name, future in begun.items() if future.done()] == []
+        assert all(future.result(PATIENCE) for future in begun.values())
+
+        progress = [
+            each for each in events(server, "backbone_preparing") if each["backbone"] == "efficientnet-lite0"
+        ]
+    steps = {"loading TensorFlow", "building the network", "exporting"}
+    assert {each["step"] for each in progress} >= steps
+    assert [each["percent"] for each in progress] == sorted(each["percent"] for each in progress)
+    assert all(each["remaining_seconds"] >= 1 for each in progress)
+    assert events(server, "backbone_prepared")[0]["seconds"] > 0
 
 
 def test_a_wait_ends_with_its_deadline_its_caller_and_the_failure_of_the_conversion(
@@ -219,11 +228,14 @@ def _converting(server: ServerProcess) -> psutil.Process | None:
     return None
 
 
-def test_while_another_backbone_is_converted_the_first_one_answers(
-    fresh: ServerProcess, images: Split
-) -> None:
+def test_while_another_backbone_is_converted_the_first_one_answers(tmp_path: Path, images: Split) -> None:
     train, test = images
-    with Client(fresh.target, retries=ONCE, timeout=PATIENCE) as client, ThreadPoolExecutor(1) as pool:
+    copy_prepared("efficientnet-lite0", tmp_path / "cache")
+    with (
+        started(tmp_path / "data") as server,
+        Client(server.target, retries=ONCE, timeout=PATIENCE) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
         client.fine_tune([(each.png, each.label) for each in train], model="first").result()
         other = pool.submit(client.embed, test[0].png, backbone="efficientnet-lite2")
         answers = 0

@@ -2,9 +2,13 @@
 
 import itertools
 import json
+import os
+import signal
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 from zipfile import BadZipFile, ZipFile
 
 from sqlalchemy import select, text
@@ -19,14 +23,72 @@ from headstart_server.errors import ArtifactDamaged
 from headstart_server.jobs.job import TRANSITIONS, JobState
 from headstart_server.models import usage
 from headstart_server.models.version import Manifest
+from headstart_server.storage import failpoints
 
 
-def recover(folder: Path, address: str | None, report: Path) -> None:
-    """Look at what a killed process left, do the rest, look again; the report has all that is broken."""
-    with life(folder, address, 1) as made:
-        broken = [f"after the kill: {each}" for each in _whole(made)]
+class _Passed(list[str]):
+    """Takes the place of the armed failpoints: none kills, and all that are passed are recorded."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, point: object) -> bool:
+        self.append(str(point))
+        return False
+
+
+def pass_points(folder: Path, address: str | None, report: Path) -> None:
+    """Live without a kill; the report has the failpoints in the order in which they are passed first."""
+    passed = _Passed()
+    with mock.patch.object(failpoints, "_armed", passed):
+        live(folder, address, 0, report)
+    assert json.loads(report.read_text()) == []
+    report.write_text(json.dumps([*dict.fromkeys(passed)]))
+
+
+def be_killed(folder: Path, address: str | None, points: list[str], report: Path) -> None:
+    """Live again and again, each time until the next failpoint kills the process; then do the rest.
+
+    The report has what is broken after each kill, and at the end.
+
+    Args:
+        folder: the data of all lives.
+        address: of the database; None for a file in the folder.
+        points: in the order in which a life passes them.
+        report: the file for the report.
+    """
+    broken: list[str] = []
+    for hour, point in enumerate([*points, ""]):
+        report.write_text("[]")
+        code = _in_a_process(folder, address, hour, point, report)
+        before = f"after the kill at {points[hour - 1]}" if hour else "before any kill"
+        broken += [f"{before}: {each}" for each in json.loads(report.read_text())]
+        if code != (-signal.SIGKILL if point else 0):
+            broken.append(f"{before}: the process ended with {code}, not at {point or 'its end'}")
+            break
+    report.write_text(json.dumps(broken))
+
+
+def _in_a_process(folder: Path, address: str | None, hour: int, point: str, report: Path) -> int:
+    """Live in a new process that a failpoint kills; return its exit code."""
+    if number := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+    try:
+        failpoints.arm(point)
+        live(folder, address, hour, report)
+    except BaseException:  # noqa: BLE001 - the exit code reports it
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def live(folder: Path, address: str | None, hour: int, report: Path) -> None:
+    """Look at what the process before left, do the rest, look again; report what is broken."""
+    with life(folder, address, hour) as made:
+        broken = [*_whole(made)]
+        report.write_text(json.dumps(broken))
         made.run()
-        broken += [f"after the recovery: {each}" for each in (*_whole(made), *_complete(made))]
+        broken += [f"at the end: {each}" for each in (*_whole(made), *_complete(made))]
     report.write_text(json.dumps(broken))
 
 

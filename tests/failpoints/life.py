@@ -23,7 +23,6 @@ from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.models.feedback_rows import FeedbackState
 from headstart_server.models.traffic import Traffic
 from headstart_server.outbound.target import Target
-from headstart_server.storage import failpoints
 from headstart_server.storage.atomic_files import staged_file, staged_folder
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.copies import LocalCopies
@@ -267,10 +266,3 @@ def life(folder: Path, address: str | None, hour: int) -> Iterator[Life]:
         yield made
     finally:
         made.close()
-
-
-def be_killed(folder: Path, address: str | None, point: str) -> None:
-    """Live until a failpoint kills this process."""
-    failpoints.arm(point)
-    with life(folder, address, 0) as made:
-        made.run()
