@@ -1,8 +1,12 @@
 """A real Label Studio in a separate process, on SQLite, and its API."""
 
+import fcntl
+import hashlib
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +22,7 @@ from server_process import HOST, free_port
 #: Seconds of the first start, which creates the database: minutes on a busy machine.
 START_SECONDS = 600.0
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
+_USER = ("--username", "annotator@example.com", "--password", "secret-12345", "--user-token", TOKEN)
 #: Label Studio checks addresses of backends and webhooks; these tests have loopback addresses only.
 _SETTINGS = {
     "DJANGO_DB": "sqlite",
@@ -112,19 +117,35 @@ def label_studio(folder: Path) -> Iterator[LabelStudio]:
     Raises:
         subprocess.CalledProcessError: it cannot be installed.
     """
+    shutil.copytree(_first_data(), folder, dirs_exist_ok=True)
+    with _running(folder) as studio:
+        yield studio
+
+
+def _first_data() -> Path:
+    """Return the data of a first start; the first call makes them, which takes a minute."""
+    LABEL_STUDIO.python()
+    made = hashlib.sha256(f"{_USER} {LABEL_STUDIO.requirements.read_text()}".encode()).hexdigest()[:16]
+    data = LABEL_STUDIO.folder / f"data-{made}"
+    with (LABEL_STUDIO.folder / ".lock-data").open("w") as lock:
+        # Tests run in several processes.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not data.exists():
+            with tempfile.TemporaryDirectory(dir=LABEL_STUDIO.folder) as folder:
+                started = Path(folder, "data")
+                started.mkdir()
+                with _running(started):
+                    pass
+                started.rename(data)
+    return data
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[LabelStudio]:
     program = LABEL_STUDIO.python().with_name("label-studio")
     port = free_port()
-    arguments = [
-        "start",
-        "--no-browser",
-        "--internal-host",
-        HOST,
-        "--port",
-        str(port),
-        "--log-level",
-        "WARNING",
-    ]
-    arguments += ["--username", "annotator@example.com", "--password", "secret-12345", "--user-token", TOKEN]
+    arguments = ["start", "--no-browser", "--internal-host", HOST, "--port", str(port)]
+    arguments += ["--log-level", "WARNING", *_USER]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")},
         **_SETTINGS,
