@@ -14,6 +14,7 @@ _CELL = "padding: 1px 10px 1px 0; text-align: left; vertical-align: top"
 _NUMBER = "padding: 1px 10px 1px 0; text-align: right; font-variant-numeric: tabular-nums"
 _PERCENTAGE = re.compile(r"[\d.]+%")
 _WARM, _COLD = (214, 69, 65), (49, 106, 184)
+_SCALE = 16  # pixels of each value of a heat map
 
 
 def figure(title: str, *parts: str, note: str = "") -> str:
@@ -69,14 +70,14 @@ def document_frame(page: str) -> str:
     )
 
 
-def heatmap_png(values: NDArray[np.floating[Any]], scale: int = 16) -> bytes:
-    """Return values [rows, columns] as a PNG: red above 0, blue below, clear at 0; `scale` pixels each."""
+def heatmap_png(values: NDArray[np.floating[Any]]) -> bytes:
+    """Return values [rows, columns] as a PNG: red above 0, blue below, clear at 0."""
     finite = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     strength = np.abs(finite) / (np.abs(finite).max() or 1.0)
     pixels = np.empty((*finite.shape, 4), np.uint8)
     pixels[..., :3] = np.where(finite[..., None] >= 0, _WARM, _COLD)
     pixels[..., 3] = np.round(strength * 255)
-    return _png(pixels.repeat(scale, 0).repeat(scale, 1))
+    return _png(pixels.repeat(_SCALE, 0).repeat(_SCALE, 1))
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

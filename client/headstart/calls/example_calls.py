@@ -38,16 +38,14 @@ class ExampleQuery(TypedDict, total=False):
     skip: int
 
 
-def example_list(
-    source: VersionRef | str, query: ExampleQuery, token: str, *, size: int = _PAGE_SIZE
-) -> Call[Page[ExampleRecord]]:
+def example_list(source: VersionRef | str, query: ExampleQuery, token: str) -> Call[Page[ExampleRecord]]:
     """Return the call of ListExamples, of a version or of the dataset of a name."""
     return Call.of(
         pb.ListExamplesRequest(
             **_of(source),
             filter=_filter(query),
             order_by=query.get("order_by", ""),
-            page_size=size,
+            page_size=_PAGE_SIZE,
             page_token=token,
             skip=0 if token else query.get("skip", 0),
         ),

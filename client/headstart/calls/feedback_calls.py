@@ -25,10 +25,10 @@ from headstart.v1 import review_service_pb2 as reviews
 from headstart.version_ref import VersionRef
 
 
-def review_list(version: VersionRef, token: str, *, size: int = PAGE_SIZE) -> Call[Page[ReviewEntry]]:
+def review_list(version: VersionRef, token: str) -> Call[Page[ReviewEntry]]:
     """Return the call of ListReview."""
     return Call.of(
-        _list_request(version, size, token),
+        _list_request(version, token),
         read=lambda response: page_of(response, response.entries, ReviewEntry),
     )
 
@@ -51,12 +51,12 @@ def captured_input(model: str, prediction_id: str, thumbnail_size: int | None) -
     )
 
 
-def _list_request(version: VersionRef, size: int, token: str) -> reviews.ListReviewRequest:
+def _list_request(version: VersionRef, token: str) -> reviews.ListReviewRequest:
     return reviews.ListReviewRequest(
         model=version.model,
         version=version.version,
         alias=version.alias,
-        page_size=size,
+        page_size=PAGE_SIZE,
         page_token=token,
     )
 
@@ -103,13 +103,11 @@ def feedback_sending(model: str, prediction_id: str | None, settings: FeedbackSe
     )
 
 
-def feedback_list(
-    model: str, states: Sequence[FeedbackState | str], token: str, *, size: int = PAGE_SIZE
-) -> Call[Page[Feedback]]:
+def feedback_list(model: str, states: Sequence[FeedbackState | str], token: str) -> Call[Page[Feedback]]:
     """Return the call of ListFeedback."""
     named: Any = [_state(state) for state in states]
     return Call.of(
-        pb.ListFeedbackRequest(model=model, states=named, page_size=size, page_token=token),
+        pb.ListFeedbackRequest(model=model, states=named, page_size=PAGE_SIZE, page_token=token),
         read=lambda response: page_of(response, response.feedback, Feedback),
     )
 

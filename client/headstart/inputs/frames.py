@@ -152,9 +152,8 @@ class Indexed:
 class RowSource:
     """The rows of a frame or dataset as dicts with their names, which can be iterated several times."""
 
-    def __init__(self, source: Any, name: str = "row") -> None:
+    def __init__(self, source: Any) -> None:
         self._source = source
-        self._name = name
         self._classes = _class_names(source)
 
     def __len__(self) -> int:
@@ -168,12 +167,12 @@ class RowSource:
             columns = list(source.columns)
             rows = (dict(zip(columns, row, strict=True)) for row in source.itertuples(index=False, name=None))
             for label, row in zip(source.index, rows, strict=True):
-                yield f"{self._name} {label}", row
+                yield f"row {label}", row
             return
         else:
             rows = source
         for place, row in enumerate(rows):
-            yield f"{self._name} {place}", self._named(row)
+            yield f"row {place}", self._named(row)
 
     def _named(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         if not self._classes:

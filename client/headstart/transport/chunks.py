@@ -47,7 +47,6 @@ class Chunk:
 def chunks(
     items: Iterable[NamedInput],
     *,
-    max_bytes: int = MAX_CALL_BYTES,
     max_inputs: int = MAX_CALL_INPUTS,
     keep_errors: bool = False,
 ) -> Iterator[Chunk]:
@@ -55,7 +54,6 @@ def chunks(
 
     Args:
         items: the inputs.
-        max_bytes: maximum size of a call; a larger input gets a separate call.
         max_inputs: maximum number of inputs of a call.
         keep_errors: whether errors of unusable inputs are kept instead of raised.
     """
@@ -71,7 +69,7 @@ def chunks(
             portion.fail(item, failed)
         else:
             size = message.ByteSize()
-            if portion.inputs and portion.size + size > max_bytes:
+            if portion.inputs and portion.size + size > MAX_CALL_BYTES:
                 yield portion.chunk(first)
                 portion, first = _Portion(), index
             portion.add(item, message, size)

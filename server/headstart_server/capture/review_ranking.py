@@ -27,17 +27,13 @@ FEATURE_BYTES = 64 << 20
 
 
 class ReviewRanking:
-    """Ranks captured inputs.
+    """Ranks captured inputs."""
 
-    Args:
-        feature_bytes: bytes of features that stay in memory.
-    """
-
-    def __init__(self, registry: Registry, files: BatchFiles, feature_bytes: int = FEATURE_BYTES) -> None:
+    def __init__(self, registry: Registry, files: BatchFiles) -> None:
         self._registry = registry
         self._files = files
         self._lock = threading.Lock()
-        self._features: LruCache[str, BatchFeatures] = LruCache(feature_bytes, _nbytes)
+        self._features: LruCache[str, BatchFeatures] = LruCache(FEATURE_BYTES, _nbytes)
 
     def ranked(self, model: str, number: int, found: Sequence[Row[Any]], limit: int) -> list[list[Any]]:
         """Return inputs by descending value, as JSON values.

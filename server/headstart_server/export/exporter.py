@@ -106,8 +106,7 @@ class Exporter:
     """Creates exports. Belongs to one event loop.
 
     Args:
-        max_concurrent: exports created concurrently.
-        max_queued: further exports that may wait.
+        max_queued: exports that may wait.
     """
 
     def __init__(
@@ -116,14 +115,13 @@ class Exporter:
         export_network: ExportNetwork,
         cache: ExportCache,
         *,
-        max_concurrent: int = MAX_CONCURRENT,
         max_queued: int = MAX_QUEUED,
     ) -> None:
         self._registry = registry
         self._export_network = export_network
         self._cache = cache
-        self._most = max_concurrent + max_queued
-        self._pool = ThreadPoolExecutor(max_concurrent, "export")
+        self._most = MAX_CONCURRENT + max_queued
+        self._pool = ThreadPoolExecutor(MAX_CONCURRENT, "export")
         self._running: dict[Key, _RunningExport] = {}
 
     async def open(self, selector: Selector, form: ExportFormat) -> tuple[Version, OpenExport]:

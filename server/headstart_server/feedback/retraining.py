@@ -46,15 +46,10 @@ RETRAIN_SECONDS = 1.0
 
 
 class Retrainer:
-    """Looks for models to retrain, in a separate thread.
+    """Looks for models to retrain, in a separate thread."""
 
-    Args:
-        seconds: mean seconds between two looks.
-    """
-
-    def __init__(self, retraining: "Retraining", *, seconds: float = RETRAIN_SECONDS) -> None:
+    def __init__(self, retraining: "Retraining") -> None:
         self._retraining = retraining
-        self._seconds = seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retrainer", daemon=True)
 
@@ -69,7 +64,7 @@ class Retrainer:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret
+        while not self._stopped.wait(RETRAIN_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret
             try:
                 self._retraining.run()
             except DatabaseUnavailable:

@@ -4,7 +4,7 @@ import heapq
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,13 +62,10 @@ class Forecast:
         most: jobs that may run at once over all replicas; 0 for no limit.
     """
 
-    def __init__(
-        self, database: Database, *, slots: int, most: int = 0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, database: Database, *, slots: int, most: int = 0) -> None:
         self._database = database
         self._slots = slots
         self._most = most
-        self._clock = clock
         self._lock = threading.Lock()
         self._made = float("-inf")
         self._times: Mapping[str, Times] = {}
@@ -91,7 +88,7 @@ class Forecast:
 
     def _refreshed(self, fresh_seconds: float = FRESH_SECONDS) -> Mapping[str, Times]:
         with self._lock:
-            if self._clock() - self._made < fresh_seconds:
+            if time.monotonic() - self._made < fresh_seconds:
                 return self._times
             with self._database.snapshot() as connection:
                 now = self._database.now(connection)
@@ -101,7 +98,7 @@ class Forecast:
             self._times = schedule(under_way, rates, slots=slots, now=now)
             starts = [times.start for times in self._times.values() if times.start is not None]
             self._next_start = max(0.0, min(starts) - now) if starts else None
-            self._made = self._clock()
+            self._made = time.monotonic()
             return self._times
 
 

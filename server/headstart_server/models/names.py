@@ -13,9 +13,9 @@ _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}\Z")
 
 
-def check_dataset_name(name: str, field: str = "dataset") -> str:
+def check_dataset_name(name: str) -> str:
     """Return the name if it may be a dataset's."""
-    return check_model_name(name, field, "dataset")
+    return check_model_name(name, "dataset", "dataset")
 
 
 def check_model_name(name: str, field: str = "model", kind: str = "model") -> str:

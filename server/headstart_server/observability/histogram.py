@@ -34,7 +34,6 @@ class BoundedSeries:
         self,
         most: int = MAX_SERIES,
         *,
-        most_canaries: int = MAX_CANARIES,
         idle_seconds: float = IDLE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -44,7 +43,7 @@ class BoundedSeries:
         self._lock = threading.Lock()
         # From the one unused for longest; each with the time of its last use.
         self._used: OrderedDict[Labels, float] = OrderedDict()
-        self._canaries: LruCache[Labels, bool] = LruCache(most_canaries)
+        self._canaries: LruCache[Labels, bool] = LruCache(MAX_CANARIES)
         # Finding a series by its labels takes longer than counting.
         self._series: dict[Labels, dict[tuple[Any, tuple[str, ...]], Any]] = {}
 

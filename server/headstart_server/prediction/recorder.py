@@ -17,7 +17,6 @@ class PredictionRecorder:
 
     Args:
         telemetry: metrics of calls; None counts none.
-        statistics: counts by version of this replica.
         traffic: counts by version of all replicas; None counts none.
         monitor: samples answered calls for drift and a shadow; None samples none.
         tracing: spans of the stages of answered calls.
@@ -27,12 +26,12 @@ class PredictionRecorder:
         self,
         telemetry: Telemetry | None = None,
         *,
-        statistics: Statistics | None = None,
         traffic: Traffic | None = None,
         monitor: PredictionMonitor | None = None,
         tracing: Tracing = NO_TRACING,
     ) -> None:
-        self.statistics = statistics or Statistics()
+        #: Counts by version of this replica.
+        self.statistics = Statistics()
         self._telemetry = telemetry
         self._traffic = traffic
         self._monitor = monitor

@@ -71,9 +71,9 @@ def section(name: str, title: str, *children: Child) -> Section:
     return anchor, name, tag("section", tag("h2", title), children, id=anchor)
 
 
-def panel(title: str, *children: Child, class_: str = "") -> Markup:
+def panel(title: str, *children: Child) -> Markup:
     """Return a part of a section with its heading."""
-    return tag("div", tag("h3", title), children, class_=f"panel {class_}".strip())
+    return tag("div", tag("h3", title), children, class_="panel")
 
 
 def note(*children: Child) -> Markup:

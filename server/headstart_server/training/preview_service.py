@@ -68,7 +68,6 @@ class DatasetPreview:
         *,
         window: int,
         checkpoint: Callable[[], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec = spec
         self._dataset = dataset
@@ -77,8 +76,7 @@ class DatasetPreview:
         self._embedder = embedder
         self._window = window
         self._checkpoint = checkpoint
-        self._clock = clock
-        self._began = clock()
+        self._began = time.monotonic()
 
     @property
     def faults(self) -> Mapping[int, ExampleFault]:
@@ -116,7 +114,9 @@ class DatasetPreview:
         found = evaluate_fit(fitted, table, held_out_mask)
         assessment = table.analysis(fitted, held_out_mask, self._checkpoint)
         findings = assessment.findings(
-            seed=self._spec.seed, estimated_seconds=self._clock() - self._began, fault_count=len(self.faults)
+            seed=self._spec.seed,
+            estimated_seconds=time.monotonic() - self._began,
+            fault_count=len(self.faults),
         )
         return PreviewResult(evaluation=found.evaluation, findings=findings)
 

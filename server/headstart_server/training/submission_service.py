@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from headstart_server.backbones.contract.machine import available_bytes
 from headstart_server.datasets.dataset_catalog import NamedExamples
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.parents import Parent, find_parent
@@ -174,7 +173,6 @@ def open_submissions(
     wake_workers: Callable[[], None],
     max_activation_bytes: int,
     memory_bytes: int | None = None,
-    available_memory: Callable[[], int | None] = available_bytes,
     tracing: Tracing = NO_TRACING,
     webhooks: WebhookPolicy | None = None,
     uris: DatasetReader | None = None,
@@ -186,13 +184,12 @@ def open_submissions(
         wake_workers: called after each job that was accepted.
         max_activation_bytes: most bytes of one job's activations.
         memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
-        available_memory: returns the bytes of available memory; None if unknown.
         webhooks: decides which URLs may receive notifications; None for no URLs.
         uris: reads datasets that lie at URIs; None if it reads none.
     """
     return SubmissionService(
         JobAdmission(job_store.queue, job_store.quotas, wake_workers=wake_workers, tracing=tracing),
-        UploadBackbones(pool, memory_bytes=memory_bytes, available_memory=available_memory),
+        UploadBackbones(pool, memory_bytes),
         datasets,
         registry,
         sources=DatasetSources(named, uris),

@@ -1,6 +1,6 @@
 """The backbone of an upload: named, meant by the first example, or selected by the job."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
@@ -151,19 +151,15 @@ class UploadBackbones:
 
     Args:
         memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
-        available_memory: returns the bytes of available memory; None if unknown.
     """
 
     def __init__(
         self,
         pool: BackbonePool,
-        *,
-        memory_bytes: int | None = None,
-        available_memory: Callable[[], int | None] = available_bytes,
+        memory_bytes: int | None,
     ) -> None:
         self.pool = pool
         self._memory_bytes = memory_bytes
-        self._available_memory = available_memory
 
     def of(self, spec: FineTuneSpec) -> UploadBackbone:
         """Return the backbone of a spec, as far as it is known before the examples are sent."""
@@ -179,7 +175,7 @@ class UploadBackbones:
     def _choice(self, spec: FineTuneSpec) -> BackboneChoice:
         check_trainable_here(spec.recipe)
         if spec.selects_backbone:
-            return SelectedBackbone(Candidates(self.pool, spec, self._available_memory))
+            return SelectedBackbone(Candidates(self.pool, spec, available_bytes))
         if spec.backbone:
             info = self.pool.request(spec.backbone)
             check_known_recipe(info, spec.recipe)

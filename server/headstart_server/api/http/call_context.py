@@ -27,13 +27,11 @@ class HttpContext:
         peer: str,
         auth: Mapping[str, Sequence[bytes]],
         timeout: float | None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metadata = tuple(metadata)
         self._peer = peer
         self._auth = dict(auth)
-        self._clock = clock
-        self._deadline = None if timeout is None else clock() + timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
         self._status = status_pb2.Status()
         self._trailing: Sequence[Any] = ()
         #: Whether the caller left before its request was whole.
@@ -70,7 +68,7 @@ class HttpContext:
 
     def time_remaining(self) -> float | None:
         """Seconds until the deadline; None without one."""
-        return None if self._deadline is None else max(0.0, self._deadline - self._clock())
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     async def send_initial_metadata(self, metadata: Sequence[Any]) -> None:
         """Nothing is sent: answers have headers of their own.

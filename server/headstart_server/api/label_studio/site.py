@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from urllib.parse import SplitResult, quote, urljoin
 
 from headstart_server.datasets.uris.location import SourceUnavailableError, UnreadableError
@@ -26,7 +26,6 @@ class LabelStudioSite:
 
     Args:
         token: a personal or legacy access token of a user; None reads public files only.
-        resolve: gives the addresses of a host and port.
 
     Raises:
         ValueError: the URL is invalid.
@@ -37,7 +36,6 @@ class LabelStudioSite:
         url: str,
         token: Secret[str] | None,
         *,
-        resolve: Callable[[str, int], Sequence[str]] = resolve_host,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         try:
@@ -49,7 +47,6 @@ class LabelStudioSite:
             ) from None
         self._url = url.rstrip("/")
         self._token = token
-        self._resolve = resolve
         self._clock = clock
         self._lock = threading.Lock()
         self._access: tuple[str, float] = ("", 0.0)
@@ -116,7 +113,7 @@ class LabelStudioSite:
     ) -> bytes:
         try:
             # The operator chose the host, which may be at a private address.
-            target = resolve_target(url, self._resolve, allow_private=True)
+            target = resolve_target(url, resolve_host, allow_private=True)
         except OSError:
             raise SourceUnavailableError from None
         return read_web(target, max_bytes, headers=headers, body=body)

@@ -12,8 +12,6 @@ LIMIT = Path("/sys/fs/cgroup/memory.max")
 USED = Path("/sys/fs/cgroup/memory.current")
 #: Memory of the machine (Linux).
 MACHINE = Path("/proc/meminfo")
-#: Information about processes (Linux).
-PROCESSES = Path("/proc")
 
 
 def available_cores(quota_file: Path = CPU_QUOTA) -> int:
@@ -44,10 +42,10 @@ def limit_bytes(limit: Path = LIMIT, machine: Path = MACHINE) -> int | None:
     return min((bytes_ for bytes_ in found if bytes_ is not None), default=None)
 
 
-def resident_bytes(process: int, folder: Path = PROCESSES) -> int:
+def resident_bytes(process: int) -> int:
     """Return the bytes of memory that a process holds; 0 if it has ended or that is unknown."""
     with suppress(OSError, ValueError, IndexError):
-        return int((folder / str(process) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
 
 

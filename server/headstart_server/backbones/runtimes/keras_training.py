@@ -42,7 +42,6 @@ def train(
     *,
     progress: Callable[[TailEpoch], None],
     checkpoint: Callable[[], None],
-    clock: Callable[[], float] = time.monotonic,
 ) -> TailResult:
     """Train a tail.
 
@@ -53,11 +52,11 @@ def train(
         progress: receives each epoch.
         checkpoint: called at each step; may raise to stop.
     """
-    late = clock() + request.seconds if request.seconds is not None else float("inf")
+    late = time.monotonic() + request.seconds if request.seconds is not None else float("inf")
 
     def step() -> None:
         checkpoint()
-        if clock() >= late:
+        if time.monotonic() >= late:
             raise _TimeIsUpError
 
     model = _Networks(network, plan, request, checkpoint)

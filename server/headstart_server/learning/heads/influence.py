@@ -6,7 +6,7 @@ score falls by ``h(z)_i e_i / (1 - h(x_i)_i)`` (Cook 1977; Allen 1974). Scaling,
 calibration stay as they were fitted, and the intercept is refitted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,7 +43,6 @@ class RidgeInfluence:
 
     Args:
         views: features [N, D of the view] of its training examples by view.
-        checkpoint: called between pieces of work; may raise to stop.
 
     Raises:
         HeadMismatchError: the head was fitted on other features or labels.
@@ -55,13 +54,11 @@ class RidgeInfluence:
         recipe: Ridge,
         views: Mapping[str, Float32],
         targets: Targets,
-        *,
-        checkpoint: Callable[[], None] = lambda: None,
     ) -> None:
         self._head = head
         self._views = [views[name] for name in recipe.views]
         self._recipe = recipe
-        self._rows = FeatureMatrix(views, recipe.views, recipe.scaling, checkpoint=checkpoint)
+        self._rows = FeatureMatrix(views, recipe.views, recipe.scaling)
         weights = targets.weights / targets.weights.mean()
         self._weights = weights * balancing(targets) if recipe.balanced else weights
         self._total = float(self._weights.sum())
@@ -69,7 +66,7 @@ class RidgeInfluence:
         centered = targets.matrix - self._target_mean
         regularization = recipe.regularization or 0.0
         form = _Dual if len(self._rows) <= self._rows.size else _Primal
-        self._form: _Form = form(self._rows, self._weights, centered, regularization, checkpoint)
+        self._form: _Form = form(self._rows, self._weights, centered, regularization)
         self._check(head)
 
     @property
@@ -160,7 +157,6 @@ class _Dual:
         weights: Float64,
         targets: Float64,
         regularization: float,
-        checkpoint: Callable[[], None],
     ) -> None:
         self._roots, self._total = np.sqrt(weights), float(weights.sum())
         matrix = np.concatenate([block for _, block in rows.blocks()])
@@ -173,7 +169,6 @@ class _Dual:
         lifted = max(float(np.trace(kernel)) / len(kernel), regularization)
         kernel += lifted * np.outer(direction, direction)
         kernel[np.diag_indices_from(kernel)] += regularization
-        checkpoint()
         self._inverse = np.linalg.inv(kernel)
         self._inverse -= np.outer(direction, direction) / (lifted + regularization)
         self._dual = self._inverse @ (targets * self._roots[:, None])
@@ -204,7 +199,6 @@ class _Primal:
         weights: Float64,
         targets: Float64,
         regularization: float,
-        checkpoint: Callable[[], None],
     ) -> None:
         self._rows, self._weights, self._total = rows, weights, float(weights.sum())
         size = rows.size
@@ -216,7 +210,6 @@ class _Primal:
             gram += (centered * weights[part, None]).T @ centered
             cross += (centered * weights[part, None]).T @ targets[part]
         gram[np.diag_indices_from(gram)] += least_regularization(regularization, float(np.trace(gram)))
-        checkpoint()
         self._inverse = np.linalg.inv(gram)
         self.solution = self._inverse @ cross
         self.ratios = np.zeros_like(targets)

@@ -88,12 +88,10 @@ def first_promotion(alias: str) -> Promotion:
     )
 
 
-def rejected_promotion(
-    alias: str, baseline: int, reason: str, comparison: Comparison | None = None
-) -> Promotion:
+def rejected_promotion(alias: str, baseline: int, reason: str) -> Promotion:
     """Return the decision to keep an alias on its version."""
     return Promotion(
-        alias=alias, decision=Decision.KEPT, baseline=baseline, comparison=comparison, reasons=(reason,)
+        alias=alias, decision=Decision.KEPT, baseline=baseline, comparison=None, reasons=(reason,)
     )
 
 

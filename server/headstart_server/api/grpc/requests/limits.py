@@ -57,8 +57,8 @@ MAX_DURATION = 315_576_000_000
 MAX_NUMBERS, MAX_LONG_NUMBERS = 16 << 20, 8 << 20
 
 
-def _many(entries: int, *, unique: bool = False) -> Limit:
-    return Limit(entries=entries, unique=unique)
+def _many(entries: int) -> Limit:
+    return Limit(entries=entries)
 
 
 def _name(characters: int, entries: int | None = None, *, unique: bool = False) -> Limit:
