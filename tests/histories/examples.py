@@ -130,8 +130,9 @@ def _expected(history: History, final: FinalData) -> dict[int, dict[str, tuple[s
         if number in replaces:
             expected[number] = expected.get(replaces[number], {})
         elif (retrain := final.retrained.get(number)) is not None:
-            learned = {each: (label, 1.0) for each, label in retrain.added.items()}
-            expected[number] = {**expected.get(retrain.parent, {}), **learned}
+            parent = expected.get(retrain.parent, {})
+            kept = {each: value for each, value in parent.items() if each not in retrain.replaced}
+            expected[number] = {**kept, **{each: (label, 1.0) for each, label in retrain.added.items()}}
         else:
             spec = origin[number]
             parent = {} if spec["parent"] is None else expected.get(spec["parent"], {})
@@ -165,14 +166,18 @@ def _erasures(history: History) -> dict[str, Operation]:
 
 def _of_erasures(history: History, final: FinalData) -> Iterator[str]:
     """Nothing keeps the content of an erased example, and no later version has the example."""
+    erasures = _erasures(history)
     names = {sent.result: sent.sent["content"] for sent in history.of("SendFeedback") if sent.is_ok}
-    for example_id, op in _erasures(history).items():
-        if not op.is_ok:
+    # A caller may send the content of an erased example again.
+    there = {name for feedback_id, name in names.items() if feedback_id not in erasures}
+    for example_id, op in erasures.items():
+        name = names.get(example_id, example_id)
+        if not op.is_ok or name in there:
             continue
-        content = content_of(names.get(example_id, example_id))
-        for name, stored in final.contents.items():
+        content = content_of(name)
+        for archive, stored in final.contents.items():
             if content in stored:
-                yield f"archive {name} has the content of the erased example {example_id}"
+                yield f"archive {archive} has the content of the erased example {example_id}"
         for name, dataset in final.datasets.items():
             if op.sent["model"] == "-" and any(example_id in batch for batch in dataset.batches.values()):
                 yield f"dataset {name} has the erased example {example_id}"

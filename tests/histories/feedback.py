@@ -25,6 +25,7 @@ class FinalFeedback:
         learned: the version that learned it; None for none.
         versions: the versions whose fine-tunes added its example to those of their parents.
         example: the ID of its example; empty for that of the feedback.
+        is_replaced: whether later feedback is about the same content.
     """
 
     model: str
@@ -32,6 +33,7 @@ class FinalFeedback:
     learned: int | None
     versions: Sequence[int]
     example: str = ""
+    is_replaced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,9 @@ def read(database: Database, store: VersionStore) -> tuple[dict[str, FinalFeedba
             # It is in the archive of the job that added it, in descendants and successors, too.
             if example.feedback and example.archive in published:
                 added[model, example.id].add(published[example.archive])
+    newest: dict[tuple[str, str], int] = {}
+    for row in sorted(found, key=lambda each: each.number):
+        newest[row.model, row.digest] = row.number
     final = {
         row.feedback_id: FinalFeedback(
             model=row.model,
@@ -67,6 +72,7 @@ def read(database: Database, store: VersionStore) -> tuple[dict[str, FinalFeedba
             learned=None if row.learned is None else int(row.learned),
             versions=sorted(added[row.model, row.example_id]),
             example=row.example_id,
+            is_replaced=row.number < newest[row.model, row.digest],
         )
         for row in found
     }
@@ -98,7 +104,7 @@ def violations(
     *,
     may_wait: bool = False,
 ) -> Iterator[str]:
-    """Yield every broken promise about feedback on different contents, once all retrains have ended.
+    """Yield every broken promise about feedback, once all retrains have ended.
 
     Args:
         may_wait: whether feedback may be pending, because the policy has stopped after failures.
@@ -115,7 +121,8 @@ def violations(
         if len(found) > 1:
             yield f"request {request_id} recorded feedback {', '.join(sorted(found))}"
     for feedback_id, each in final.items():
-        waits = may_wait and each.state == "pending"
+        is_superseded = each.is_replaced and each.state == "superseded"
+        waits = is_superseded or (may_wait and each.state == "pending")
         if each.state != "learned" and not waits:
             yield f"feedback {feedback_id} is {each.state} and was not learned"
         if list(each.versions) != ([] if waits else [each.learned]):

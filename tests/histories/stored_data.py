@@ -52,10 +52,17 @@ class FinalDataset:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retrained:
-    """What a version of a retrain was made of: its parent, and the labels of its feedback by example ID."""
+    """What a version of a retrain was made of.
+
+    Attributes:
+        parent: the number of its parent.
+        added: the labels of its feedback by example ID.
+        replaced: the IDs of examples of earlier feedback about the same contents.
+    """
 
     parent: int
     added: Mapping[str, str]
+    replaced: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,10 +156,18 @@ def replacements(connection: Connection, model: str) -> Iterator[tuple[int, int]
 def _retrained(connection: Connection, published: Mapping[str, int]) -> Iterator[tuple[int, Retrained]]:
     for row in connection.execute(select(jobs).where(jobs.c.job_id.in_(sorted(published)))):
         if row.payload.get("trigger") == "retrain":
-            learned = connection.execute(select(feedback).where(feedback.c.job_id == row.job_id))
+            learned = connection.execute(select(feedback).where(feedback.c.job_id == row.job_id)).all()
             added = {each.example_id: Target.from_json(each.target).label for each in learned}
-            parent = row.payload["spec"]["parent_version"]
-            yield published[row.job_id], Retrained(parent=int(parent), added=added)
+            same = feedback.c.digest.in_([each.digest for each in learned])
+            replaced = connection.execute(select(feedback.c.example_id).where(same)).scalars()
+            yield (
+                published[row.job_id],
+                Retrained(
+                    parent=int(row.payload["spec"]["parent_version"]),
+                    added=added,
+                    replaced=frozenset(replaced).difference(added),
+                ),
+            )
 
 
 def _version_lists(

@@ -441,6 +441,7 @@ class Workload:
                 size_bytes=1,
                 manifest=replace(old.manifest, job_id=self._new()),
                 archives=held,
+                members=(),
                 judged=True,
             )
             log.replace(erasure_id, old, successor, None)

@@ -13,6 +13,7 @@ from headstart_server.feedback import feedback_store
 from headstart_server.jobs import job_runs
 from headstart_server.models import feedback_rows
 from headstart_server.models.feedback_rows import ChosenFeedback
+from headstart_server.models.replacement import Successor
 from headstart_server.training import successor_publisher
 
 
@@ -106,6 +107,17 @@ def _successor_overwritten() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _erased_in_successor() -> Iterator[None]:
+    """A successor is published though one of its examples was erased since it was fitted."""
+
+    def successor(**fields: Any) -> Successor:
+        return Successor(**{**fields, "members": ()})
+
+    with mock.patch.object(successor_publisher, "Successor", successor):
+        yield
+
+
 #: Each bug as a block in which the server has it.
 DATA_BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "feedback-learned-twice": _feedback_learned_twice,
@@ -117,4 +129,5 @@ DATA_BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "content-stays": _content_stays,
     "retrain-forgets": _retrain_forgets,
     "successor-overwritten": _successor_overwritten,
+    "erased-in-successor": _erased_in_successor,
 }

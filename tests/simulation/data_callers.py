@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headstart_server.datasets.batch_writer import BatchRequest
@@ -35,6 +36,7 @@ _REFUSALS: Mapping[str, set[str]] = {
     "ReadDataset": {"DATASET_NOT_FOUND"},
     "DeleteDataset": {"DATASET_NOT_FOUND"},
     "ReadVersion": {"VERSION_NOT_FOUND"},
+    "DeleteVersion": {"VERSION_NOT_FOUND"},
     "FineTune": {
         "DATASET_NOT_FOUND",
         "EMPTY_DATASET",
@@ -75,6 +77,7 @@ class DataCallers:
             "teach": self._teach,
             "look": self._look,
             "drop": self._drop,
+            "prune": self._prune,
         }
         work[step.kind](step)
 
@@ -190,21 +193,36 @@ class DataCallers:
                 edits[example_id] = {kind: values.get(kind, True)}
         return edits
 
+    def _prune(self, step: Step) -> None:
+        """Delete a version that is not the newest one."""
+        newest, _ = self._newest(step)
+        if newest > 1:
+            number = self._world.chance.randint(1, newest - 1)
+            self._insist(
+                step,
+                "DeleteVersion",
+                MODEL,
+                {"version": number},
+                lambda replica: replica.registry.delete_version(MODEL, number, force=True),
+            )
+
     # Erasures
 
     def _erase(self, step: Step) -> None:
         """Erase an example of the newest version, of a dataset or of feedback, or a captured input."""
         chance = self._world.chance
-        of_version = chance.random() < 0.5
+        of_version = "recent" not in step.flags and chance.random() < 0.5
         chosen = sorted(self._newest(step)[1]) if of_version else []
-        chosen = chosen or [*self._names, *self._predicted, *self._uploaded]
+        chosen = chosen or [*self._names, *self._predicted] or self._uploaded
+        if "recent" in step.flags:
+            chosen = chosen[-1:]
         if not chosen:
             return
         example_id, rebuild = chance.choice(chosen), "rebuild" in step.flags
         request = ErasureRequest(
             example_id=example_id,
             model=MODEL if chance.random() < 0.3 else "",
-            request_id=f"erase {step.number}" if rebuild else "",
+            request_id=f"erase {step.number} {step.at}" if rebuild else "",
         )
         sent = {"rebuild": rebuild, "model": request.model or "-"}
         found = self._insist(
@@ -259,7 +277,7 @@ class DataCallers:
             )
 
     def _teach(self, step: Step) -> None:
-        """Send feedback about an input; at times a second time after the first was acknowledged."""
+        """Send feedback about an input; at times a second time, or other feedback after that."""
         name = f"taught-{step.number}"
         sent = SentFeedback(
             model=MODEL,
@@ -273,6 +291,10 @@ class DataCallers:
             if found is not None and found not in self._names:
                 self._names[found] = name
             self._world.scheduler.sleep(step.seconds)
+        # Otherwise the content of an erased example would be that of another one, too.
+        if "contradict" in step.flags and not any(each.kind == "erase" for each in self._world.plan.steps):
+            other = Target.of_label(CLASSES[(step.number + 1) % 2])
+            self._send(step, replace(sent, target=other, request_id=f"other {step.number}"), name)
 
     def _send(self, step: Step, sent: SentFeedback, name: str) -> str | None:
         return self._insist(

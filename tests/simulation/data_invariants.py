@@ -98,16 +98,20 @@ def _of_erased(world: "World", final: FinalData) -> Iterator[str]:
 def _of_feedback(world: "World", final: FinalData) -> Iterator[str]:
     """Each acknowledged feedback is learned by exactly one version, and retrains do not overlap."""
     versions = _added_to(world, final)
-    query = "SELECT feedback_id, example_id, state, learned FROM feedback"
+    newest = dict(world.tables.rows("SELECT digest, max(number) FROM feedback GROUP BY digest"))
+    gone = _deleted(world)
+    query = "SELECT feedback_id, example_id, state, learned, digest, number FROM feedback"
     found = {
         feedback_id: FinalFeedback(
             model=MODEL,
             state=state,
             learned=learned,
-            versions=sorted(versions[example_id]),
+            # A version that was deleted with all its descendants has no list.
+            versions=sorted(versions[example_id] or ({learned} & gone)),
             example=example_id,
+            is_replaced=number < newest[digest],
         )
-        for feedback_id, example_id, state, learned in world.tables.rows(query)
+        for feedback_id, example_id, state, learned, digest, number in world.tables.rows(query)
     }
     retrains = [
         FinalRetrain(job_id=job_id, model=MODEL, created=created, finished=finished)
@@ -118,6 +122,12 @@ def _of_feedback(world: "World", final: FinalData) -> Iterator[str]:
     ]
     may_wait = _failures(world) >= MAX_FAILURES
     yield from feedback.violations(world.history, found, retrains, may_wait=may_wait)
+
+
+def _deleted(world: "World") -> set[int]:
+    """Return the versions that callers deleted, or may have deleted."""
+    calls = world.history.of("DeleteVersion")
+    return {op.sent["version"] for op in calls if op.key == MODEL and op.outcome is not Outcome.FAILED}
 
 
 def _failures(world: "World") -> int:
@@ -157,13 +167,16 @@ def _of_retrains(world: "World") -> Iterator[str]:
 
 def _of_lineage(world: "World", final: FinalData) -> Iterator[str]:
     """Feedback that a version learned is in the next one, too, unless a fine-tune has moved the alias."""
-    if any(step.kind == "edit" and "alias" in step.flags for step in world.plan.steps) or not final.retrained:
+    if any(step.kind == "edit" and "alias" in step.flags for step in world.plan.steps):
+        return
+    if not final.retrained or _deleted(world):
         return
     erased = {op.key for op in world.history.of("EraseExample") if op.outcome is not Outcome.FAILED}
     last = max(final.retrained)
     while last not in final.versions and last in final.replaced:
         last = final.replaced[last]
     learned = {each for retrain in final.retrained.values() for each in retrain.added}
+    learned -= {each for retrain in final.retrained.values() for each in retrain.replaced}
     if lost := sorted(learned - final.versions.get(last, {}).keys() - erased):
         yield f"version {last} of {MODEL} is the last retrain, and lacks the feedback {lost} of those before"
 

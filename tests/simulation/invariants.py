@@ -56,7 +56,7 @@ def _complete_history(world: "World") -> None:
             world.history.add(move)
     dropped = {number for (number,) in world.tables.rows("SELECT number FROM dropped WHERE model = ?", MODEL)}
     for delete in world.history.of("DeleteVersion"):
-        if delete.sent["version"] in dropped and delete.outcome is not Outcome.FAILED:
+        if delete.key == MODEL and delete.sent["version"] in dropped and delete.outcome is not Outcome.FAILED:
             world.history.add(replace(delete, kind="SetAlias", sent={**sent, "versions": []}))
 
 

@@ -104,7 +104,9 @@ class Plan:
 
 
 #: What callers do with the data of a model.
-DATA_KINDS = ("upload", "edit", "edit", "erase", "erase", "teach", "teach", "look", "drop")
+DATA_KINDS = ("upload", "edit", "edit", "erase", "erase", "teach", "teach", "look", "drop", "prune")
+#: What callers choose: a rebuild, an alias, the same call once more, other feedback about the same input.
+_DATA_FLAGS = ("rebuild", "alias", "again", "contradict")
 #: Share of simulations with a data loop.
 DATA_SHARE = 0.25
 #: What may go wrong; each plan has some of them only, so that rare ones meet undisturbed.
@@ -182,15 +184,24 @@ def _data(chance: random.Random, replicas: int) -> Iterator[Step]:
     kinds = chance.sample(DATA_KINDS, chance.randint(2, 4))
     for number in range(chance.randint(2, 6)):
         kind = chance.choice(kinds)
-        yield Step(
-            # Feedback early, so that it is learned while other things happen.
-            at=chance.uniform(0.0, ACTIVE_SECONDS - (2.0 if kind in ("teach", "look") else 1.0)),
-            kind=kind,
-            replica=chance.randrange(replicas),
-            number=number,
-            seconds=chance.choice((0.0, 0.0, 0.5, 1.5)),
-            flags=frozenset(flag for flag in ("rebuild", "alias", "again") if chance.random() < 0.5),
-        )
+        # Feedback early, so that it is learned while other things happen.
+        at = chance.uniform(0.0, ACTIVE_SECONDS - (2.0 if kind in ("teach", "look") else 1.0))
+        yield _data_step(chance, at, kind, replicas, number)
+        if kind in ("teach", "look") and "erase" in kinds and chance.random() < 0.5:
+            # While a retrain is likely to take the feedback.
+            soon = at + chance.expovariate(1.5)
+            yield _data_step(chance, soon, "erase", replicas, number, "recent")
+
+
+def _data_step(chance: random.Random, at: float, kind: str, replicas: int, number: int, *flags: str) -> Step:
+    return Step(
+        at=at,
+        kind=kind,
+        replica=chance.randrange(replicas),
+        number=number,
+        seconds=chance.choice((0.0, 0.0, 0.5, 1.5)),
+        flags=frozenset([*flags, *(flag for flag in _DATA_FLAGS if chance.random() < 0.5)]),
+    )
 
 
 def _models(chance: random.Random, replicas: int, numbers: int) -> Iterator[Step]:

@@ -14,6 +14,7 @@ from headstart_server.database.locks import batched
 from headstart_server.datasets.dataset_store import ArchiveMember
 from headstart_server.errors import InvalidField, VersionNotFound
 from headstart_server.jobs.archive_retention import CHUNK
+from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import rows
 from headstart_server.models.replacement import Successor, replace_version
@@ -182,6 +183,7 @@ class ErasureLog:
 
         Raises:
             AliasMovedError: an alias names the version, and the successor was not compared with it.
+            ExampleErasedError: an example of the successor was erased since it was fitted.
         """
         with self._database.write("erasures.replace") as connection:
             # Before any other lock, as where a version is published.
@@ -192,6 +194,10 @@ class ErasureLog:
                 rows.artifact_of(connection, old.model, old.number)
             except VersionNotFound:
                 return None
+            # After the registry's counter was locked, so no erasure can commit in between.
+            for part in batched(sorted({archive for archive, _ in successor.members}), CHUNK):
+                if not erased_members(connection, part).isdisjoint(successor.members):
+                    raise ExampleErasedError
             now = self._database.now(connection)
             number, moved = replace_version(connection, old, successor, now=now)
             result = RebuiltVersion(

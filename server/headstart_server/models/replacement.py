@@ -21,6 +21,7 @@ class Successor:
     size_bytes: int
     manifest: Manifest  # its manifest; `job_id` is unique and names no job
     archives: Collection[str]  # jobs in whose archives its examples are
+    members: Collection[tuple[str, int]]  # the archive and the place in it of each of its examples
     judged: bool  # whether it was compared with the version that it replaces
 
 

@@ -11,6 +11,7 @@ import structlog
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
 from headstart_server.datasets.example_eraser import Erasure, ExampleEraser
 from headstart_server.errors import Draining, HeadstartError, ServiceUnavailable, StorageFull
+from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.models.version import Version
 from headstart_server.training.successor_publisher import SuccessorPublisher
 from headstart_server.training.version_rebuilder import RebuiltHead, VersionRebuilder
@@ -119,20 +120,31 @@ class ErasureService:
     def _replace_all(self, record: ErasureRecord) -> None:
         results = {key: result for key, result in record.versions.items() if result is not None}
         for version, rebuilt in self._rebuilt(record.pending):
-            key = (version.model, version.number)
-            if isinstance(rebuilt, HeadstartError):
-                result = _skipped(version, rebuilt.message)
-                self._erasures.skip(record.erasure_id, *key, result)
-            else:
-                parent = results.get((version.model, version.manifest.parent))
-                published = self._publisher.publish(record.erasure_id, version, rebuilt, parent)
-                if published is None:
-                    continue
-                result = published
-            results[key] = result
+            parent = results.get((version.model, version.manifest.parent))
+            result = self._replaced(record.erasure_id, version, rebuilt, parent)
+            if result is not None:
+                results[version.model, version.number] = result
         for key in record.pending:
             if key not in results and self._rebuilder.version(*key) is None:
                 self._erasures.skip(record.erasure_id, *key, _DELETED)
+
+    def _replaced(
+        self,
+        erasure_id: str,
+        version: Version,
+        rebuilt: RebuiltHead | HeadstartError,
+        parent: RebuiltVersion | None,
+    ) -> RebuiltVersion | None:
+        """Publish a successor or store why there is none; return None if the version is gone."""
+        while not isinstance(rebuilt, HeadstartError):
+            try:
+                return self._publisher.publish(erasure_id, version, rebuilt, parent)
+            except ExampleErasedError:
+                # Another erasure came while it was fitted.
+                rebuilt = self._rebuild(version)
+        result = _skipped(version, rebuilt.message)
+        self._erasures.skip(erasure_id, version.model, version.number, result)
+        return result
 
     def _rebuilt(
         self, pending: Sequence[tuple[str, int]]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from headstart_server.datasets.erasure_log import ErasureLog, RebuiltVersion
 from headstart_server.errors import StorageUnavailable, VersionNotFound
 from headstart_server.evaluation.promotion_check import MAX_PROMOTION_CHECKS, PromotionCheck
+from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.registry import AliasMovedError, Registry
 from headstart_server.models.replacement import Successor
@@ -42,7 +43,11 @@ class SuccessorPublisher:
     def publish(
         self, erasure_id: str, version: Version, rebuilt: RebuiltHead, parent: RebuiltVersion | None
     ) -> RebuiltVersion | None:
-        """Publish the successor of a version; return None if the version was replaced or deleted before."""
+        """Publish the successor of a version; return None if the version was replaced or deleted before.
+
+        Raises:
+            ExampleErasedError: an example of the successor was erased since it was fitted.
+        """
         manifest = rebuilt.manifest
         if parent is not None and parent.number:
             manifest = replace(manifest, parent=parent.number)
@@ -62,6 +67,7 @@ class SuccessorPublisher:
                 size_bytes=size_bytes,
                 manifest=manifest,
                 archives=rebuilt.candidate.known.archives,
+                members={(each.archive, each.member) for each in rebuilt.candidate.known.examples},
                 judged=is_judged,
             )
             try:
@@ -69,18 +75,24 @@ class SuccessorPublisher:
             except AliasMovedError:
                 is_judged = True
                 continue
+            except ExampleErasedError:
+                self._remove(artifact)
+                raise
             if result is None:
                 break
             self._forget(version)
             return result
-        # It was not published; a cleaning removes its files if the bucket is unavailable.
-        with suppress(StorageUnavailable):
-            self._store.remove(artifact)
+        self._remove(artifact)
         return None
 
     def finish(self) -> None:
         """Make the last successors visible in this process."""
         self._registry.index.sync()
+
+    def _remove(self, artifact: str) -> None:
+        """Remove files that were not published; a cleaning removes them if the bucket is unavailable."""
+        with suppress(StorageUnavailable):
+            self._store.remove(artifact)
 
     def _forget(self, version: Version) -> None:
         now = self._clock()

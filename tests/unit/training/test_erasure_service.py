@@ -362,3 +362,21 @@ def test_a_successor_that_another_erasure_also_fits_stays_whole(bench: Bench) ->
     successor = bench.registry.reader.version("pets", result.number)
     assert "cat0" not in bench.ids(successor)
     assert sorted(bench.driver.publisher.store.artifacts()) == [successor.artifact]
+
+
+def test_a_successor_has_no_example_that_was_erased_while_it_was_fitted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.published(pets(4))
+    store = bench.driver.publisher.store
+    write = store.write
+
+    def erases(*arguments: object, **fields: object) -> object:
+        monkeypatch.setattr(store, "write", write)
+        bench.eraser.erase("dog0")
+        return write(*arguments, **fields)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "write", erases)
+    successor = bench.registry.reader.version("pets", result_of(bench.erased(), 1).number)
+    assert bench.ids(successor) == [each.id for each in without(pets(4), "cat0", "dog0")]
+    assert store.artifacts() == [successor.artifact]
