@@ -1,11 +1,17 @@
 """Deferred import of Keras, which takes seconds."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from headstart_server.backbones.contract.runtimes import Precision, keras_backend
+
+#: Packages that Keras imports if they are installed, and that it needs for nothing here.
+_UNUSED = ("pandas", "sklearn")
+#: Those that TensorFlow imports, too. All of them take longer to import than the rest of Keras.
+_UNUSED_WITH_TENSORFLOW = (*_UNUSED, "jax", "scipy")
 
 
 def load_keras() -> Any:
@@ -15,9 +21,23 @@ def load_keras() -> Any:
     # Otherwise Keras imports TensorFlow, which may be missing where JAX or PyTorch is installed.
     if (backend := keras_backend()) is not None:
         os.environ.setdefault("KERAS_BACKEND", backend)
-    import keras  # noqa: PLC0415 - takes seconds
+    with _without(_UNUSED_WITH_TENSORFLOW if backend == "tensorflow" else _UNUSED):
+        import keras  # noqa: PLC0415 - takes seconds
 
     return keras
+
+
+@contextmanager
+def _without(packages: Collection[str]) -> Iterator[None]:
+    """Let imports of packages fail within the block, unless they are imported already."""
+    absent = [name for name in packages if name not in sys.modules]
+    # An import of a module that is None fails as that of a missing package.
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from headstart_server.backbones.contract.child_process import NICE, end_with_std
 from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest
 from headstart_server.backbones.networks.declaration import Declaration
+from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.registry import source_of
 
 
@@ -27,7 +28,8 @@ def main(declaration: str, cache: str, folder: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if importlib.util.find_spec("tensorflow") is not None:
         os.environ["KERAS_BACKEND"] = "tensorflow"
-        import tensorflow as tf  # noqa: PLC0415 - reads these when it is imported
+        load_keras()
+        import tensorflow as tf  # noqa: PLC0415 - Keras has imported it by now
 
         tf.config.experimental.enable_op_determinism()
         tf.random.set_seed(0)
