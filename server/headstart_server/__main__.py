@@ -205,8 +205,10 @@ def prepare(
     failed = False
     for name in names or [info.name for info in catalog.list()]:
         try:
+            if samples is not None:
+                _check_samples(catalog.info(name).modality, samples)
             backbone, weights = catalog.load(name), catalog.weights(name)
-        except HeadstartError as error:
+        except (HeadstartError, ValueError, OSError) as error:
             typer.echo(f"{name}: {error}", err=True)
             # The package of a built-in backbone may be left out.
             failed = failed or bool(names) or not isinstance(error, BackboneNotFound)
@@ -215,6 +217,16 @@ def prepare(
         if int8 and not _quantize(catalog, backbone, samples):
             failed = True
     raise typer.Exit(int(failed))
+
+
+def _check_samples(modality: Any, samples: Path) -> None:
+    """Raise ValueError if a folder cannot prove a backbone in 8 bits: preparing it takes minutes."""
+    try:
+        from headstart_server.evaluation.quantization import labeled_examples
+    except ModuleNotFoundError:
+        # Quantizing it names the extra.
+        return
+    labeled_examples(modality, samples)
 
 
 def _quantize(catalog: Any, backbone: Any, samples: Path | None) -> bool:

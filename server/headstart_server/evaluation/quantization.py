@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart_server.backbones.contract.backbone import Backbone, Modality
+from headstart_server.backbones.contract.backbone import Backbone, Content, Modality
 from headstart_server.backbones.contract.runtimes import processor
 from headstart_server.backbones.networks.quantization import QuantizationProof
 from headstart_server.backbones.worker.quantization_samples import labeled_contents
@@ -41,15 +41,9 @@ def prove(floating: Backbone, quantized: Backbone, samples: Path | None = None) 
         OSError: a sample cannot be read.
     """
     modality = floating.info.modality
-    dataset, examples = labeled_contents(modality, samples)
-    contents = [content for content, _ in examples[:MAX_EXAMPLES]]
-    names, labels = np.unique([label for _, label in examples[:MAX_EXAMPLES]], return_inverse=True)
-    counts = np.bincount(labels)
-    if len(names) < 2 or counts.min() < 10:
-        raise ValueError(
-            f"Expected at least 2 classes with 10 examples each in {dataset}. Received: "
-            f"{len(names)} classes, the smallest with {counts.min()} examples."
-        )
+    dataset, examples = labeled_examples(modality, samples)
+    contents = [content for content, _ in examples]
+    names, labels = np.unique([label for _, label in examples], return_inverse=True)
     rows = [floating.decode(content) for content in contents]
     both = [_features(backbone, rows) for backbone in (floating, quantized)]
     digests = [content_digest(content) for content in contents]
@@ -71,6 +65,19 @@ def prove(floating: Backbone, quantized: Backbone, samples: Path | None = None) 
         rows_per_second=0.0,
     )
     return measured_here(proof, floating, quantized, samples)
+
+
+def labeled_examples(modality: Modality, samples: Path | None) -> tuple[str, Sequence[tuple[Content, str]]]:
+    """Return the name and the labeled examples that `prove` uses; see there for errors."""
+    dataset, examples = labeled_contents(modality, samples)
+    used = examples[:MAX_EXAMPLES]
+    names, counts = np.unique([label for _, label in used], return_counts=True)
+    if len(names) < 2 or counts.min() < 10:
+        raise ValueError(
+            f"Expected at least 2 classes with 10 examples each in {dataset}. Received: "
+            f"{len(names)} classes, the smallest with {counts.min()} examples."
+        )
+    return dataset, used
 
 
 def measured_here(
