@@ -8,6 +8,8 @@ from typing import Any
 
 from headstart_server.backbones.contract.runtimes import Precision, keras_backend
 
+#: Initializer of weights that are set afterwards. JAX compiles random ones, which takes a second per shape.
+UNSET = "zeros"
 #: Packages that Keras imports if they are installed, and that it needs for nothing here.
 _UNUSED = ("pandas", "sklearn")
 #: Those that TensorFlow imports, too. All of them take longer to import than the rest of Keras.

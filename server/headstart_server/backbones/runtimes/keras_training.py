@@ -25,7 +25,7 @@ _HEAD = "linear_head"
 _SCALES = tuple(float(scale) for scale in np.geomspace(1 / 8, 2, 17))
 #: Fraction of the learning rate in the first step.
 _FIRST = 0.05
-#: Examples of a forward pass.
+#: Maximum number of examples of a forward pass. Batches are filled up to it, or to the number of examples.
 _FORWARD = 64
 #: Weights and the optimizer's moments, as arrays.
 _State = list[NDArray[np.generic]]
@@ -151,9 +151,10 @@ class _Networks:
         """Return the outputs [N, C] of each example, by the network that does not see it."""
         request = self._request
         outputs = np.zeros(request.targets.shape, np.float32)
+        forward = min(_FORWARD, len(outputs))
         for member in range(len(self._states) - 1):
             self._put(self._states[member])
-            for batch, real in _batches(np.flatnonzero(request.folds == member), _FORWARD):
+            for batch, real in _batches(np.flatnonzero(request.folds == member), forward):
                 step()
                 answered = np.asarray(self._model.predict_on_batch(self._inputs(batch)))
                 outputs[batch[real]] = answered[real]
@@ -195,7 +196,7 @@ def _at(
         return given
     between = load_keras().Model(cut, boundary)
     found = np.empty((len(given), *boundary.shape[1:]), given.dtype)
-    for batch, real in _batches(np.arange(len(given)), _FORWARD):
+    for batch, real in _batches(np.arange(len(given)), min(_FORWARD, len(given))):
         checkpoint()
         passed = np.asarray(between.predict_on_batch(given[batch].astype(np.float32)))
         found[batch[real]] = passed[real]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import LAST, TAPS
-from headstart_server.backbones.runtimes.keras_import import load_keras
+from headstart_server.backbones.runtimes.keras_import import UNSET, load_keras
 from headstart_server.backbones.sources.pytorch.checkpoint import CheckpointError
 
 #: Changes whenever the network or its views compute something else.
@@ -129,7 +129,7 @@ class _Network:
         return self._keras.layers.Reshape((-1, width))(attended)
 
     def _dense(self, x: Any, name: str, units: int) -> Any:
-        layer = self._keras.layers.Dense(units, name=_layer(name))
+        layer = self._keras.layers.Dense(units, kernel_initializer=UNSET, name=_layer(name))
         y = layer(x)
         kernel = self._weight(f"{name}.weight", (units, x.shape[-1]))
         layer.set_weights([kernel.T, self._weight(f"{name}.bias", (units,))])
@@ -143,7 +143,7 @@ class _Network:
         return y
 
     def _looked_up(self, ids: Any, table: NDArray[np.float32], name: str) -> Any:
-        layer = self._keras.layers.Embedding(*table.shape, name=name)
+        layer = self._keras.layers.Embedding(*table.shape, embeddings_initializer=UNSET, name=name)
         y = layer(ids)
         layer.set_weights([table])
         return y

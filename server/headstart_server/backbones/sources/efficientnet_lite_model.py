@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import LAST, TAPS
 from headstart_server.backbones.contract.tail import Cut, TailPlan
-from headstart_server.backbones.runtimes.keras_import import load_keras
+from headstart_server.backbones.runtimes.keras_import import UNSET, load_keras
 from headstart_server.backbones.sources.pytorch.checkpoint import CheckpointError
 
 #: Changes whenever the network, its preprocessing or its views compute something else.
@@ -141,10 +141,17 @@ class _Network:
             expand = f"{name}._expand_conv", f"{name}._bn0"
             y = self.convolution(y, _layer(block, "expand"), *expand, filters=x.shape[-1] * expansion)
         depthwise = self._layers.DepthwiseConv2D(
-            kernel, stride, padding="same", activation="relu6", name=_layer(block, "depthwise")
+            kernel,
+            stride,
+            padding="same",
+            activation="relu6",
+            depthwise_initializer=UNSET,
+            name=_layer(block, "depthwise"),
         )
         y = self._weighted(y, depthwise, (2, 3, 0, 1), f"{name}._depthwise_conv", f"{name}._bn1")
-        project = self._layers.Conv2D(filters, 1, padding="same", name=_layer(block, "project"))
+        project = self._layers.Conv2D(
+            filters, 1, padding="same", kernel_initializer=UNSET, name=_layer(block, "project")
+        )
         y = self._weighted(y, project, (2, 3, 1, 0), f"{name}._project_conv", f"{name}._bn2")
         return self._layers.Add()([y, x]) if stride == 1 and x.shape[-1] == filters else y
 
@@ -153,7 +160,13 @@ class _Network:
     ) -> Any:
         """Add convolution, batch normalization and ReLU6."""
         convolution = self._layers.Conv2D(
-            filters, kernel, stride, padding="same", activation="relu6", name=layer
+            filters,
+            kernel,
+            stride,
+            padding="same",
+            activation="relu6",
+            kernel_initializer=UNSET,
+            name=layer,
         )
         return self._weighted(x, convolution, (2, 3, 1, 0), name, norm)
 

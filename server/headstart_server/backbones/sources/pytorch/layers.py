@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.runtimes.keras_import import load_keras
+from headstart_server.backbones.runtimes.keras_import import UNSET, load_keras
 from headstart_server.backbones.sources.source import SourceError
 
 #: Default epsilon of PyTorch's batch normalization.
@@ -56,12 +56,12 @@ class TorchLayers:
         called: str | None = None,
     ) -> Any:
         """Add a convolution without bias and the batch normalization after it, as one layer."""
-        layer = self._layers.Conv2D(filters, kernel, stride, name=called or name)
+        layer = self._layers.Conv2D(filters, kernel, stride, kernel_initializer=UNSET, name=called or name)
         return self._weighted(self._padded(x, kernel), layer, (2, 3, 1, 0), name, norm)
 
     def depthwise(self, x: Any, name: str, norm: str, *, kernel: int, stride: int) -> Any:
         """Add a depthwise convolution and the batch normalization after it, as one layer."""
-        layer = self._layers.DepthwiseConv2D(kernel, stride, name=name)
+        layer = self._layers.DepthwiseConv2D(kernel, stride, depthwise_initializer=UNSET, name=name)
         return self._weighted(self._padded(x, kernel), layer, (2, 3, 0, 1), name, norm)
 
     def max_pooling(self, x: Any) -> Any:
