@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from headstart_server.backbones.runtimes.keras_import import load_keras
+
 #: Height and width of the images that networks are made for.
 SIZE = 32
 #: Of torchvision's networks, which take any.
@@ -161,6 +163,8 @@ def _of_onnx(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _of_tensorflow(folder: Path) -> dict[str, np.ndarray]:
+    # Imports TensorFlow without the packages that take it longest.
+    load_keras()
     import tensorflow as tf
 
     spec = tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32, name="images")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart_server.backbones.runtimes.keras_import import load_keras
 from hub_samples.checkpoints import bert_of_hugging_face, resnet_of_timm, vit_of_hugging_face
 from hub_samples.hub import HuggingFace, refusals
 from hub_samples.presets import images_of_keras_hub, texts_of_keras_hub
@@ -24,7 +25,7 @@ def main(folder: Path) -> None:
     server = HuggingFace(folder)
     # Read when Keras and the hub's client are imported, which importing KerasHub does.
     os.environ.update(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3", HF_ENDPOINT=server.url)
-    import keras
+    keras = load_keras()
     import keras_hub
 
     keras.utils.set_random_seed(1)

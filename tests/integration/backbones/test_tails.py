@@ -1,7 +1,9 @@
 """Tails of the real networks: cut, trained and run, against the network that they are a part of."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ NAME = NAMES[0]
 TOLERANCES = {Precision.FLOAT32: 1e-4, Precision.BFLOAT16: 2e-2}
 
 
+@cache
 def load(precision: Precision, kind: RuntimeKind = RuntimeKind.OPENVINO, name: str = NAME) -> Backbone:
     return Catalog(runtimes=prepared_settings(precision, kind)).load(name)
 
@@ -39,10 +42,14 @@ def cuts(backbone: Backbone) -> set[str]:
     return {plan.cut.name for plan in backbone.info.tails.values()}
 
 
+@cache
+def network(name: str) -> Any:
+    return Catalog().network(name)
+
+
 def untouched(name: str, blocks: int) -> TailWeights:
     """The weights of the backbone itself, as a separate tail."""
-    catalog = Catalog()
-    return taken(catalog.network(name), catalog.info(name).tails[blocks])
+    return taken(network(name), Catalog().info(name).tails[blocks])
 
 
 @pytest.fixture(scope="module", params=[Precision.FLOAT32, Precision.BFLOAT16])
@@ -143,8 +150,8 @@ def request(
         "folds": np.arange(20) % 2,
         "heads": np.zeros((3, 1281, 2), np.float32),
         "learning_rate": 1e-3,
-        "max_epochs": 8,
-        "patience": 8,
+        "max_epochs": 3,
+        "patience": 3,
         "batch": 8,
         "seed": 0,
     }
@@ -155,20 +162,32 @@ def train(backbone: Backbone, wanted: TailRequest) -> TailResult:
     return backbone.train_tail(wanted, lambda epoch: None, lambda: None)
 
 
+#: Blocks and loss of the tail that `make test` trains.
+TRAINED = (2, Loss.SIGMOID)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TailResult:
+    """Train one tail; starting TensorFlow takes most of it."""
+    backbone = load(Precision.FLOAT32)
+    blocks, loss = TRAINED
+    return train(backbone, request(backbone, tmp_path_factory.mktemp("tail"), blocks=blocks, loss=loss))
+
+
 @pytest.mark.parametrize(
     ("blocks", "loss"),
     [
         pytest.param(1, Loss.SOFTMAX, marks=pytest.mark.thorough),
-        (2, Loss.SIGMOID),
+        TRAINED,
         pytest.param(3, Loss.SQUARED, marks=pytest.mark.thorough),
     ],
 )
 def test_training_moves_its_blocks_alone_and_is_served_as_it_was_trained(
-    tmp_path: Path, blocks: int, loss: Loss
+    tmp_path: Path, trained: TailResult, blocks: int, loss: Loss
 ) -> None:
     backbone = load(Precision.FLOAT32)
     wanted = request(backbone, tmp_path, blocks=blocks, loss=loss)
-    result = train(backbone, wanted)
+    result = trained if (blocks, loss) == TRAINED else train(backbone, wanted)
     assert result.losses[result.epoch] < result.losses[0]
     own = untouched(NAME, blocks)
     assert result.tail.tensors.keys() == own.tensors.keys()
@@ -181,20 +200,24 @@ def test_training_moves_its_blocks_alone_and_is_served_as_it_was_trained(
     assert mean_loss(scores, wanted) < result.losses[0]
 
 
-def test_the_same_seed_gives_the_same_tail_bit_by_bit(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_tail_bit_by_bit(tmp_path: Path, trained: TailResult) -> None:
     backbone = load(Precision.FLOAT32)
-    first, second = (train(backbone, request(backbone, tmp_path, max_epochs=3)) for _ in range(2))
-    assert first.losses == second.losses
-    assert first.head.tobytes() == second.head.tobytes()
+    blocks, loss = TRAINED
+    wanted = request(backbone, tmp_path, blocks=blocks, loss=loss)
+    second = train(backbone, wanted)
+    assert trained.losses == second.losses
+    assert trained.head.tobytes() == second.head.tobytes()
     assert all(
-        tensor.tobytes() == second.tail.tensors[name].tobytes() for name, tensor in first.tail.tensors.items()
+        tensor.tobytes() == second.tail.tensors[name].tobytes()
+        for name, tensor in trained.tail.tensors.items()
     )
-    other = train(backbone, request(backbone, tmp_path, max_epochs=3, seed=1))
-    assert other.head.tobytes() != first.head.tobytes()
+    other = train(backbone, replace(wanted, seed=1))
+    assert other.head.tobytes() != trained.head.tobytes()
 
 
 def test_training_ends_with_its_time_and_with_a_tail_that_is_the_backbones(tmp_path: Path) -> None:
-    backbone = load(Precision.FLOAT32)
+    # In this process, which has imported TensorFlow already.
+    backbone = load(Precision.FLOAT32, RuntimeKind.KERAS)
     result = train(backbone, request(backbone, tmp_path, seconds=0.001))
     assert (result.epoch, result.stop, len(result.losses)) == (0, TrainingStop.TIME, 1)
     own = untouched(NAME, 1)

@@ -16,36 +16,33 @@ from server_process import FIRST_START_SECONDS, ServerProcess, eventually, runni
 # Preparations, which yield to all other work, take minutes next to other tests. The limit ends what hangs.
 pytestmark = pytest.mark.timeout(2 * FIRST_START_SECONDS)
 
-#: Makes a small network with random weights in a separate process, as the person who trained it would have.
+#: Makes small networks with random weights in a separate process, as the person who trained them would have:
+#: two of the same layers, and one of the zoo.
 SAVE = """
-import sys, keras
-keras.utils.set_random_seed(int(sys.argv[2]))
-pictures = keras.Input((32, 32, 3))
-x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pictures)
-for filters in (16, 32):
-    x = keras.layers.Conv2D(filters, 3, 2, activation="relu")(x)
-keras.Model(pictures, keras.layers.Flatten()(x)).save(sys.argv[1])
-if len(sys.argv) > 3:
-    zoo = keras.applications.MobileNetV3Small(weights=None, include_top=False, input_shape=(64, 64, 3))
-    zoo.save_weights(sys.argv[3])
+from headstart_server.backbones.runtimes.keras_import import load_keras
+keras = load_keras()
+for name in ("own", "other"):
+    keras.utils.set_random_seed(len(name))
+    pictures = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pictures)
+    for filters in (16, 32):
+        x = keras.layers.Conv2D(filters, 3, 2, activation="relu")(x)
+    keras.Model(pictures, keras.layers.Flatten()(x)).save(f"{name}.keras")
+zoo = keras.applications.MobileNetV3Small(weights=None, include_top=False, input_shape=(64, 64, 3))
+zoo.save_weights("zoo.weights.h5")
 """
-
-
-def save(path: Path, seed: int, *zoo: Path) -> str:
-    """Save a network, and perhaps weights of one of the zoo; gives the network's digest."""
-    command = [sys.executable, "-c", SAVE, str(path), str(seed), *map(str, zoo)]
-    subprocess.run(command, check=True, capture_output=True)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("declared")
+    folder = tmp_path_factory.mktemp("declared")
+    subprocess.run([sys.executable, "-c", SAVE], cwd=folder, check=True, capture_output=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def flags(folder: Path) -> list[str]:
-    digest = save(folder / "own.keras", 1, folder / "zoo.weights.h5")
+    digest = hashlib.sha256((folder / "own.keras").read_bytes()).hexdigest()
     (folder / "backbones.toml").write_text(
         f"""
 [backbones.own]
@@ -66,7 +63,8 @@ size = 64
 source = "keras-file:./lost.keras"
 """
     )
-    return ["--backbones-file", str(folder / "backbones.toml"), "--backbone-cache", str(folder / "cache")]
+    declared = ["--backbones-file", str(folder / "backbones.toml"), "--default-backbone", "own"]
+    return [*declared, "--backbone-cache", str(folder / "cache")]
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +143,7 @@ def test_other_weights_under_the_name_are_refused_where_pinned_and_reported_by_o
 ) -> None:
     api.published(digits((0, 1, 7), 8), model="changed", backbone="own")
     server.terminate()
-    save(folder / "own.keras", 2)
+    (folder / "other.keras").replace(folder / "own.keras")
     with running(server.data, *flags) as again, Api.connect(again.target) as api:
         again.wait_until_serving(FIRST_START_SECONDS)
         settled(api)

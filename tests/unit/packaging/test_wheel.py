@@ -56,7 +56,9 @@ def test_the_client_installs_and_imports_without_any_extra(wheel: Path, tmp_path
     # Without its own pip, which would take longer to install than the client does.
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     python = tmp_path / "venv/bin/python"
-    run(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", str(wheel))
+    run(
+        sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile", str(wheel)
+    )
     version, imported = run(str(python), "-I", "-c", IMPORT_CLIENT).split()
     assert wheel.name.startswith(f"headstart-{version}-")
     assert Path(imported).is_relative_to(tmp_path)
