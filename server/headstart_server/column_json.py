@@ -29,8 +29,7 @@ def _dumped(value: Any) -> str:
 def load_columns(text: bytes) -> Any:
     """Return the values of JSON that `dump_columns` wrote, or of other JSON without line breaks.
 
-    Raises:
-        ValueError or RecursionError: the text is not such JSON.
+    Raise ValueError or RecursionError if the text is not such JSON.
     """
     lists: list[list[Any]] = []
     outline: list[bytes] = []

@@ -38,8 +38,7 @@ class ReloadedFiles(Generic[T]):
     def reload(self) -> bool:
         """Read the files if they have changed, and return whether there is a new value.
 
-        Raises:
-            OSError: a file is missing.
+        Raise OSError if a file is missing.
         """
         # Most calls find no change, and do not wait for one that reads.
         if stamp_of(self._paths) == self._stamp:

@@ -35,8 +35,7 @@ def lock_folder(folder: Path, kind: str, flag: str, name: str = "lock") -> IO[st
 def lock_data(storage: StorageGroup, closing: ExitStack) -> list[IO[str]]:
     """Lock the data folder, and an SQLite file elsewhere, for this server; return the open lock files.
 
-    Raises:
-        BlockingIOError: another server uses them.
+    Raise BlockingIOError if another server uses them.
     """
     locks = [closing.enter_context(lock_folder(storage.data_dir, "data", "--data-dir"))]
     if storage.database_url is None:

@@ -44,8 +44,7 @@ if TYPE_CHECKING:
 def grpc_server(objects: Objects) -> Server:
     """Bind the gRPC port, with all services.
 
-    Raises:
-        OSError: the port is in use, or a TLS file cannot be read.
+    Raise OSError if the port is in use, or a TLS file cannot be read.
     """
     settings = objects.settings
     threads = CallThreads()

@@ -95,9 +95,7 @@ class Catalog:
         """Fetch a backbone and determine all its metadata, unless done before; may take minutes.
 
         It runs at low priority, because no call waits for it.
-
-        Raises:
-            BackboneUnavailable: its source is unavailable, or provides something other than declared.
+        Raise BackboneUnavailable if its source is unavailable, or provides something other than declared.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):

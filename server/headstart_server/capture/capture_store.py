@@ -43,8 +43,7 @@ class CaptureStore:
     def write(self, model: str, inputs: Sequence[NewCapture], features: BatchFeatures) -> None:
         """Store inputs of one model and one backbone, and delete the oldest beyond the bounds of its policy.
 
-        Raises:
-            ModelGoneError: the model was deleted, or it has no policy any more.
+        Raise ModelGoneError if the model was deleted, or it has no policy any more.
         """
         with self._database.read() as connection:
             # Before anything is written: a full quota may stay full for days.

@@ -47,11 +47,7 @@ _REVIEWED = (
 
 
 def mark_reviewed(connection: Connection, model: str, prediction_id: str, now: float) -> bool:
-    """Note that feedback about a prediction came, in its transaction, so that it is not listed for review.
-
-    Returns:
-        Whether its input is stored.
-    """
+    """Note feedback about a prediction, in its transaction; return whether its input is stored."""
     values = {"captured": model, "id": prediction_id, "now": now}
     return bool(connection.execute(_REVIEWED, values).rowcount)
 
@@ -199,11 +195,7 @@ class CapturedInputs:
 
 
 class CapturedThumbnails:
-    """Thumbnails of captured inputs, each made once and stored within a limit.
-
-    Args:
-        max_pixels: maximum pixels of an image that gets a thumbnail.
-    """
+    """Thumbnails of captured images of at most `max_pixels`, each made once and stored within a limit."""
 
     def __init__(self, inputs: CapturedInputs, store: ThumbnailStore, *, max_pixels: int) -> None:
         self._inputs = inputs

@@ -59,8 +59,7 @@ class BatchWriter:
     def write(self, request: BatchRequest) -> NamedDataset:
         """Append a batch; once this returns it is on disk. A batch that was written before changes nothing.
 
-        Raises:
-            TenantQuotaExceeded: the tenant stores as much as it may.
+        Raise TenantQuotaExceeded if the tenant stores as much as it may.
         """
         if not request.examples:
             raise InvalidField("The batch has no examples. Send at least one.", field="examples")

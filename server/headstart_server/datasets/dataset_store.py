@@ -151,9 +151,8 @@ class DatasetStore:
     def open(self, job_id: str) -> Dataset:
         """The dataset of a job, without what was deleted since it was accepted.
 
-        Raises:
-            ArtifactDamaged: its archive is missing or damaged.
-            StorageUnavailable: the bucket does not answer.
+        Raise ArtifactDamaged if its archive is missing or damaged, and StorageUnavailable if the bucket does
+        not answer.
         """
         listed = self.listed(job_id)
         gone = set(self.erased(listed.archives))
@@ -208,8 +207,7 @@ class DatasetStore:
     def write_single(self, archive: str, example: Example) -> tuple[StoredExample, int]:
         """Write an archive of one example; return the stored example, and the bytes of the archive.
 
-        Raises:
-            StorageUnavailable: the bucket does not answer.
+        Raise StorageUnavailable if the bucket does not answer.
         """
         return write_single(self._folder, archive, example, INDEX)
 

@@ -55,11 +55,7 @@ class ExampleContent:
 
 
 class ExampleReader:
-    """Reads examples. Safe to use from many threads.
-
-    Args:
-        max_pixels: the largest image that is decoded.
-    """
+    """Reads examples; decodes images of at most `max_pixels`. Safe to use from many threads."""
 
     def __init__(
         self,

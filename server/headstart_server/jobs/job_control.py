@@ -24,8 +24,7 @@ class JobControl:
     def cancel(self, job_id: str) -> Job:
         """Cancel a job in any state.
 
-        Raises:
-            JobNotFound: the job does not exist.
+        Raise JobNotFound if the job does not exist.
         """
         job = self._queue.cancel(job_id)
         if job.state is JobState.RUNNING:

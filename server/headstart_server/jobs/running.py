@@ -51,9 +51,7 @@ def write(
 ) -> None:
     """Change a running job and add an event of it.
 
-    Raises:
-        JobCancelledError: it was canceled.
-        JobLostError: it belongs to another attempt.
+    Raise JobCancelledError if it was canceled, and JobLostError if it belongs to another attempt.
     """
     if state.is_terminal:
         values["finished"] = now

@@ -183,9 +183,7 @@ class ModelIndex:
         """As `resolve`, after a sync with the database if memory does not know the version.
 
         So a version that one replica has reported can be used on another one immediately.
-
-        Raises:
-            DatabaseUnavailable: memory knows none, and the database does not answer.
+        Raise DatabaseUnavailable if memory knows none, and the database does not answer.
         """
         number = self.known(selector, router)
         if number is None:

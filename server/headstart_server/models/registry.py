@@ -64,8 +64,7 @@ class Registry:
     def selected(self, selector: Selector) -> Version:
         """Return the selected version.
 
-        Raises:
-            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
+        Raise ModelNotFound, AliasNotFound or VersionNotFound if there is no such version.
         """
         try:
             return self.reader.version(selector.model, self.index.find(selector))

@@ -91,9 +91,8 @@ class VersionStore:
     def read(self, artifact: str, manifest: Manifest) -> Head:
         """Load the head of a version, checked against its manifest.
 
-        Raises:
-            ArtifactDamaged: the file is missing, or not the one that was published.
-            StorageUnavailable: the bucket does not answer.
+        Raise ArtifactDamaged if the file is missing, or not the one that was published, and
+        StorageUnavailable if the bucket does not answer.
         """
         head_bytes = self._checked(artifact, manifest, HEAD_FILE, manifest.head_digest)
         facts = HeadMetadata(
@@ -112,8 +111,7 @@ class VersionStore:
     def read_tail(self, artifact: str, manifest: Manifest) -> VersionTail | None:
         """Load the tail of a version, checked against its manifest; None if the backbone's is used.
 
-        Raises:
-            ArtifactDamaged: the file is missing, or not the one that was published.
+        Raise ArtifactDamaged if the file is missing, or not the one that was published.
         """
         if manifest.tail is None:
             return None
@@ -127,8 +125,7 @@ class VersionStore:
     def read_file(self, artifact: str, manifest: Manifest, name: str) -> bytes | None:
         """A further file of a version, checked against its manifest; None if it has none of this name.
 
-        Raises:
-            ArtifactDamaged: the file is missing, or not the one that was published.
+        Raise ArtifactDamaged if the file is missing, or not the one that was published.
         """
         digest = manifest.files.get(name)
         return None if digest is None else self._checked(artifact, manifest, name, digest)
@@ -138,8 +135,7 @@ class VersionStore:
     ) -> Evidence:
         """What a version's answers rest on: what is known of it, and some files that are read.
 
-        Raises:
-            ArtifactDamaged: a file is missing, or not the one that was published.
+        Raise ArtifactDamaged if a file is missing, or not the one that was published.
         """
         contents = {name: self.read_file(artifact, manifest, name) for name in names}
         found = replace(known, files=known.files | set(names))

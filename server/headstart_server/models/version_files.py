@@ -46,9 +46,8 @@ class VersionFiles:
     def load(self, model: str, number: int) -> ResidentVersion:
         """A version that `resolve` found, read from disk if it is not in memory.
 
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: its files are damaged or missing.
+        Raise VersionNotFound if it was deleted meanwhile, and ArtifactDamaged if its files are damaged or
+        missing.
         """
         found = self._resident.get(model, number)
         if found is not None:
@@ -81,10 +80,8 @@ class VersionFiles:
 
         It stays in memory with the version; an index of neighbours only if it is not larger than a quarter of
         what all versions may take.
-
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
-            ArtifactDamaged: a file is damaged or missing.
+        Raise VersionNotFound if it was deleted meanwhile, and ArtifactDamaged if a file is damaged or
+        missing.
         """
         missing = set(files) - version.evidence.files
         if not missing:
@@ -104,8 +101,7 @@ class VersionFiles:
     def examples(self, version: Version) -> ExampleList | None:
         """Return the examples of a version with its prediction for each; None if no list is stored.
 
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
+        Raise VersionNotFound if it was deleted meanwhile.
         """
         return self._listed(version, ExampleList.from_bytes)
 
@@ -116,16 +112,14 @@ class VersionFiles:
     def outcomes(self, version: Version) -> Sequence[PredictionOutcome | None]:
         """Return only the predictions of a version for its examples; empty if no list is stored.
 
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
+        Raise VersionNotFound if it was deleted meanwhile.
         """
         return self._listed(version, read_outcomes) or ()
 
     def positions(self, version: Version) -> Float32 | None:
         """Return the positions of the examples of a version on their map, [N, 2]; None if none are stored.
 
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
+        Raise VersionNotFound if it was deleted meanwhile.
         """
         content = self.file(version, MAP_FILE)
         try:
@@ -168,8 +162,7 @@ class VersionFiles:
     def file(self, version: Version, name: str) -> bytes | None:
         """A further file of a version; None if it has none of this name.
 
-        Raises:
-            VersionNotFound: it was deleted meanwhile.
+        Raise VersionNotFound if it was deleted meanwhile.
         """
         try:
             return self._store.read_file(version.artifact, version.manifest, name)

@@ -56,8 +56,7 @@ class InfluenceTurn:
     ) -> Sequence[InfluenceModel]:
         """Return the models of versions.
 
-        Raises:
-            InvalidField: influence is not supported.
+        Raise InvalidField if influence is not supported.
         """
         if self._source is None:
             raise InvalidField("The server does not support influence. Omit it.", field="influence")

@@ -25,11 +25,7 @@ class Abstention:
     min_probability: float = 0.0  # what the likeliest class must have, 0 to 1
 
     def check(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            InvalidField: names what is not in its range.
-        """
+        """Check the ranges; raise InvalidField with the field that is out of range."""
         for name, value, high in (
             ("false_alarm_rate", self.false_alarm_rate, MAX_FALSE_ALARM_RATE),
             ("min_probability", self.min_probability, 1.0),
@@ -63,11 +59,7 @@ class PredictOptions:
     skip_invalid: bool = False  # whether inputs that cannot be used are skipped, as long as others can
 
     def check(self, inputs: int) -> None:
-        """Check the ranges for a number of inputs.
-
-        Raises:
-            InvalidField: names what is not in its range.
-        """
+        """Check the ranges for a number of inputs; raise InvalidField with the field that is out of range."""
         if self.top_k < 0:
             raise InvalidField(
                 f"Expected a top_k of 1 or more, or 0 for all classes. Received: {self.top_k}.", field="top_k"

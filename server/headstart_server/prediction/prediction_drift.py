@@ -110,9 +110,8 @@ class PredictionDrift:
 def expected_predictions(registry: Registry, version: ResidentVersion) -> ExpectedPredictions | None:
     """What is expected of a version; None if it was evaluated by too few answers, or is too old to tell.
 
-    Raises:
-        VersionNotFound: it was deleted meanwhile.
-        ServiceUnavailable: database or bucket do not answer.
+    Raise VersionNotFound if it was deleted meanwhile, and ServiceUnavailable if database or bucket do not
+    answer.
     """
     try:
         selector = Selector(model=version.model, number=version.number)

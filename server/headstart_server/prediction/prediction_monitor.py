@@ -34,9 +34,8 @@ def shadow_of(
 ) -> ResidentVersion | None:
     """Return the shadow of a version if its head can be applied to the same features; otherwise None.
 
-    Raises:
-        VersionNotFound or ArtifactDamaged: the shadow was deleted meanwhile, or its files are damaged.
-        ServiceUnavailable: its files cannot be read now.
+    Raise VersionNotFound or ArtifactDamaged if the shadow was deleted meanwhile, or its files are damaged,
+    and ServiceUnavailable if its files cannot be read now.
     """
     try:
         number = registry.index.resolve(Selector(model=version.model, alias=alias))
@@ -48,9 +47,8 @@ def shadow_of(
 def comparable(registry: Registry, version: ResidentVersion, number: int) -> ResidentVersion | None:
     """Return another version of the same model if its head can be applied to the same features; else None.
 
-    Raises:
-        VersionNotFound or ArtifactDamaged: it was deleted meanwhile, or its files are damaged.
-        ServiceUnavailable: its files cannot be read now.
+    Raise VersionNotFound or ArtifactDamaged if it was deleted meanwhile, or its files are damaged, and
+    ServiceUnavailable if its files cannot be read now.
     """
     shadow = registry.files.resident(version.model, number) or registry.files.load(version.model, number)
     same = shadow.backbone_digest == version.backbone_digest and shadow.tail is None

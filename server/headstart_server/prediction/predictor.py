@@ -230,8 +230,7 @@ class Predictor:
     def check_count(self, inputs: int) -> None:
         """Check the number of inputs of a call.
 
-        Raises:
-            InvalidField: there are none, or too many.
+        Raise InvalidField if there are none, or too many.
         """
         if not 1 <= inputs <= self.max_inputs:
             raise InvalidField(f"Expected 1 to {self.max_inputs} inputs. Received: {inputs}.", field="inputs")

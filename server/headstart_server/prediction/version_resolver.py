@@ -69,8 +69,7 @@ class VersionResolver:
     ) -> Sequence[int]:
         """Return the numbers of versions; those unknown in memory are looked up in the database together.
 
-        Raises:
-            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
+        Raise ModelNotFound, AliasNotFound or VersionNotFound if there is no such version.
         """
         index = self._registry.index
         numbers = [index.known(selector, router) for selector in selectors]

@@ -48,8 +48,7 @@ class Channel:
     def send(self, message: object, files: Sequence[int] = ()) -> None:
         """Send a value, and copies of open files.
 
-        Raises:
-            OSError: the other process ended.
+        Raise OSError if the other process ended.
         """
         body = pickled(message)
         header = _HEADER.pack(len(body), len(files))
@@ -63,8 +62,7 @@ class Channel:
     def receive(self) -> tuple[Any, list[int]]:
         """Wait for a message; return its value and its files.
 
-        Raises:
-            EOFError: the other process ended.
+        Raise EOFError if the other process ended.
         """
         try:
             header, files = received(self._socket, _HEADER.size, _MAX_FILES)

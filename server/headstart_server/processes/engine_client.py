@@ -48,8 +48,7 @@ class EngineClient:
     def current(self, backbone: str = "") -> "EngineConnection":
         """Return the connection.
 
-        Raises:
-            Loading: the engine is being restarted.
+        Raise Loading if the engine is being restarted.
         """
         connection = self.connection
         if connection is None:

@@ -173,8 +173,7 @@ class RemoteBackbone:
     def attached(self) -> "_Attachment":
         """Return the backbone in the current engine process, which loads it if necessary.
 
-        Raises:
-            Loading: the engine is being restarted.
+        Raise Loading if the engine is being restarted.
         """
         attachment = self._attachment
         if attachment.connection is self._engine.connection:

@@ -52,8 +52,7 @@ class SharedMemory:
     def array(self, offset: int, shape: Sequence[int], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
         """Return the array at an offset, without a copy.
 
-        Raises:
-            ValueError: it does not lie within the memory.
+        Raise ValueError if it does not lie within the memory.
         """
         nbytes = prod(shape) * dtype.itemsize
         if offset + nbytes > self.nbytes:

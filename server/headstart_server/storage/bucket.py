@@ -137,8 +137,7 @@ class Bucket:
         """Return the names directly below a path, with the metadata of those that are objects.
 
         Deeper levels are not listed: a bucket of versions has several objects for each name, and the library
-        needs
-        time quadratic in the number of names for them.
+        needs time quadratic in the number of names for them.
         """
         # A listing has many responses. A hanging bucket fails this short call first.
         with suppress(FileNotFoundError):

@@ -38,9 +38,8 @@ class ObjectReader:
     def read(self, path: str, max_bytes: int) -> bytes:
         """Return the content of an object.
 
-        Raises:
-            ObjectUnreadableError: the object is missing, unreadable or too large.
-            BucketUnavailableError: the bucket does not respond.
+        Raise ObjectUnreadableError if the object is missing, unreadable or too large, and
+        BucketUnavailableError if the bucket does not respond.
         """
         try:
             facts: Mapping[str, Any] = self._files.info(path, timeout=CALL_SECONDS)

@@ -81,8 +81,7 @@ class FolderIdentity:
     def read(self) -> str:
         """Return the identity, creating it if missing.
 
-        Raises:
-            StorageFull or LocalStorageUnavailable: it cannot be written.
+        Raise StorageFull or LocalStorageUnavailable if it cannot be written.
         """
         found = self._file.read()
         if found is None:

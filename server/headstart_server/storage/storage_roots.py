@@ -163,9 +163,8 @@ class StorageRoots:
     def check_recorded(self, database: Database) -> None:
         """Check that the database recorded this storage, before anything is read or removed.
 
-        Raises:
-            ForeignArtifactsError: the database has its artifacts elsewhere.
-            LocalStorageUnavailable: the folder cannot be used.
+        Raise ForeignArtifactsError if the database has its artifacts elsewhere, and LocalStorageUnavailable
+        if the folder cannot be used.
         """
         if self.mark is None and self.bucket is None:
             return
@@ -175,9 +174,8 @@ class StorageRoots:
     def claim(self, database: str) -> None:
         """Check that the artifacts belong to this database, before anything is removed.
 
-        Raises:
-            ForeignArtifactsError: they belong to another database.
-            StorageUnavailable: a bucket does not respond.
+        Raise ForeignArtifactsError if they belong to another database, and StorageUnavailable if a bucket
+        does not respond.
         """
         if self.marker is not None:
             claim(self.marker, database)

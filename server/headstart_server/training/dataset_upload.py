@@ -97,8 +97,7 @@ class DatasetUpload:
     def gather(self) -> None:
         """Read the examples of the named dataset, or of the dataset URI, if the spec has one.
 
-        Those of a repeated call are not read again: the name or the URI distinguishes it, whatever the data.
-        Raise Draining if the server stops.
+        A repeated call has the same name or URI and is not read again. Raise Draining if the server stops.
         """
         uri = self._spec.dataset_uri
         if self._request.repeated:
@@ -197,9 +196,7 @@ class DatasetUpload:
         """Run every example through the backbone, fit a head and tell what was found; no job comes of it.
 
         The features stay in the cache, so that a fine-tune of the same examples need not compute them again.
-
-        Raises:
-            Draining: the server stops.
+        Raise Draining if the server stops.
         """
         with self._working() as writer:
             summary = writer.finish(shared=False)

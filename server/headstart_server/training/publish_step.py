@@ -66,9 +66,8 @@ class PublishStep:
     ) -> int:
         """Write a version and commit the end of its job; return the number of the version.
 
-        Raises:
-            JobCancelledError or JobLostError: the job was cancelled, or belongs to another attempt; or it is
-                in the queue again, because an example was erased meanwhile.
+        Raise JobCancelledError or JobLostError if the job was cancelled, or belongs to another attempt; or it
+        is in the queue again, because an example was erased meanwhile.
         """
         job = progress.job
         artifact = f"{job.job_id}.{job.attempt}"

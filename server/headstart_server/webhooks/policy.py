@@ -72,9 +72,8 @@ class WebhookPolicy:
     def target(self, uri: str, tenant: str = "") -> Target:
         """Where a URL of a job of a tenant leads now.
 
-        Raises:
-            TargetRefusedError: it is not allowed, or leads where nothing may be sent.
-            OSError: its host has no address.
+        Raise TargetRefusedError if it is not allowed, or leads where nothing may be sent, and OSError if its
+        host has no address.
         """
         try:
             url = split_url(uri if self.is_own(uri) else self.check(uri, tenant))

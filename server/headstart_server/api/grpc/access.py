@@ -154,8 +154,7 @@ class AccessCheck(CallCheck):
     async def _check(self, caller: Caller, rule: Rule, request: Message) -> list[str]:
         """Check that a caller may make a request; return its models, as the caller names them.
 
-        Raises:
-            ModelNotFound, DatasetNotFound or JobNotFound: it has no right on one, or it is missing.
+        Raise ModelNotFound, DatasetNotFound or JobNotFound if it has no right on one, or it is missing.
         """
         names = list(dict.fromkeys(model_names(request)))
         found = list(dict.fromkeys(dataset_names(request)))

@@ -30,9 +30,6 @@ class MessageTimeouts:
     """Limit the time that calls wait for their message, with one timer for all of them.
 
     A timer for each call, as `asyncio.timeout` has, takes as long as parsing a small message.
-
-    Args:
-        seconds: the time limit.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -45,8 +42,7 @@ class MessageTimeouts:
     async def wait_for(self, message: Awaitable[T]) -> T:
         """Return the message of the current task's call.
 
-        Raises:
-            DeadlineExceeded: it did not come in time.
+        Raise DeadlineExceeded if it did not come in time.
         """
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         if task is None:
@@ -201,8 +197,7 @@ class CallSlots(grpc.aio.ServerInterceptor):
     def _acquire(self, handler: Handler, method: str, context: Context) -> Callable[[], None]:
         """Count a call; return what stops counting it.
 
-        Raises:
-            RateExceeded: a limit is reached.
+        Raise RateExceeded if a limit is reached.
         """
         if method not in OPEN_METHODS:
             if self.held >= self._slots:

@@ -28,8 +28,7 @@ class EventCursor:
     def step(self) -> Sequence[JobEvent]:
         """Return the events since the last step.
 
-        Raises:
-            DatabaseUnavailable: the database does not answer; the next step returns what this one missed.
+        Raise DatabaseUnavailable if the database does not answer; the next step returns what this one missed.
         """
         events = self._reader.events(self._job_id, self._after)
         if not events and self._reader.get(self._job_id).state.is_terminal:
@@ -74,9 +73,7 @@ class JobWatcher:
         """The events of a job with a number above `after`, as they come, until it has ended.
 
         None is a sign of life, where nothing has happened for a while.
-
-        Raises:
-            Draining: the server stops.
+        Raise Draining if the server stops.
         """
         loop = asyncio.get_running_loop()
         wake, sent = asyncio.Event(), loop.time()
@@ -126,8 +123,7 @@ class JobWatcher:
     async def ended(self, job_id: str, seconds: float) -> Job:
         """The job as it stands once it has ended, or after some seconds.
 
-        Raises:
-            Draining: the server stops.
+        Raise Draining if the server stops.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds

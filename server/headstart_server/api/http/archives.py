@@ -37,8 +37,7 @@ _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[bytes]:
     """Return a body as a file without a name.
 
-    Raises:
-        LocalStorageUnavailable: the storage failed in another way.
+    Raise LocalStorageUnavailable if the storage failed in another way.
     """
     with storage_errors():
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it

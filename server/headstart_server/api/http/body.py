@@ -47,9 +47,8 @@ class RequestBody:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The pieces of the body.
 
-        Raises:
-            ClientDisconnectedError: the caller left before the end.
-            DeadlineExceeded: it comes too slowly.
+        Raise ClientDisconnectedError if the caller left before the end, and DeadlineExceeded if it comes too
+        slowly.
         """
         while not self._whole.is_set():
             event = await self._next()

@@ -73,8 +73,7 @@ class HttpContext:
     async def send_initial_metadata(self, metadata: Sequence[Any]) -> None:
         """Nothing is sent: answers have headers of their own.
 
-        Raises:
-            InternalError: the caller left before its request was whole, as with gRPC.
+        Raise InternalError if the caller left before its request was whole, as with gRPC.
         """
         del metadata
         if self.broke_off:
@@ -118,11 +117,7 @@ class HttpContext:
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Sequence[Any] = ()
     ) -> NoReturn:
-        """End the call with an error.
-
-        Raises:
-            AbortError: always.
-        """
+        """End the call with an error, by raising AbortError."""
         packed = next((entry[1] for entry in trailing_metadata if entry[0] == _DETAILS), None)
         if packed is not None:
             self._status = status_pb2.Status.FromString(packed)
@@ -132,9 +127,5 @@ class HttpContext:
         raise grpc.aio.AbortError(details)
 
     async def abort_with_status(self, status: grpc.Status) -> NoReturn:
-        """End the call with an error that has details.
-
-        Raises:
-            AbortError: always.
-        """
+        """End the call with an error that has details, by raising AbortError."""
         await self.abort(status.code, status.details, tuple(status.trailing_metadata or ()))

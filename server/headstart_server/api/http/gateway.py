@@ -140,8 +140,7 @@ class Gateway:
     def route_of(verb: str, path: str) -> tuple[Route, dict[str, list[str]]]:
         """Return the route of a request, and the variables of its path.
 
-        Raises:
-            HttpError: no route matches.
+        Raise HttpError if no route matches.
         """
         found = [(route, match) for route in ROUTES if (match := route.pattern.fullmatch(path))]
         for route, match in found:

@@ -28,8 +28,7 @@ FEATURES_SCHEMA: Mapping[str, Any] = {
 def expand(values: Any, message: Any, path: str = "") -> Any:
     """Return JSON values of a message with the short forms of inputs and labels written out.
 
-    Raises:
-        ValueError: a row is invalid; its path is named.
+    Raise ValueError if a row is invalid; its path is named.
     """
     if message is _LABEL and isinstance(values, str):
         return {"className": values}

@@ -50,8 +50,7 @@ async def copied(nbytes: int, work: Callable[..., _Result], *arguments: Any) -> 
 def load_json(text: bytes) -> Any:
     """Return the value of a JSON text.
 
-    Raises:
-        ValueError: it is not JSON, has a key twice in an object, or more or deeper values than allowed.
+    Raise ValueError if it is not JSON, has a key twice in an object, or more or deeper values than allowed.
     """
     if len(text) > SMALL_BYTES:
         return _Reader(text).read()

@@ -57,8 +57,7 @@ class LongStrings:
     def put_into(self, message: Message) -> int:
         """Set the fields of a message that was read from the values; return how many bytes they take.
 
-        Raises:
-            ValueError: a field is not of type bytes, or the string is not base64.
+        Raise ValueError if a field is not of type bytes, or the string is not base64.
         """
         return sum(_put(message, path, string) for path, string in self._found)
 

@@ -51,8 +51,7 @@ def known_hosts(config: Settings) -> KnownHosts | None:
 def check_origin(headers: Mapping[str, str], hosts: KnownHosts | None) -> None:
     """Check that a request does not come from another site's page in a browser.
 
-    Raises:
-        HttpError: it does.
+    Raise HttpError if it does.
     """
     host = headers.get("host", "")
     if hosts is not None and host not in hosts:

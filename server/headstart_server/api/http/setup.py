@@ -51,9 +51,8 @@ def open_http(
 ) -> HttpPort:
     """Return the port, listening and not yet served.
 
-    Raises:
-        OSError: the port is in use, or a TLS file cannot be read.
-        ModuleNotFoundError: the extra `http` is not installed.
+    Raise OSError if the port is in use, or a TLS file cannot be read, and ModuleNotFoundError if the extra
+    `http` is not installed.
     """
     gateway = Gateway(
         server,

@@ -40,9 +40,7 @@ class AnnotationReceiver:
         """Record the annotations of an event; return the responses.
 
         Label Studio neither shows nor repeats what fails, so failures are also logged.
-
-        Raises:
-            HeadstartError or CallFailedError: an annotation is malformed, or its feedback is refused.
+        Raise HeadstartError or CallFailedError if an annotation is malformed, or its feedback is refused.
         """
         try:
             return await self._receive(calls, version, event)

@@ -104,8 +104,7 @@ def selector_message(selector: Selector) -> version_selector_pb2.VersionSelector
 async def served_version(calls: Calls, selector: Selector) -> ServedVersion:
     """Return the version that a selector names now, if the caller may use its model.
 
-    Raises:
-        CallFailedError: it is missing, or the caller lacks every right on its model.
+    Raise CallFailedError if it is missing, or the caller lacks every right on its model.
     """
     request = pb.GetVersionRequest(target=selector_message(selector), view=pb.VERSION_VIEW_BASIC)
     version = (await calls.call(_GET_VERSION, request)).version

@@ -58,8 +58,7 @@ class TaskContents:
     async def input_of(self, labeling: Labeling, data: Any, tenant: str) -> input_pb2.Input:
         """Return the input of a task's data on behalf of a tenant; empty for none.
 
-        Raises:
-            DataUnreadable, InputTooLarge or DataUnavailable: the content cannot be read.
+        Raise DataUnreadable, InputTooLarge or DataUnavailable if the content cannot be read.
         """
         value = data.get(labeling.key) if isinstance(data, Mapping) else None
         if not isinstance(value, str | LongString if labeling.is_url else str):

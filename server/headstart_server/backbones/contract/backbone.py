@@ -149,8 +149,7 @@ class Backbone(Protocol):
     def tail(self, weights: TailWeights) -> Tail:
         """Prepare a tail to run; takes tens of milliseconds on a CPU.
 
-        Raises:
-            TailMismatch: the weights do not belong to a tail of this backbone.
+        Raise TailMismatch if the weights do not belong to a tail of this backbone.
         """
 
     def train_tail(

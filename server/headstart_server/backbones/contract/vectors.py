@@ -36,9 +36,8 @@ class TensorDecoder:
     def decode(self, content: Content) -> NDArray[np.float32]:
         """Turn one array of floats or integers, [size], into features, float32 [size].
 
-        Raises:
-            WrongModality: the content is not an array of floats or integers.
-            UndecodableInput: it has another shape, or a number that is not finite in float32.
+        Raise WrongModality if the content is not an array of floats or integers, and UndecodableInput if it
+        has another shape, or a number that is not finite in float32.
         """
         if not isinstance(content, np.ndarray):
             kind = "a text" if isinstance(content, str) else "bytes"

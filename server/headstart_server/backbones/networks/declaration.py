@@ -94,10 +94,7 @@ class Declaration:
     def of_flag(cls, text: str) -> "Declaration":
         """Parse ``[NAME=]SCHEME:LOCATION[,SETTING=VALUE...]``; the default name derives from the source.
 
-        Values are TOML; texts may lack quotes.
-
-        Raises:
-            DeclarationError: the syntax or a value is invalid.
+        Values are TOML; texts may lack quotes. Raise DeclarationError if the syntax or a value is invalid.
         """
         place, *settings = _SETTING.split(text)
         before, equals, after = place.partition("=")
@@ -172,9 +169,7 @@ def read_declarations(path: Path) -> list[Declaration]:
     """Read the tables ``[backbones.NAME]`` of a TOML file, or of every ``.toml`` file of a folder.
 
     A source or weights whose location begins with ``./`` or ``../`` is relative to the file.
-
-    Raises:
-        DeclarationError: the file cannot be read, or a declaration is invalid.
+    Raise DeclarationError if the file cannot be read, or a declaration is invalid.
     """
     files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
     if not files:

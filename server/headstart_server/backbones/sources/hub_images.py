@@ -40,9 +40,7 @@ def hub_images(folder: HubFolder, declaration: Declaration) -> Network:
     of
     images and texts the embedding that is compared with texts. The latter have the further outputs ``tokens``
     and, before the projection, ``pooled``.
-
-    Raises:
-        SourceError: it is damaged, takes no images, or its preprocessing is unknown.
+    Raise SourceError if it is damaged, takes no images, or its preprocessing is unknown.
     """
     hub = load_keras_hub()
     converter = _converter(folder, declaration)

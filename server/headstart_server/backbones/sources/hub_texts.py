@@ -41,9 +41,7 @@ def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
     Its features follow the files of sentence-transformers, if present, else the mean over the tokens. With
     pooling
     ``none`` they are the network's pooled output.
-
-    Raises:
-        SourceError: it is damaged, takes no texts, or its tokenizer is of an unknown kind.
+    Raise SourceError if it is damaged, takes no texts, or its tokenizer is of an unknown kind.
     """
     hub = load_keras_hub()
     for setting in ("size", "crop", "scale", "mean", "std", "channels"):

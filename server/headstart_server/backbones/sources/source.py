@@ -30,16 +30,13 @@ class Source(Protocol):
         """Bring the files onto this machine, unless present; imports nothing slow.
 
         Return a fingerprint that changes with the weights. It needs no network once the files are present.
-
-        Raises:
-            SourceError: the files are unavailable, or differ from the pinned digest.
+        Raise SourceError if the files are unavailable, or differ from the pinned digest.
         """
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
         """Open the network after `fetch`. May import its framework and take seconds.
 
-        Raises:
-            SourceError: it is damaged, contains code, or lacks what the declaration requires.
+        Raise SourceError if it is damaged, contains code, or lacks what the declaration requires.
         """
 
 

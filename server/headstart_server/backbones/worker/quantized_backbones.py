@@ -99,8 +99,7 @@ class QuantizedBackbones:
     def find(self, name: str) -> tuple[Card, Path]:
         """Return the card and the folder of a quantized backbone.
 
-        Raises:
-            SourceError: it is not prepared, or its proof does not allow to use it.
+        Raise SourceError if it is not prepared, or its proof does not allow to use it.
         """
         base = base_name(name) or ""
         prepared = self._prepared.get(base)

@@ -113,9 +113,7 @@ def parse_prefix(text: str) -> DatasetLocation:
     """The place that an operator allows: a URI as `parse_location` takes, or the path of a folder.
 
     One of its names may be `TENANT`, which stands for that of the caller's tenant.
-
-    Raises:
-        ValueError: it is neither, or all files of the machine.
+    Raise ValueError if it is neither, or all files of the machine.
     """
     given = text.replace(TENANT, _ANY_NAME).rstrip("/")
     try:

@@ -224,8 +224,7 @@ def build_references(
 ) -> References:
     """Return examples at some positions, at least one, as references in the space of their modality.
 
-    `views` has features [N, D of the view] by view; `checkpoint` is called between blocks and may raise to
-    stop.
+    `views` has features [N, D of the view] by view; `checkpoint` may raise to stop.
     """
     blocks = [places[start : start + BLOCK] for start in range(0, len(places), BLOCK)]
     if modality is Modality.TENSOR:

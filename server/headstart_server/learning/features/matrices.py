@@ -23,8 +23,7 @@ class Matrices(Protocol):
     def session(self) -> Any:
         """Return the context in which the other methods, and operators on arrays, may be used.
 
-        Raises:
-            DeviceError: the device failed within the context.
+        Raise DeviceError if the device failed within the context.
         """
 
     def to_device(self, matrix: Float64) -> Any:

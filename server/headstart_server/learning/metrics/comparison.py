@@ -1,7 +1,4 @@
-"""Paired comparison of two versions on the same examples.
-
-The contract documents the fields of the messages with the same names.
-"""
+"""Paired comparison of two versions on the same examples; the contract documents the fields."""
 
 from collections import defaultdict
 from collections.abc import Sequence

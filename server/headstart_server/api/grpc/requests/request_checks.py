@@ -78,8 +78,7 @@ def check_request(message: Message, nbytes: int | None = None) -> None:
 def check_text(text: str, field: str) -> None:
     """Check a text to predict that came as bytes, against the limit of `Input.text`.
 
-    Raises:
-        InvalidField: it is too long, or has a NUL character.
+    Raise InvalidField if it is too long, or has a NUL character.
     """
     try:
         _INPUT_TEXT(text)
@@ -97,8 +96,7 @@ def run(steps: Sequence[Step], message: Any, nbytes: int) -> None:
 def steps_of(kind: Descriptor) -> tuple[Step, ...]:
     """Return the checks of a type of message; fields that their type limits have none.
 
-    Raises:
-        ValueError: a field has no limit, or the type contains itself.
+    Raise ValueError if a field has no limit, or the type contains itself.
     """
     return _steps(kind, ())
 
@@ -113,8 +111,7 @@ def _steps(kind: Descriptor, above: tuple[str, ...]) -> tuple[Step, ...]:
 def limit_of(field: FieldDescriptor) -> Limit | None:
     """Return the limit of a field; None where its type limits it.
 
-    Raises:
-        ValueError: the field needs a limit and has none.
+    Raise ValueError if the field needs a limit and has none.
     """
     limit = LIMITS.get(field.full_name)
     if limit is None and (field.is_repeated or field.type not in _LIMITED_TYPES):

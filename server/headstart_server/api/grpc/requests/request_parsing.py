@@ -23,8 +23,7 @@ from headstart_server.errors import HeadstartError, InvalidField
 def check_required(message: Message) -> None:
     """Check that a request has its required fields; those of list entries are checked where they are used.
 
-    Raises:
-        InvalidField: a field is missing; it is named by its path.
+    Raise InvalidField if a field is missing; it is named by its path.
     """
     missing = _missing(message)
     if missing:
@@ -127,9 +126,8 @@ class RequestParser:
     def __call__(self, content: bytes) -> Message:
         """Return the request.
 
-        Raises:
-            InvalidField or InvalidLabel: a field exceeds its limit.
-            DecodeError: the bytes are no such message.
+        Raise InvalidField or InvalidLabel if a field exceeds its limit, and DecodeError if the bytes are no
+        such message.
         """
         if len(content) > SCAN_BYTES:
             scan(content, self._kind)

@@ -90,8 +90,7 @@ class _Budget:
 def fields_of(kind: Descriptor) -> Mapping[int, Any]:
     """Return what the scan knows of a type of message, by the number of the field.
 
-    Raises:
-        ValueError: a field has no limit.
+    Raise ValueError if a field has no limit.
     """
     return {each.number: _field(each) for each in kind.fields}
 
