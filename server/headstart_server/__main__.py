@@ -104,8 +104,8 @@ def doctor(
 ) -> None:
     """Check this machine and the settings of a server.
 
-    Takes the same settings as serve. Changes nothing, so it may run next to a server. Exits with
-    0 if no check failed, else with 1.
+    Takes the same settings as serve. Changes nothing, so it may run next to a server. Exits with 0 if no
+    check failed, else with 1.
     """
     settings = settings_of(loaded)
     from headstart_server.doctor.command import run_doctor

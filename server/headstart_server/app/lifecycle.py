@@ -78,9 +78,8 @@ class App:
         """Serve until SIGTERM, SIGINT or the event; then stop gracefully.
 
         Each step of the start pushes its opposite to one stack, so a failing start stops what it started, and
-        a step of the stop that fails does not skip the others.
-        Raise OSError if a port is in use, or a TLS file cannot be read, and BackboneUnavailable if the
-        default backbone cannot be prepared or loaded.
+        a step of the stop that fails does not skip the others. Raise OSError if a port is in use, or a TLS
+        file cannot be read, and BackboneUnavailable if the default backbone cannot be prepared or loaded.
         """
         stop = stop or asyncio.Event()
         async with AsyncExitStack() as stopping:

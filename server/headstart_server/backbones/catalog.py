@@ -94,8 +94,8 @@ class Catalog:
     def prepare(self, name: str) -> BackboneInfo:
         """Fetch a backbone and determine all its metadata, unless done before; may take minutes.
 
-        It runs at low priority, because no call waits for it.
-        Raise BackboneUnavailable if its source is unavailable, or provides something other than declared.
+        It runs at low priority, because no call waits for it. Raise BackboneUnavailable if its source is
+        unavailable, or provides something other than declared.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):

@@ -156,8 +156,7 @@ class Batcher:
         """Wake a thread if it would find work.
 
         Called whenever an input was added or an item was taken; a thread that ends an item looks for the next
-        one
-        itself. So a thread that leaves work behind wakes another, and no thread sleeps while work is
+        one itself. So a thread that leaves work behind wakes another, and no thread sleeps while work is
         possible.
         """
         if self._idle and self._queue.has_work(self.clock()):

@@ -1,8 +1,8 @@
 """What each tenant stores: its versions, and the archives of examples that its jobs and versions need.
 
 The sums are kept by `models.usage`. Archives have their sizes in a table that is written with the job. Those
-that were written again without an example are measured by the hourly cleaning.
-What is of a moment only is not counted: uploads until they are accepted, activations, fits put aside.
+that were written again without an example are measured by the hourly cleaning. What is of a moment only is
+not counted: uploads until they are accepted, activations, fits put aside.
 """
 
 from collections.abc import Mapping

@@ -182,8 +182,8 @@ class ModelIndex:
     def find(self, selector: Selector, router: TrafficRouter | None = None) -> int:
         """As `resolve`, after a sync with the database if memory does not know the version.
 
-        So a version that one replica has reported can be used on another one immediately.
-        Raise DatabaseUnavailable if memory knows none, and the database does not answer.
+        So a version that one replica has reported can be used on another one immediately. Raise
+        DatabaseUnavailable if memory knows none, and the database does not answer.
         """
         number = self.known(selector, router)
         if number is None:

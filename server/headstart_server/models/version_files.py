@@ -79,9 +79,8 @@ class VersionFiles:
         """A version with what its answers rest on, read from disk as far as it is not in memory.
 
         It stays in memory with the version; an index of neighbours only if it is not larger than a quarter of
-        what all versions may take.
-        Raise VersionNotFound if it was deleted meanwhile, and ArtifactDamaged if a file is damaged or
-        missing.
+        what all versions may take. Raise VersionNotFound if it was deleted meanwhile, and ArtifactDamaged if
+        a file is damaged or missing.
         """
         missing = set(files) - version.evidence.files
         if not missing:

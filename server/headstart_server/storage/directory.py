@@ -34,8 +34,7 @@ class Folder(Protocol):
         """Store several files under a name, replacing its previous files.
 
         A directory shows all of them or none. A bucket shows each file as a whole, in the given order: the
-        caller
-        must be able to verify that all are present.
+        caller must be able to verify that all are present.
         """
 
     def read(self, name: str, file: str) -> bytes:

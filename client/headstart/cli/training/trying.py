@@ -148,8 +148,8 @@ def try_examples(
     """Train on your examples with a private server, and open the web console.
 
     The server listens on a free port of this machine until Ctrl-C, so that you can predict. Then everything
-    that it stored is deleted. The first start downloads and converts a backbone. Without
-    the extra `http`, the report opens instead.
+    that it stored is deleted. The first start downloads and converts a backbone. Without the extra `http`,
+    the report opens instead.
 
     Example: `headstart try photos/`
     """

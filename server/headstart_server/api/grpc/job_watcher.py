@@ -72,8 +72,7 @@ class JobWatcher:
     async def events(self, job_id: str, after: int) -> AsyncGenerator[JobEvent | None, None]:
         """The events of a job with a number above `after`, as they come, until it has ended.
 
-        None is a sign of life, where nothing has happened for a while.
-        Raise Draining if the server stops.
+        None is a sign of life, where nothing has happened for a while. Raise Draining if the server stops.
         """
         loop = asyncio.get_running_loop()
         wake, sent = asyncio.Event(), loop.time()

@@ -39,8 +39,8 @@ class AnnotationReceiver:
     ) -> list[pb.SendFeedbackResponse]:
         """Record the annotations of an event; return the responses.
 
-        Label Studio neither shows nor repeats what fails, so failures are also logged.
-        Raise HeadstartError or CallFailedError if an annotation is malformed, or its feedback is refused.
+        Label Studio neither shows nor repeats what fails, so failures are also logged. Raise HeadstartError
+        or CallFailedError if an annotation is malformed, or its feedback is refused.
         """
         try:
             return await self._receive(calls, version, event)

@@ -44,8 +44,7 @@ class TailRequest:
     """Request to train a tail and a linear head, once without each of K folds and once on all examples.
 
     The K + 1 networks advance one epoch at a time in parallel: after each epoch every example has an output
-    by a
-    network that did not see it. So early stopping and the quality of the full network need no second
+    by a network that did not see it. So early stopping and the quality of the full network need no second
     training.
     """
 

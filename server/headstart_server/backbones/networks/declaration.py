@@ -168,8 +168,8 @@ def declared(path: Path | None, flags: Iterable[str]) -> list[Declaration]:
 def read_declarations(path: Path) -> list[Declaration]:
     """Read the tables ``[backbones.NAME]`` of a TOML file, or of every ``.toml`` file of a folder.
 
-    A source or weights whose location begins with ``./`` or ``../`` is relative to the file.
-    Raise DeclarationError if the file cannot be read, or a declaration is invalid.
+    A source or weights whose location begins with ``./`` or ``../`` is relative to the file. Raise
+    DeclarationError if the file cannot be read, or a declaration is invalid.
     """
     files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
     if not files:

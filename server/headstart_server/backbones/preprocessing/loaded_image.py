@@ -69,8 +69,8 @@ class LoadedImage:
 def load_image(data: bytes, *, max_pixels: int, scale_of: Callable[[JpegHeader], int]) -> LoadedImage:
     """Decode an image file.
 
-    Only an ordinary JPEG is decoded at a fraction of its size: for a fraction of another kind,
-    such as a lossless JPEG, a decoder may write past its memory.
+    Only an ordinary JPEG is decoded at a fraction of its size: for a fraction of another kind, such as a
+    lossless JPEG, a decoder may write past its memory.
 
     Args:
         data: the bytes of a JPEG, PNG, WebP, GIF (its first frame) or BMP file.

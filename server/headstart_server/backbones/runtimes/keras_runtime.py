@@ -151,8 +151,7 @@ class KerasRuntime:
     """Runs a model in inference mode, so that a row's features do not depend on its batch.
 
     Linear algebra libraries choose the order of sums by the shape of a product: with TensorFlow on two cores,
-    a
-    row alone differs in its last bits from the same row in a batch. From some batch size on, all agree. The
+    a row alone differs in its last bits from the same row in a batch. From some batch size on, all agree. The
     constructor finds that size, and smaller batches are padded to it.
 
     Args:

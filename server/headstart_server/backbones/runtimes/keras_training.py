@@ -88,8 +88,7 @@ def mean_loss(outputs: Float32, request: TailRequest) -> float:
     """Return the weighted mean loss of outputs [N, C] on the request's targets.
 
     For classes, at the best temperature: the network grows more confident with each epoch, and the
-    temperature is
-    fitted afterwards anyway.
+    temperature is fitted afterwards anyway.
     """
     scales = (1.0,) if request.loss is Loss.SQUARED else _SCALES
     return min(_mean_loss(scale * outputs, request) for scale in scales)
@@ -140,8 +139,7 @@ class _Networks:
         """Set the learning rate of an epoch: it rises over the first one, and then falls to zero.
 
         Adam's first steps are as large as all others before it knows the variance of the gradients: without
-        the rise
-        they would undo the initial head.
+        the rise they would undo the initial head.
         """
         request = self._request
         left = (request.max_epochs - epochs) / max(request.max_epochs - 1, 1)

@@ -42,9 +42,8 @@ class OpenVinoRuntime:
     """Runs a converted network. A row's features do not depend on its batch, bit by bit.
 
     Each stream has its compiled networks, one per batch size, which run in the calling thread; rows of
-    several
-    lengths, such as texts, use one for all. Streams of one compiled network would pass batches to OpenVINO's
-    threads, pinned to cores that the rest of a server needs too.
+    several lengths, such as texts, use one for all. Streams of one compiled network would pass batches to
+    OpenVINO's threads, pinned to cores that the rest of a server needs too.
 
     Args:
         path: converted network, from [n, ...] to outputs of [n, size]. A dynamic dimension of rows is their

@@ -24,8 +24,7 @@ class OpenVinoTail:
     """A tail that runs in the calling thread. A row's features do not depend on its batch.
 
     Compilation takes tens of milliseconds, and each compiled tail copies its weights. It has as many as were
-    ever
-    needed concurrently, `streams` at most.
+    ever needed concurrently, `streams` at most.
 
     Args:
         streams: maximum concurrent passes; others wait.

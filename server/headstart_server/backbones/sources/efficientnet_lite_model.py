@@ -174,8 +174,8 @@ class _Network:
         """Apply one layer for a convolution and the batch normalization after it.
 
         Frozen, the normalization is a factor and an offset for each channel, (Wx - mean) / sqrt(variance +
-        eps) *
-        weight + bias. Both are folded into kernel and bias: 1.5 times as fast on a CPU, and equal to 3e-6.
+        eps) * weight + bias. Both are folded into kernel and bias: 1.5 times as fast on a CPU, and equal to
+        3e-6.
         """
         y = layer(x)
         kernel, bias = layer.weights

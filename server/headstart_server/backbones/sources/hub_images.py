@@ -37,10 +37,9 @@ def hub_images(folder: HubFolder, declaration: Declaration) -> Network:
     """Open the image network in a folder.
 
     Its features are the mean over a map; for networks trained with a class token that token; and for networks
-    of
-    images and texts the embedding that is compared with texts. The latter have the further outputs ``tokens``
-    and, before the projection, ``pooled``.
-    Raise SourceError if it is damaged, takes no images, or its preprocessing is unknown.
+    of images and texts the embedding that is compared with texts. The latter have the further outputs
+    ``tokens`` and, before the projection, ``pooled``. Raise SourceError if it is damaged, takes no images, or
+    its preprocessing is unknown.
     """
     hub = load_keras_hub()
     converter = _converter(folder, declaration)

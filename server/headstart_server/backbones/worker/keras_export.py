@@ -116,8 +116,7 @@ def _add_entry(path: Path, facts: Mapping[str, Any]) -> None:
     """Add the metadata to a file as an entry of a ZIP archive.
 
     A Keras file is one. A LiteRT file is read from its start and an archive from its end, so one file is
-    both;
-    LiteRT tools read such entries as associated files.
+    both; LiteRT tools read such entries as associated files.
     """
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(FACTS_FILE, json.dumps(facts, indent=1, ensure_ascii=False))

@@ -112,8 +112,8 @@ def parse_location(uri: str) -> DatasetLocation:
 def parse_prefix(text: str) -> DatasetLocation:
     """The place that an operator allows: a URI as `parse_location` takes, or the path of a folder.
 
-    One of its names may be `TENANT`, which stands for that of the caller's tenant.
-    Raise ValueError if it is neither, or all files of the machine.
+    One of its names may be `TENANT`, which stands for that of the caller's tenant. Raise ValueError if it is
+    neither, or all files of the machine.
     """
     given = text.replace(TENANT, _ANY_NAME).rstrip("/")
     try:

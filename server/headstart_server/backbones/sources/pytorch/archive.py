@@ -1,12 +1,11 @@
 """Sanitizes exported programs before `torch.export.load`, which by itself runs code in files.
 
 `torch.export.load` unpickles weights, constants and example inputs that claim to be pickled, and evaluates
-sizes
-as Python: each ran a command, in PyTorch 2.13. It also looks up what nodes call in all of `torch`, `math` and
-`operator`, before it checks whether that is an operation, and makes source of names. So a file is parsed here
-first, and rewritten with only harmless content: raw tensors, a graph of ATen's operations, names that are
-names, and sizes that are sums and products. Example inputs, guards and notes on the origin of nodes are left
-out; nothing needs them.
+sizes as Python: each ran a command, in PyTorch 2.13. It also looks up what nodes call in all of `torch`,
+`math` and `operator`, before it checks whether that is an operation, and makes source of names. So a file is
+parsed here first, and rewritten with only harmless content: raw tensors, a graph of ATen's operations, names
+that are names, and sizes that are sums and products. Example inputs, guards and notes on the origin of nodes
+are left out; nothing needs them.
 """
 
 import ast
