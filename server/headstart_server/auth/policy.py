@@ -83,12 +83,7 @@ def read_policy(path: Path) -> Policy:
 def policy_of(document: Mapping[str, Any]) -> Policy:
     """Return the policy of a document; raise PolicyError, which names the invalid entry."""
     _known(document, {"principals", "issuers", "tenants"}, "the file")
-    issuers: dict[str, IssuerSettings] = {}
-    for place, entry in enumerate(_tables(document, "issuers")):
-        made = _issuer(entry, f"issuers[{place}]")
-        if made.issuer in issuers:
-            raise PolicyError(f"Expected each issuer once. Received: {made.issuer!r} again.")
-        issuers[made.issuer] = made
+    issuers = _issuers(document)
     by_token: dict[str, Principal] = {}
     by_certificate: dict[str, Principal] = {}
     claim_rules, names = [], set[str]()
@@ -100,19 +95,8 @@ def policy_of(document: Mapping[str, Any]) -> Policy:
         if principal.name in names:
             raise PolicyError(f"Expected each principal once. Received: {principal.name!r} again.")
         names.add(principal.name)
-        ways = 0
-        for key, known in (("token_sha256", by_token), ("certificates", by_certificate)):
-            for value in _strings(entry, key, where):
-                if key == "token_sha256" and not _HASH.match(value):
-                    # A token that was put here by mistake must not get into a log.
-                    raise PolicyError(
-                        f"Expected SHA-256 sums of 64 hexadecimal digits in small letters in {where}."
-                        f"token_sha256. Received: {len(value)} other characters."
-                    )
-                if value in known:
-                    raise PolicyError(f"Expected a {key} of one principal only. Received: {where}'s again.")
-                known[value] = principal
-                ways += 1
+        ways = _add_credentials(entry, "token_sha256", where, principal, by_token)
+        ways += _add_credentials(entry, "certificates", where, principal, by_certificate)
         if "issuer" in entry or "claims" in entry:
             claim_rules.append(_claim_rule(entry, principal, issuers, where))
             ways += 1
@@ -128,6 +112,34 @@ def policy_of(document: Mapping[str, Any]) -> Policy:
         issuers=issuers,
         tenants=_tenants(document),
     )
+
+
+def _add_credentials(
+    entry: Mapping[str, Any], key: str, where: str, principal: Principal, known: dict[str, Principal]
+) -> int:
+    """Add the tokens or certificates of a principal to those of all; return their number."""
+    values = _strings(entry, key, where)
+    for value in values:
+        if key == "token_sha256" and not _HASH.match(value):
+            # A token that was put here by mistake must not get into a log.
+            raise PolicyError(
+                f"Expected SHA-256 sums of 64 hexadecimal digits in small letters in {where}."
+                f"token_sha256. Received: {len(value)} other characters."
+            )
+        if value in known:
+            raise PolicyError(f"Expected a {key} of one principal only. Received: {where}'s again.")
+        known[value] = principal
+    return len(values)
+
+
+def _issuers(document: Mapping[str, Any]) -> dict[str, IssuerSettings]:
+    issuers: dict[str, IssuerSettings] = {}
+    for place, entry in enumerate(_tables(document, "issuers")):
+        made = _issuer(entry, f"issuers[{place}]")
+        if made.issuer in issuers:
+            raise PolicyError(f"Expected each issuer once. Received: {made.issuer!r} again.")
+        issuers[made.issuer] = made
+    return issuers
 
 
 def _tenants(document: Mapping[str, Any]) -> Mapping[str, TenantSettings]:

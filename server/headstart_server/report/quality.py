@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from headstart_server.learning.examples.task import Task
+from headstart_server.learning.metrics.comparison import Comparison
 from headstart_server.learning.metrics.evaluation import ConfusedPair, Evaluation
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.learning.metrics.reliability import ReliabilityBin
@@ -107,54 +108,43 @@ def comparison_section(promotion: Promotion | None) -> Section | None:
     if promotion is None or promotion.comparison is None:
         return None
     found = promotion.comparison
-    older, newer = f"version {promotion.baseline}", "this version"
-    rows: list[Sequence[Child]] = [
-        (name, show(before), show(after))
-        for name, before, after, show in (
-            ("Accuracy", found.first.accuracy, found.second.accuracy, percent),
-            ("Balanced accuracy", found.first.balanced_accuracy, found.second.balanced_accuracy, percent),
-            ("Log loss", found.first.log_loss, found.second.log_loss, figure),
-            (
-                "Mean absolute error",
-                found.first.mean_absolute_error,
-                found.second.mean_absolute_error,
-                figure,
-            ),
-        )
-        if before is not None and after is not None
-    ]
-    changed = sorted(
-        (each for each in found.classes if each.first_recall != each.second_recall),
-        key=lambda each: (each.second_recall - each.first_recall, each.name),
-    )
+    sides = (f"version {promotion.baseline}", "this version")
     return section(
         "Comparison",
         "Compared with the previous version",
         tag("p", named(found.verdict)),
-        tag(
-            "div",
-            table(
-                f"On {plural(found.example_count, 'example')} that both predicted", ["", older, newer], rows
-            ),
-            table(
-                "Recall of the classes that changed",
-                ["class", "examples", older, newer],
-                [
-                    (
-                        named(each.name),
-                        f"{each.example_count:,}",
-                        percent(each.first_recall),
-                        percent(each.second_recall),
-                    )
-                    for each in changed
-                ],
-                sortable=True,
-            )
-            if changed
-            else None,
-            class_="narrow",
-        ),
+        tag("div", _compared_metrics(found, sides), _changed_recalls(found, sides), class_="narrow"),
     )
+
+
+def _compared_metrics(found: Comparison, sides: tuple[str, str]) -> Markup:
+    first, second = found.first, found.second
+    metrics = (
+        ("Accuracy", first.accuracy, second.accuracy, percent),
+        ("Balanced accuracy", first.balanced_accuracy, second.balanced_accuracy, percent),
+        ("Log loss", first.log_loss, second.log_loss, figure),
+        ("Mean absolute error", first.mean_absolute_error, second.mean_absolute_error, figure),
+    )
+    rows: list[Sequence[Child]] = [
+        (name, show(before), show(after))
+        for name, before, after, show in metrics
+        if before is not None and after is not None
+    ]
+    return table(f"On {plural(found.example_count, 'example')} that both predicted", ["", *sides], rows)
+
+
+def _changed_recalls(found: Comparison, sides: tuple[str, str]) -> Markup | None:
+    changed = sorted(
+        (each for each in found.classes if each.first_recall != each.second_recall),
+        key=lambda each: (each.second_recall - each.first_recall, each.name),
+    )
+    rows: list[Sequence[Child]] = [
+        (named(each.name), f"{each.example_count:,}", percent(each.first_recall), percent(each.second_recall))
+        for each in changed
+    ]
+    if not rows:
+        return None
+    return table("Recall of the classes that changed", ["class", "examples", *sides], rows, sortable=True)
 
 
 def _pairs(pairs: Sequence[ConfusedPair]) -> Markup | None:
