@@ -27,7 +27,8 @@ from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.head import HiddenLayer
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
-from headstart_server.models import evaluation_file, evidence, store
+from headstart_server.models import evidence, store
+from headstart_server.models.version_files import encode_evaluation
 from report_samples import of_classes, of_numbers, of_several_labels
 
 
@@ -319,7 +320,7 @@ def neighbors() -> list[bytes]:
 def evaluations() -> list[bytes]:
     """Files of evaluations and findings, of few classes, several labels and numbers."""
     return [
-        evaluation_file.encode(facts.evaluation, facts.findings)
+        encode_evaluation(facts.evaluation, facts.findings)
         for facts in (of_classes(3, 60), of_several_labels(), of_numbers())
         if facts.evaluation is not None and facts.findings is not None
     ]

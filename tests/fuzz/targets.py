@@ -38,8 +38,9 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Scaling
 from headstart_server.learning.heads.head import Head, HeadMetadata
 from headstart_server.learning.metrics.example_list import ExampleList
-from headstart_server.models import evaluation_file, evidence, store
+from headstart_server.models import evidence, store
 from headstart_server.models.version import Manifest
+from headstart_server.models.version_files import decode_evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +267,7 @@ def targets() -> dict[str, Target]:
                 inputs.changed_json(inputs.evaluations()),
                 inputs.any_of([*inputs.evaluations(), b"[]", b"[" * 5000]),
             ),
-            parse=evaluation_file.decode,
+            parse=decode_evaluation,
             refusals=(ValueError,),
         ),
         "checkpoints": Target(

@@ -32,7 +32,7 @@ OWNERS = {
     "headstart.cli": "cli",
     "headstart.sklearn": "sklearn",
     "headstart_server": "serving",
-    "headstart_server.database.postgres": "postgres",
+    "headstart_server.database.driver": "postgres",
     "headstart_server.datasets.uris.web": "http",
     "headstart_server.outbound.connection": "http",
     "headstart_server.webhooks.sender": "http",

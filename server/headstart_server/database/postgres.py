@@ -1,13 +1,10 @@
 """PostgreSQL: one database, many replicas."""
 
 import re
-import time
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import Any
 
-import psycopg
-from psycopg.abc import PQGen
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -16,45 +13,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from headstart_server.database.address import hosts, shown
 from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseUnavailable, HeadstartError, InvalidField, StorageFull
-
-_Result = TypeVar("_Result")
-
-
-class NoAnswerError(psycopg.OperationalError):
-    """The server did not answer in time."""
-
-
-class TimedConnection(psycopg.Connection[Any]):
-    """Closes itself if the server does not answer in time: the server may hang, or its host may be gone.
-
-    A statement's own timeout needs a server that can enforce it.
-    """
-
-    #: Seconds to wait for the answer to one message.
-    answer_seconds = 5.0
-
-    def wait(self, gen: PQGen[_Result], *args: Any, **options: Any) -> _Result:
-        """Wait for an answer of the server; raise NoAnswerError if none came in time."""
-        try:
-            return super().wait(_limited(gen, self.answer_seconds), *args, **options)
-        except NoAnswerError:
-            self.close()
-            raise
-
-
-def _limited(waiting: PQGen[_Result], seconds: float) -> PQGen[_Result]:
-    """End a wait after some seconds. psycopg resumes it several times a second while nothing comes."""
-    deadline = time.monotonic() + seconds
-    try:
-        wanted = next(waiting)
-        while True:
-            ready = yield wanted
-            if not ready and time.monotonic() > deadline:
-                raise NoAnswerError(f"no answer within {seconds:g} seconds")
-            wanted = waiting.send(ready)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-
 
 #: Seconds that a statement may take; the socket gives up a little later, should the server be gone. A try
 #: after that, on a new connection, must fit into a lease of 10 s, or one pause costs all jobs their claims.
@@ -134,7 +92,7 @@ class Postgres:
 
 
 def _engine(address: URL, *, connections: int, more: int) -> Engine:
-    from headstart_server.database.postgres import TimedConnection  # noqa: PLC0415 - of an extra
+    from headstart_server.database.driver import TimedConnection  # noqa: PLC0415 - of an extra
 
     engine = create_engine(
         address,

@@ -1,8 +1,9 @@
 """The stored files of versions as values: heads in memory, predictions, evaluations."""
 
+import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
@@ -10,7 +11,6 @@ from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.metrics.evaluation import Evaluation
 from headstart_server.learning.metrics.example_list import ExampleList, read_examples, read_outcomes
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
-from headstart_server.models import evaluation_file
 from headstart_server.models.evidence import MAP_FILE, NEIGHBORS_FILE, InvalidEvidenceError, map_from_bytes
 from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
@@ -18,6 +18,8 @@ from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.version import Selector, Version
 
 _Read = TypeVar("_Read")
+
+EVALUATION_FILE = "evaluation.json"
 
 
 class VersionFiles:
@@ -146,11 +148,11 @@ class VersionFiles:
     def evaluation(self, selector: Selector) -> tuple[Version, Evaluation | None, DatasetFindings | None]:
         """Return a version with its evaluation and the findings in its examples; None if not stored."""
         version = self._read_version(selector.model, self._index.find(selector))
-        content = self.file(version, evaluation_file.EVALUATION_FILE)
+        content = self.file(version, EVALUATION_FILE)
         if content is None:
             return version, None, None
         try:
-            return version, *evaluation_file.decode(content)
+            return version, *decode_evaluation(content)
         except ValueError as error:
             raise ArtifactDamaged(
                 f"The evaluation of version {version.number} of model '{version.model}' cannot be read by "
@@ -169,3 +171,22 @@ class VersionFiles:
             # As in `load`.
             self._read_version(version.model, version.number)
             raise
+
+
+def encode_evaluation(evaluation: Evaluation, findings: DatasetFindings) -> bytes:
+    """Return the content of the file with the evaluation of a version and the findings in its examples."""
+    fields = {"evaluation": evaluation.to_json(), "findings": findings.to_json()}
+    return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def decode_evaluation(content: bytes) -> tuple[Evaluation | None, DatasetFindings | None]:
+    """Return what `encode_evaluation` wrote, None for a missing part; raise ValueError if it is invalid."""
+    try:
+        fields: dict[str, Any] = json.loads(content)
+        evaluation, findings = fields.get("evaluation"), fields.get("findings")
+        return (
+            Evaluation.from_json(evaluation) if evaluation else None,
+            DatasetFindings.from_json(findings) if findings else None,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"Expected an evaluation and findings. Received: {error!r}.") from error

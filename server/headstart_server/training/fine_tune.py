@@ -17,9 +17,9 @@ from headstart_server.learning.heads.recipe import Auto
 from headstart_server.learning.metrics.backbone_selection import BackboneSelection
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.metrics import Metrics
-from headstart_server.models import evaluation_file
 from headstart_server.models.store import EXAMPLES_FILE, TAIL_FILE, encode_tail
 from headstart_server.models.version import Manifest, TailFacts
+from headstart_server.models.version_files import EVALUATION_FILE, encode_evaluation
 from headstart_server.observability.energy import EnergyMeter, Measurement
 from headstart_server.training.activations import JobActivations
 from headstart_server.training.candidates import check_trainable_here
@@ -142,7 +142,7 @@ class FineTuneRun:
         )
         files = {
             EXAMPLES_FILE: candidate.known.to_bytes(),
-            evaluation_file.EVALUATION_FILE: evaluation_file.encode(result.evaluation, findings),
+            EVALUATION_FILE: encode_evaluation(result.evaluation, findings),
             **evidence,
             **({TAIL_FILE: encode_tail(fitted.tail)} if fitted.tail else {}),
         }

@@ -25,11 +25,11 @@ from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.recipe import Auto, Partial, required_views
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.lru import LruCache
-from headstart_server.models import evaluation_file
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import check_backbone
 from headstart_server.models.store import EXAMPLES_FILE, TAIL_FILE, encode_tail
 from headstart_server.models.version import Manifest, TailFacts, Version
+from headstart_server.models.version_files import EVALUATION_FILE, encode_evaluation
 from headstart_server.training.activations import JobActivations
 from headstart_server.training.evaluation_result import EvaluationResult, evaluate_fit
 from headstart_server.training.extraction import FeatureExtraction, FeatureTable
@@ -213,10 +213,10 @@ class VersionRebuilder:
         manifest = self._manifest(version, kept, fitted)
         candidate = ComparedHead(head=head.head, tail=fitted.tail, embedder=fitted.embedder, known=known)
         findings = replace(fitted.findings, estimated_seconds=version.manifest.fit_seconds)
-        evaluation = evaluation_file.encode(fitted.result.evaluation, findings)
+        evaluation = encode_evaluation(fitted.result.evaluation, findings)
         files = {
             EXAMPLES_FILE: known.to_bytes(),
-            evaluation_file.EVALUATION_FILE: evaluation,
+            EVALUATION_FILE: evaluation,
             **fitted.files,
         }
         return RebuiltHead(candidate=candidate, manifest=manifest, files=files, left_out=left_out)

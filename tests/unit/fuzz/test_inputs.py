@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from fuzz import inputs, targets
-from headstart_server.models import evaluation_file, evidence, store
+from headstart_server.models import evidence, store
 from headstart_server.models.version import Manifest
+from headstart_server.models.version_files import decode_evaluation
 
 GOOD: dict[str, tuple[Sequence[bytes], Callable[[bytes], object]]] = {
     "typicality": (inputs.typicality_model(), evidence.typicality_model_from_bytes),
     "neighbors": (inputs.neighbors(), evidence.neighbors_of),
-    "evaluations": (inputs.evaluations(), evaluation_file.decode),
+    "evaluations": (inputs.evaluations(), decode_evaluation),
     "manifests": (inputs.manifests(), lambda content: Manifest.from_json(json.loads(content))),
     "heads": (inputs.heads(), targets.head),
     "tails": (inputs.tails(), lambda content: store.decode_tail(content, 1)),

@@ -10,8 +10,8 @@ import pytest
 from fakes import ManualClock, Publisher, make_head, make_manifest
 from headstart_server.api.grpc.messages.exports import report_document
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, ModelNotFound
-from headstart_server.models.evaluation_file import EVALUATION_FILE
 from headstart_server.models.version import Selector
+from headstart_server.models.version_files import EVALUATION_FILE
 from headstart_server.report.examples import sample_indexes
 from headstart_server.report.reporter import MAX_SHOWN, Reporter, ReportFormat
 from report_samples import image, of_classes
