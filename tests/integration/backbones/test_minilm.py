@@ -9,14 +9,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from conversion import convert
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import LAST, TAPS
-from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.contract.runtimes import (
+    Precision,
+    RuntimeKind,
+    RuntimeSettings,
+    default_cache,
+)
+from headstart_server.backbones.networks.card import Card, digest_of
+from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.preprocessing.texts import TextDecoder
 from headstart_server.backbones.runtimes.keras_runtime import KerasRuntime
-from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE, OpenVinoRuntime
+from headstart_server.backbones.runtimes.openvino_runtime import OpenVinoRuntime
+from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.sources.sentence_bert import MINILM, folder_of
+from prepared import prepared_settings
 
 # PyTorch and TensorFlow warn of their own parts at import; nothing here depends on them.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]
@@ -88,15 +96,13 @@ def reference(place: int) -> dict[str, NDArray[np.float32]]:
 
 
 @cache
-def network() -> Any:
-    return Catalog().network(MINILM.name)
+def opened() -> Network:
+    return source_of(MINILM).open(MINILM, default_cache())
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("converted") / NETWORK_FILE
-    convert(network(), path)
-    return path
+def converted() -> Path:
+    return Catalog(runtimes=prepared_settings()).conversion(MINILM.name)
 
 
 def on_openvino(path: Path, precision: Precision = Precision.FLOAT32) -> OpenVinoRuntime:
@@ -117,9 +123,8 @@ def test_metadata_without_the_package_agrees_with_its_files() -> None:
     assert INFO.parameter_count == sum(used)
 
 
-def test_the_digest_is_the_same_wherever_it_is_loaded(tmp_path: Path) -> None:
-    settings = RuntimeSettings(kind=RuntimeKind.KERAS, precision=Precision.FLOAT32, cache=tmp_path)
-    assert Catalog(runtimes=settings).load(MINILM.name).digest == DIGEST
+def test_the_digest_is_the_same_wherever_it_is_loaded(converted: Path) -> None:
+    assert digest_of(opened()) == Card.read(converted.parent).digest == DIGEST
 
 
 def test_there_is_a_text_of_each_length() -> None:
@@ -129,7 +134,7 @@ def test_there_is_a_text_of_each_length() -> None:
 @pytest.mark.parametrize("place", range(len(TEXTS)))
 def test_features_in_keras_and_openvino_equal_those_of_pytorch(place: int, converted: Path) -> None:
     expected, row = reference(place), rows()[place][None]
-    in_keras = {name: np.asarray(each) for name, each in network()(row).items()}
+    in_keras = {name: np.asarray(each) for name, each in opened().model(row).items()}
     for views, tolerance in ((in_keras, 1e-5), (on_openvino(converted).run(row), 1e-4)):
         assert views.keys() == expected.keys()
         for name, features in views.items():
@@ -166,7 +171,7 @@ def test_a_row_on_openvino_does_not_depend_on_its_batch_or_on_who_else_runs(
 
 def test_a_row_in_keras_does_not_depend_on_its_batch() -> None:
     settings = RuntimeSettings(kind=RuntimeKind.KERAS, precision=Precision.FLOAT32)
-    runtime = KerasRuntime(network(), settings.settled())
+    runtime = KerasRuntime(opened().model, settings.settled())
     for row in (rows()[0], rows()[2]):
         batch = np.stack([np.roll(row, turn) for turn in range(7)])
         together = runtime.run(batch)

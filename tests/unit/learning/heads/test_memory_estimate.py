@@ -11,15 +11,16 @@ from headstart_server.learning.heads.memory_estimate import Sizes, estimated_byt
 from unit.learning.heads.measure_memory import RECIPES
 
 PROGRAM = Path(__file__).with_name("measure_memory.py")
+#: More and fewer examples than features, and more than `result_cache.ROWS` and `feature_matrix.BLOCK`.
 CASES = [
-    ("ridge", 6000, {"last": 1536}, 10, "image"),
-    ("ridge", 500, {"last": 16384}, 3, "tensor"),
-    ("auto", 4000, {"last": 1280, "taps": 784}, 20, "image"),
+    ("ridge", 2500, {"last": 1024}, 10, "image"),
+    ("ridge", 400, {"last": 12288}, 3, "tensor"),
+    ("auto", 2500, {"last": 768, "taps": 512}, 20, "image"),
     ("auto", 700, {"last": 8192, "taps": 4096}, 5, "tensor"),
-    ("logistic", 3000, {"last": 1536}, 10, "image"),
-    ("logistic", 500, {"last": 8192}, 3, "tensor"),
-    ("mlp", 3000, {"last": 1280, "taps": 784}, 10, "image"),
-    ("mlp", 500, {"last": 8192}, 3, "tensor"),
+    ("logistic", 2500, {"last": 1024}, 10, "image"),
+    ("logistic", 400, {"last": 6144}, 3, "tensor"),
+    ("mlp", 2500, {"last": 768, "taps": 512}, 10, "image"),
+    ("mlp", 400, {"last": 6144}, 3, "tensor"),
 ]
 
 
