@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -90,35 +90,43 @@ class BoundedSeries:
         for metric, values in self._series.pop(labels, {}):
             metric.remove(*values)
 
+#: Observations that are collected before they are counted.
+_GROUP = 256
+
 
 class HistogramSeries:
-    """One series of a histogram. Thread-safe.
+    """One series of a histogram. Thread-safe: it collects observations, and counts them in groups.
 
     Args:
         bounds: upper bounds of the buckets, ascending; the last one is infinite.
     """
 
-    __slots__ = ("_bounds", "_counts", "_exemplars", "_lock", "_sum")
+    __slots__ = ("_bounds", "_counts", "_exemplars", "_lock", "_pending", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self._counts = [0] * len(bounds)
         self._exemplars: dict[int, Exemplar] = {}
         self._lock = threading.Lock()
+        #: A deque, because threads may append to it while another one counts.
+        self._pending: deque[float] = deque()
         self._sum = 0.0
 
     def observe(self, amount: float, exemplar: Mapping[str, str] | None = None) -> None:
         """Count an amount; the exemplar has labels that point to its trace."""
-        place = bisect_left(self._bounds, amount)
-        with self._lock:
-            self._counts[place] += 1
-            self._sum += amount
-            if exemplar is not None:
-                self._exemplars[place] = Exemplar(dict(exemplar), amount, time.time())
+        self._pending.append(amount)
+        if exemplar is not None:
+            found = Exemplar(dict(exemplar), amount, time.time())
+            with self._lock:
+                self._exemplars[bisect_left(self._bounds, amount)] = found
+        if len(self._pending) >= _GROUP:
+            with self._lock:
+                self._count_pending()
 
     def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         """Add the buckets, the count and the sum to a scrape."""
         with self._lock:
+            self._count_pending()
             counts, total, exemplars = list(self._counts), self._sum, dict(self._exemplars)
         buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
         count = 0.0
@@ -128,6 +136,12 @@ class HistogramSeries:
             name: str = floatToGoString(bound)  # type: ignore[no-untyped-call]
             buckets.append((name, count) if exemplar is None else (name, count, exemplar))
         family.add_metric(labels, buckets, total)
+
+    def _count_pending(self) -> None:
+        for _ in range(len(self._pending)):
+            amount = self._pending.popleft()
+            self._counts[bisect_left(self._bounds, amount)] += 1
+            self._sum += amount
 
 
 class Histogram(Collector):

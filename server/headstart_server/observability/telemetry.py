@@ -182,9 +182,10 @@ class Telemetry:
 
     def batch_ran(self, lane: _Named, rows: int, seconds: float, slowest: float) -> None:
         """Record a batch; `slowest` is the latency of its slowest row, from arrival to end."""
-        self._series(self._batch_size, lane.value).observe(rows)
-        self._series(self._batch_duration, lane.value).observe(seconds)
-        self._series(self._embedding_latency, lane.value).observe(slowest)
+        label = lane.value
+        self._series(self._batch_size, label).observe(rows)
+        self._series(self._batch_duration, label).observe(seconds)
+        self._series(self._embedding_latency, label).observe(slowest)
 
     def inputs_dropped(self, lane: _Named, count: int, reason: str) -> None:
         """Count inputs that left a queue before they ran; the reason is `expired` or `abandoned`."""

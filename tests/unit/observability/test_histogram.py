@@ -45,8 +45,12 @@ def test_observations_of_many_threads_are_all_counted() -> None:
     threads = [threading.Thread(target=observe) for _ in range(4)]
     for thread in threads:
         thread.start()
+    scraped = [0.0]
+    while any(thread.is_alive() for thread in threads):
+        scraped.append(registry.get_sample_value("seconds_count", {"stage": "head"}) or 0.0)
     for thread in threads:
         thread.join()
+    assert scraped == sorted(scraped)
     assert registry.get_sample_value("seconds_count", {"stage": "head"}) == 8000
     assert registry.get_sample_value("seconds_sum", {"stage": "head"}) == 4000
 

@@ -185,16 +185,17 @@ class _Observed:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        path, code = self._path, grpc.StatusCode.OK
+        path, code = self._path, "OK"
         try:
             if self._has_begun:
                 error = self._ended(error)
             if error is not None:
-                code, status = _code_and_status(error, self._call)
+                status_code, status = _code_and_status(error, self._call)
+                code = status_code.name
                 if status is not None:
                     await self._call.context.abort_with_status(status)
         finally:
-            path.observer.ended(self._call, path.metrics, self._span, code.name)
+            path.observer.ended(self._call, path.metrics, self._span, code)
 
     def _ended(self, error: BaseException | None) -> BaseException | None:
         """Let the checks end; return the error, another one if the server ended the call."""

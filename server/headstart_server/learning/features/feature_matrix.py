@@ -18,6 +18,9 @@ T = TypeVar("T", np.float32, np.float64)
 #: Rows converted to float64 at a time: 2,064 features of them are 34 MB.
 BLOCK = 2048
 
+#: Least positive normal number of each type of features.
+_LEAST = {np.dtype(kind): np.finfo(kind).tiny for kind in (np.float32, np.float64)}
+
 #: Factor from the median absolute deviation to the standard deviation of a normal distribution.
 MAD_TO_DEVIATION = 1.4826
 
@@ -48,8 +51,9 @@ def scale_features(features: NDArray[T], scaling: Scaling) -> NDArray[T]:
 
 def normalized(features: NDArray[T]) -> NDArray[T]:
     """Return rows scaled to Euclidean length 1; a row of zeros is unchanged."""
-    norms = np.linalg.norm(features, axis=-1, keepdims=True)
-    rows: NDArray[T] = features / np.maximum(norms, np.finfo(features.dtype).tiny)
+    # As `np.linalg.norm`, which takes longer to call than to compute one row.
+    norms = np.sqrt(np.add.reduce(features * features, axis=-1, keepdims=True))
+    rows: NDArray[T] = features / np.maximum(norms, _LEAST[features.dtype])
     return rows
 
 

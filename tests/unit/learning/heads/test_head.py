@@ -48,6 +48,15 @@ def test_normalized_rows_have_length_one_and_the_same_direction(rows: NDArray[np
             assert np.linalg.norm(normalized(row[None])) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_row_is_normalized_bit_by_bit_as_among_others(kind: type) -> None:
+    rows = np.random.default_rng(0).normal(size=(9, 1280)).astype(kind)
+    together = normalized(rows)
+    np.testing.assert_array_equal(together, rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    for place, row in enumerate(rows):
+        np.testing.assert_array_equal(normalized(row[None])[0], together[place])
+
+
 def test_a_row_of_zeros_stays_one() -> None:
     zeros = np.zeros((2, 4), np.float32)
     np.testing.assert_array_equal(normalized(zeros), zeros)

@@ -83,7 +83,10 @@ def fill_times(message: pb.StageTimes, times: StageTimes) -> None:
         (message.head_duration, times.head),
     ):
         nanoseconds = round(seconds * 1e9)
-        duration.seconds, duration.nanos = divmod(nanoseconds, 1_000_000_000)
+        if nanoseconds < 1_000_000_000:
+            duration.nanos = nanoseconds
+        else:
+            duration.seconds, duration.nanos = divmod(nanoseconds, 1_000_000_000)
 
 
 def truncation_message(cut: Truncation) -> pb.Truncation:
