@@ -90,6 +90,7 @@ class BoundedSeries:
         for metric, values in self._series.pop(labels, {}):
             metric.remove(*values)
 
+
 #: Observations that are collected before they are counted.
 _GROUP = 256
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ T = TypeVar("T", np.float32, np.float64)
 BLOCK = 2048
 
 #: Least positive normal number of each type of features.
-_LEAST = {np.dtype(kind): np.finfo(kind).tiny for kind in (np.float32, np.float64)}
+_LEAST: Mapping[np.dtype[Any], Any] = {
+    np.dtype(kind): np.finfo(kind).tiny for kind in (np.float32, np.float64)
+}
 
 #: Factor from the median absolute deviation to the standard deviation of a normal distribution.
 MAD_TO_DEVIATION = 1.4826
