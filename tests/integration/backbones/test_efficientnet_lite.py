@@ -259,6 +259,9 @@ import sys, numpy as np
 from headstart_server.backbones.catalog import Catalog
 from pathlib import Path
 from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.runtimes import keras_runtime
+# A start runs batches of up to this size, which takes most of this test.
+keras_runtime.MAX_BATCH = 8
 settings = RuntimeSettings(
     kind=RuntimeKind.KERAS, precision=Precision(sys.argv[3]), streams=2, cache=Path(sys.argv[4])
 )
