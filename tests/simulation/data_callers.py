@@ -240,14 +240,16 @@ class DataCallers:
 
         An erasure may have written the archive that another one has rewritten; then it writes it again.
         """
-        world = self._world
-        if sum(step.kind == "erase" for step in world.plan.steps) > 1:
+        world, name = self._world, self._names.get(example_id, example_id)
+        steps = world.plan.steps
+        resent = {f"taught-{step.number}" for step in steps if "again" in step.flags}
+        if name in resent or sum(step.kind == "erase" for step in steps) > 1:
             return
         named = {archive for (archive,) in world.tables.rows("SELECT archive FROM archive_uses")}
-        content = content_of(self._names.get(example_id, example_id))
-        for name, stored in world.archives.contents().items():
-            if name.removesuffix(".zip") in named and content in stored:
-                world.faults.append(f"archive {name} has content of {example_id} after its erasure")
+        content = content_of(name)
+        for archive, stored in world.archives.contents().items():
+            if archive.removesuffix(".zip") in named and content in stored:
+                world.faults.append(f"archive {archive} has content of {example_id} after its erasure")
 
     # Captures and feedback
 

@@ -186,10 +186,13 @@ def _data(chance: random.Random, replicas: int) -> Iterator[Step]:
         kind = chance.choice(kinds)
         # Feedback early, so that it is learned while other things happen.
         at = chance.uniform(0.0, ACTIVE_SECONDS - (2.0 if kind in ("teach", "look") else 1.0))
-        yield _data_step(chance, at, kind, replicas, number)
+        step = _data_step(chance, at, kind, replicas, number)
+        yield step
         if kind in ("teach", "look") and "erase" in kinds and chance.random() < 0.5:
-            # While a retrain is likely to take the feedback.
-            soon = at + chance.expovariate(1.5)
+            # While a retrain is likely to take the feedback, or feedback about a captured input comes.
+            soon = at + (
+                chance.expovariate(1.5) if kind == "teach" else step.seconds + chance.uniform(0, 0.4)
+            )
             yield _data_step(chance, soon, "erase", replicas, number, "recent")
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from headstart_server.database.feedback_tables import feedback, retrains
 from headstart_server.database.locks import batched
-from headstart_server.database.tables import jobs, models
+from headstart_server.database.tables import jobs, models, versions
 from headstart_server.models import usage
 from headstart_server.models.retrain_policy import RetrainPolicy
 
@@ -63,6 +63,10 @@ _INSERT = {
 # Built once: building a statement takes longer than executing it.
 _NEXT_NUMBER = select(func.coalesce(func.max(feedback.c.number), 0) + 1)
 _OF_JOB = select(retrains).where(retrains.c.job_id == bindparam("job")).with_for_update()
+_LOCKED_STATE = select(retrains.c.model).where(retrains.c.model == bindparam("named")).with_for_update()
+_BASELINE = select(versions.c.number).where(
+    versions.c.model == bindparam("named"), versions.c.number == bindparam("baseline")
+)
 _POLICY = select(models.c.retrain).where(models.c.name == bindparam("model"), models.c.deleted.is_(None))
 _ERROR = select(jobs.c.error).where(jobs.c.job_id == bindparam("job"))
 _TRAINED_BY = select(feedback.c.feedback_id).where(
@@ -122,8 +126,8 @@ def take(
         chosen: the feedback that the job trains on.
 
     Raises:
-        FeedbackChangedError: some of it is not pending any more, the policy was removed, or another job is
-            under way.
+        FeedbackChangedError: some of it is not pending any more, the policy or the baseline was removed, or
+            another job is under way.
     """
     policy = policy_of(connection, model)
     if policy is None:
@@ -140,6 +144,10 @@ def take(
         fence.values(job_id=job_id, baseline=chosen.baseline, not_before=now + policy.min_interval)
     )
     if not taken.rowcount:
+        raise FeedbackChangedError(model)
+    baseline = {"named": model, "baseline": chosen.baseline}
+    if chosen.baseline and connection.execute(_BASELINE, baseline).first() is None:
+        # An erasure has replaced it: the next retrain would not continue from this one.
         raise FeedbackChangedError(model)
     supersede(connection, chosen.superseded)
     count = 0
@@ -215,6 +223,8 @@ def note_failure(
 
 def replace_version(connection: Connection, model: str, old: int, new: int) -> None:
     """Let the retraining of a model continue from the successor of a version, in its transaction."""
+    # A retrain that is being accepted has chosen its baseline before.
+    connection.execute(_LOCKED_STATE, {"named": model}).all()
     for column in (retrains.c.baseline, retrains.c.last_version, retrains.c.last_baseline):
         here = update(retrains).where(retrains.c.model == model, column == old)
         connection.execute(here.values({column: new}))

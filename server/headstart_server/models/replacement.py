@@ -57,6 +57,8 @@ def replace_version(
         place=old.number if row.place is None else row.place,
         **values,
     )
+    # Before archives and sums, as where a retrain is accepted.
+    feedback_rows.replace_version(connection, model, old.number, number)
     held = _held(connection, row.job_id)
     uses = sorted(held.intersection(successor.archives))
     if uses:
@@ -65,7 +67,6 @@ def replace_version(
             insert(archive_uses), [{"holder": manifest.job_id, "archive": archive} for archive in uses]
         )
     usage.add_version(connection, model, successor.size_bytes)
-    feedback_rows.replace_version(connection, model, old.number, number)
     moved = _move_aliases(connection, old, number, judged=successor.judged, now=now)
     usage.remove_versions(connection, [rows.delete_version(connection, model, old.number, now)])
     return number, moved

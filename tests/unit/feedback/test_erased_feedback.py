@@ -132,6 +132,20 @@ def test_a_parent_that_is_replaced_while_a_retrain_begins_is_no_failure(
     assert feedback.retrain() == 3
 
 
+def test_a_retrain_whose_baseline_is_replaced_before_it_is_accepted_chooses_again(
+    feedback: FeedbackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feedback.label("cat", 50, "cat")
+    queue = feedback.bench.driver.job_store.queue
+    request = ErasureRequest(example_id="cat0", request_id="r")
+    service = feedback.bench.erasure_service()
+    erase_before(monkeypatch, queue, "submit", lambda: service.erase(request, rebuild=True))
+    assert feedback.retraining.run() == []
+    assert feedback.store.retrain_state("pets")[1].failures == 0
+    assert feedback.retrain() == 3
+    assert feedback.store.retrain_state("pets")[1].last_baseline == 2
+
+
 def test_feedback_that_was_not_promoted_stays_in_later_versions_after_an_erasure(
     feedback: FeedbackBench,
 ) -> None:
