@@ -135,7 +135,7 @@ class ErasureService:
         rebuilt: RebuiltHead | HeadstartError,
         parent: RebuiltVersion | None,
     ) -> RebuiltVersion | None:
-        """Publish a successor or store why there is none; return None if the version is gone."""
+        """Publish a successor, or store the reason without one; return None if the version is gone."""
         while not isinstance(rebuilt, HeadstartError):
             try:
                 return self._publisher.publish(erasure_id, version, rebuilt, parent)
