@@ -35,6 +35,9 @@ REPORTS: dict[str, str] = {
 
 #: Statements that may read a whole table where that is the quickest way, but in the same time as all others.
 READS_ALL = {
+    "models.model_reader.ModelReader.models": "PostgreSQL compares how names begin, whatever their order is",
+    "models.model_reader.ModelReader._names": "PostgreSQL compares how names begin, whatever their order is",
+    "feedback.feedback_store.FeedbackStore.ready": "reads a partial index of the models with a policy",
     "models.rows.changed_models": "a server that starts reads all models",
     "models.model_index.read_model_entries": "reads hundreds of models at once when a server starts",
     "models.alias_rows.traffic_of": "reads hundreds of models at once when a server starts",

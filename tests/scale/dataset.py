@@ -215,7 +215,7 @@ def _fill_all(connection: Connection, sizes: Sizes) -> None:
         text(
             "INSERT INTO forgotten_examples (archive, member, number, digest, time, removed, rewritten) "
             f"{_series(connection, sizes.models)} SELECT {job.format(i=newest)}, 0, i + 1, 'd' || i, "
-            f"{BEGIN}, CASE WHEN i % 1000 = 0 THEN 1 ELSE 2 END, {BEGIN} FROM series"
+            f"{BEGIN - 7200}, CASE WHEN i % 1000 = 0 THEN 1 ELSE 2 END, {BEGIN} FROM series"
         )
     )
     _fill_rooms(connection, sizes)

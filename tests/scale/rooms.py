@@ -4,9 +4,12 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from sqlalchemy import select
+
 from fakes import JobDriver, Publisher
 from headstart_server.auth.permissions import Scope
 from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.database.capture_tables import captured_inputs
 from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_rows import Batch
@@ -55,6 +58,7 @@ class Rooms:
         self._sizes = sizes
         self._random = random.Random(2)
         self._catalog = DatasetCatalog(publisher.database)
+        self._answered = 0
         self._feedback = FeedbackStore(publisher.database, limits)
 
     def operations(self) -> Iterator[tuple[str, Operation]]:
@@ -141,13 +145,21 @@ class Rooms:
                 principal="",
                 answer=Answer.LABEL,
                 target=Target.of_label(label),
-                prediction=AnsweredPrediction(prediction_id=self._new(), version=1),
+                prediction=AnsweredPrediction(prediction_id=self._captured(model), version=1),
                 digest=digest,
                 kind="text",
                 nbytes=10,
             )
         )
         return found.feedback_id
+
+    def _captured(self, model: str) -> str:
+        """Return the ID of a captured input of a model, another one each time."""
+        query = select(captured_inputs.c.prediction_id).where(captured_inputs.c.model == model)
+        with self._publisher.database.read() as connection:
+            found = list(connection.execute(query).scalars())
+        self._answered += 1
+        return str(found[self._answered % len(found)])
 
     def _read_feedback(self) -> None:
         feedback, model = self._feedback, self._model()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import structlog
-from sqlalchemy import Connection, Row, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, exists, select, tuple_, update
 
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.capture.batches import MAX_BATCH, MAX_BATCH_BYTES, BatchFeatures, BatchFiles
@@ -31,6 +31,25 @@ _MOVE = (
     update(captured_inputs)
     .where(captured_inputs.c.prediction_id == bindparam("id"))
     .values(batch=bindparam("new"), place=bindparam("row"), start=bindparam("offset"))
+)
+
+_EXPIRED_AT_ONCE = 2000
+_EXPIRED_AFTER = (
+    select(captured_inputs.c.batch, captured_inputs.c.expires, captured_inputs.c.prediction_id)
+    .where(
+        captured_inputs.c.expires <= bindparam("now"),
+        tuple_(captured_inputs.c.expires, captured_inputs.c.prediction_id)
+        > tuple_(bindparam("after"), bindparam("after_id")),
+    )
+    .order_by(captured_inputs.c.expires, captured_inputs.c.prediction_id)
+    .limit(_EXPIRED_AT_ONCE)
+)
+_WITHOUT_ALIVE = select(capture_batches.c.batch, capture_batches.c.model).where(
+    capture_batches.c.batch.in_(bindparam("batches", expanding=True)),
+    capture_batches.c.state == READY,
+    ~exists().where(
+        captured_inputs.c.batch == capture_batches.c.batch, captured_inputs.c.expires > bindparam("now")
+    ),
 )
 
 
@@ -254,13 +273,7 @@ class CaptureEraser:
         """Doom batches that have expired or were given up, and delete old review lists."""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            alive = exists().where(
-                captured_inputs.c.batch == capture_batches.c.batch, captured_inputs.c.expires > now
-            )
-            query = select(capture_batches.c.batch, capture_batches.c.model).where(
-                capture_batches.c.state == READY, ~alive
-            )
-            expired = connection.execute(query.limit(_AT_ONCE)).all()
+            expired = _expired(connection, now)
         for row in expired:
             self._rewriter.doom(row.model, [row.batch])
         with self._database.write("captures.expire") as connection:
@@ -273,6 +286,21 @@ class CaptureEraser:
                 .values(state=DOOMED)
             )
             connection.execute(delete(review_lists).where(review_lists.c.created < now - LIST_SECONDS))
+
+
+def _expired(connection: Connection, now: float) -> Sequence[Row[Any]]:
+    """Return batches whose inputs have all expired, some at a time."""
+    found: list[Row[Any]] = []
+    after = {"after": 0.0, "after_id": ""}
+    while len(found) < _AT_ONCE:
+        page = connection.execute(_EXPIRED_AFTER, {"now": now, **after}).all()
+        for part in batched(sorted({row.batch for row in page}), _AT_ONCE):
+            found.extend(connection.execute(_WITHOUT_ALIVE, {"now": now, "batches": part}))
+        if len(page) < _EXPIRED_AT_ONCE:
+            break
+        after = {"after": page[-1].expires, "after_id": page[-1].prediction_id}
+    # The inputs of a batch may be on two pages.
+    return list({row.batch: row for row in found}.values())
 
 
 def _mergeable(batches: Sequence[Row[Any]]) -> list[list[Row[Any]]]:

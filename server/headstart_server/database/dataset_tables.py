@@ -73,6 +73,13 @@ forgotten = Table(
     Column("rewritten", Float),
     Index("forgotten_by_removed", "removed"),
     Index("forgotten_by_time", "time"),
+    # Of those whose digest is to be removed.
+    Index(
+        "forgotten_with_digest",
+        "number",
+        sqlite_where=text("digest <> ''"),
+        postgresql_where=text("digest <> ''"),
+    ),
 )
 
 

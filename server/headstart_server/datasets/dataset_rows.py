@@ -40,18 +40,22 @@ _LISTED_BATCH = select(dataset_batches.c.listed).where(
     _OF_DATASET, dataset_batches.c.number == bindparam("number")
 )
 # The digests of a batch have up to 160 kB.
+_BATCHES: Select[Any] = select(
+    dataset_batches.c.id_digests, dataset_batches.c.dataset_id, dataset_batches.c.number
+)
 _BATCHES_AFTER = (
-    select(dataset_batches.c.id_digests, dataset_batches.c.dataset_id, dataset_batches.c.number)
-    .where(
+    _BATCHES.where(
         tuple_(dataset_batches.c.dataset_id, dataset_batches.c.number)
         > tuple_(bindparam("after_id"), bindparam("after_number"))
     )
     .order_by(dataset_batches.c.dataset_id, dataset_batches.c.number)
     .limit(_BATCHES_AT_ONCE)
 )
-_BATCHES_OF_AFTER = _BATCHES_AFTER.where(
+# With an order and a limit PostgreSQL reads the batches of all datasets, so those of some are found first.
+_ARCHIVES_OF = select(dataset_batches.c.archive).where(
     dataset_batches.c.dataset_id.in_(bindparam("dataset_ids", expanding=True))
 )
+_BATCHES_IN = _BATCHES.where(dataset_batches.c.archive.in_(bindparam("archives", expanding=True)))
 _ADD_BATCH, _ADD_USE = insert(dataset_batches), insert(archive_uses)
 _CHANGE = update(datasets).where(datasets.c.dataset_id == bindparam("which"))
 _CHANGE_BATCH = update(dataset_batches).where(
@@ -204,20 +208,18 @@ def examples_with_id(connection: Connection, example_id: str, scope: Scope | Non
 def _batches(connection: Connection, scope: Scope | None) -> Iterator[Row[Any]]:
     """Yield the digests of the IDs of all batches, or of those within a scope; some at a time."""
     if scope is None:
-        yield from _pages(connection, _BATCHES_AFTER, {})
+        after = {"after_id": "", "after_number": -1}
+        while page := connection.execute(_BATCHES_AFTER, after).all():
+            yield from page
+            after = {"after_id": page[-1].dataset_id, "after_number": page[-1].number}
         return
     mine = select(datasets.c.dataset_id).where(
         datasets.c.tenant == scope.tenant, within(datasets.c.name, scope)
     )
     for part in batched(list(connection.execute(mine).scalars()), _AT_ONCE):
-        yield from _pages(connection, _BATCHES_OF_AFTER, {"dataset_ids": part})
-
-
-def _pages(connection: Connection, query: Select[Any], values: Mapping[str, object]) -> Iterator[Row[Any]]:
-    after = {"after_id": "", "after_number": -1}
-    while page := connection.execute(query, {**values, **after}).all():
-        yield from page
-        after = {"after_id": page[-1].dataset_id, "after_number": page[-1].number}
+        archives = list(connection.execute(_ARCHIVES_OF, {"dataset_ids": part}).scalars())
+        for some in batched(archives, _BATCHES_AT_ONCE):
+            yield from connection.execute(_BATCHES_IN, {"archives": some}).all()
 
 
 def _has_digest(digests: bytes, digest: bytes) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, and_, exists, func, insert, or_, select, true, update
+from sqlalchemy import Connection, Row, and_, exists, func, insert, literal_column, or_, select, true, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.capture.capture_eraser import CaptureEraser
@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 #: so many seconds the archive is looked at once more: another replica that began to write it before, and was
 #: killed when it had, put back what it did not know of.
 AGAIN_SECONDS = 3600.0
+_DIGESTS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,12 +203,22 @@ class ExampleEraser:
 
         Other replicas need them to drop their features. A file of SQLite has no other replicas.
         """
-        with self._database.write("examples.forget_digests") as connection:
-            done = forgotten.c.number <= self._seen
-            if self._database.is_shared:
-                done = and_(done, forgotten.c.time < self._database.now(connection) - AGAIN_SECONDS)
-            connection.execute(update(forgotten).where(done, forgotten.c.digest != "").values(digest=""))
+        while self._forget_some_digests() == _DIGESTS_AT_ONCE:
+            pass
         self._database.empty_log()
+
+    def _forget_some_digests(self) -> int:
+        with self._database.write("examples.forget_digests") as connection:
+            # The condition of the index, so without a parameter.
+            done = [forgotten.c.number <= self._seen, forgotten.c.digest != literal_column("''")]
+            if self._database.is_shared:
+                done.append(forgotten.c.time < self._database.now(connection) - AGAIN_SECONDS)
+            some = select(forgotten.c.number).where(*done).order_by(forgotten.c.number)
+            numbers = list(connection.execute(some.limit(_DIGESTS_AT_ONCE)).scalars())
+            if numbers:
+                within_some = forgotten.c.number.between(numbers[0], numbers[-1])
+                connection.execute(update(forgotten).where(*done, within_some).values(digest=""))
+        return len(numbers)
 
     def _search(self, request: ErasureRequest) -> _Found:
         if not request.example_id:

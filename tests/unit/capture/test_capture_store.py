@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import insert, select
 
 from captures import Captures, direction
 from fakes import ManualClock
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.capture.capture_rows import Gaps, ModelGoneError, begin
 from headstart_server.capture.captured_inputs import mark_reviewed
+from headstart_server.database.capture_tables import capture_batches, captured_inputs
 from headstart_server.errors import CapturedInputNotFound, ModelNotFound, TenantQuotaExceeded
 from headstart_server.jobs.stored import TenantLimits
 from headstart_server.models import usage
@@ -100,6 +102,30 @@ def test_an_input_expires_and_its_object_is_removed(captures: Captures, clock: M
     assert captures.eraser.clean() == 1
     assert captures.objects() == []
     assert captures.usage() == 0
+
+
+def test_what_expired_is_found_behind_thousands_of_batches_that_have_not(
+    captures: Captures, clock: ManualClock
+) -> None:
+    captures.model(ttl=100.0)
+    captures.write(["one"])
+    clock.advance(101.0)
+    captures.write(["two"])
+    with captures.database.write("test") as connection:
+        batch, one = (
+            dict(connection.execute(select(table).order_by(table.c.created.desc())).mappings().all()[0])
+            for table in (capture_batches, captured_inputs)
+        )
+        names = [f"!{place:04d}" for place in range(4100)]
+        connection.execute(
+            insert(capture_batches), [batch | {"batch": name, "entries": 100} for name in names]
+        )
+        connection.execute(
+            insert(captured_inputs), [one | {"batch": name, "prediction_id": name} for name in names]
+        )
+    assert captures.eraser.clean() == 1
+    assert captures.inputs.find("pets", "two") is not None
+    assert captures.inputs.find("pets", "!0000") is not None
 
 
 def test_a_shorter_time_to_live_applies_to_inputs_captured_before(

@@ -9,9 +9,12 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from sqlalchemy import select
 
 from fakes import FakeBackbone, JobDriver, ManualClock
 from headstart_server.auth.permissions import Scope
+from headstart_server.database.dataset_tables import forgotten
+from headstart_server.datasets import example_eraser
 from headstart_server.datasets.example_archive import RetainedExamples
 from headstart_server.datasets.example_eraser import AGAIN_SECONDS
 from headstart_server.embedding.cache import content_digest
@@ -260,6 +263,25 @@ def test_another_replica_drops_what_it_has_when_it_looks(bench: Workbench, drive
     other.drop_here()
     [(digests, archives)] = dropped
     assert (digests, len(archives)) == ({DIGEST}, 1)
+
+
+def test_digests_are_removed_in_parts_once_they_are_not_needed(
+    bench: Workbench, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(example_eraser, "_DIGESTS_AT_ONCE", 2)
+    bench.published(pets(8))
+    for place in range(5):
+        bench.eraser.erase(f"cat{place}")
+
+    def digests() -> list[str]:
+        with bench.driver.publisher.database.read() as connection:
+            return sorted(connection.execute(select(forgotten.c.digest)).scalars())
+
+    assert all(digests())
+    bench.eraser.drop_here()
+    clock.advance(AGAIN_SECONDS + 1)
+    bench.eraser.forget_digests()
+    assert digests() == [""] * 5
 
 
 def test_a_version_whose_list_is_damaged_is_listed_apart(bench: Workbench) -> None:
