@@ -9,7 +9,6 @@ from sqlalchemy import Connection, delete, update
 
 from headstart_server.database.feedback_tables import feedback, retrains
 from headstart_server.datasets.example_eraser import ExampleEraser
-from headstart_server.feedback import feedback_store
 from headstart_server.jobs import job_runs
 from headstart_server.models import feedback_rows
 from headstart_server.models.feedback_rows import ChosenFeedback
@@ -86,13 +85,6 @@ def _content_stays() -> Iterator[None]:
 
 
 @contextmanager
-def _erased_is_sent_again() -> Iterator[None]:
-    """Feedback does not check that the captured input, which it has read, was not erased meanwhile."""
-    with mock.patch.object(feedback_store, "mark_reviewed", return_value=True):
-        yield
-
-
-@contextmanager
 def _retrain_forgets() -> Iterator[None]:
     """Retraining does not follow the version of the last retrain to its successor."""
     with mock.patch.object(feedback_rows, "replace_version"):
@@ -125,7 +117,6 @@ DATA_BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "lost-feedback": _lost_feedback,
     "erased-is-published": _erased_is_published,
     "erased-is-copied": _erased_is_copied,
-    "erased-is-sent-again": _erased_is_sent_again,
     "content-stays": _content_stays,
     "retrain-forgets": _retrain_forgets,
     "successor-overwritten": _successor_overwritten,
