@@ -180,8 +180,11 @@ def _outcomes_of(fields: Mapping[str, Any]) -> list[PredictionOutcome | None]:
         )
         for place, (labels, value, probability, confidence, loss) in enumerate(columns)
     ]
+    places = range(len(known) + len(missing))
+    if not missing.issubset(places):
+        raise ValueError("Expected places in the list as missing outcomes. Received other values.")
     coming = iter(known)
-    return [None if place in missing else next(coming) for place in range(len(known) + len(missing))]
+    return [None if place in missing else next(coming) for place in places]
 
 
 def _short(number: float | None) -> float | None:

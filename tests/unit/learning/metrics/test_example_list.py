@@ -107,3 +107,19 @@ def test_examples_are_read_without_predictions_and_only_if_an_id_is_among_them()
         assert list(found.examples) == stored
         assert (found.outcomes, found.left_out) == ((), ["mark"])
     assert not read_examples(content, "other").examples
+
+
+@pytest.mark.parametrize("missing", [[2], [-1], ["a"], {"a": 1}])
+def test_missing_outcomes_outside_of_the_list_are_damage(missing: object) -> None:
+    fields = ExampleList(
+        examples=[],
+        outcomes=[
+            PredictionOutcome(
+                labels=("a",), value=None, probability=0.5, loss=0.5, held_out=False, counted=True
+            ),
+            None,
+        ],
+    ).to_json()
+    fields["outcomes"]["missing"] = missing
+    with pytest.raises(ValueError, match="missing outcomes"):
+        ExampleList.from_json(fields)
