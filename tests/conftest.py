@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import server_process
 from forked import ForkedProgram
+from headstart_server.backbones.contract.runtimes import default_cache
 from postgres import PostgresServer
 from programs import not_tested
 from s3 import S3Server
@@ -19,6 +21,11 @@ sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 # Tests start hundreds of processes. Without bytecode each of them would compile every module again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Backbones that tests prepare are theirs: one that was quantized outside tests would be preferred in them.
+for name, folder in {"PIP_CACHE_DIR": "pip", "UV_CACHE_DIR": "uv", "GOCACHE": "go-build"}.items():
+    os.environ.setdefault(name, str(default_cache().parent / folder))
+os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / "build" / "test-cache")
 
 server_process.start_program = ForkedProgram
 
