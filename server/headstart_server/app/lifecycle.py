@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 START_GRACE_SECONDS = 0.5
 #: Seconds in which a server that stops sends its last traces.
 TRACES_SECONDS = 3.0
+#: Objects after which the garbage collector searches new ones, and after how many such searches it searches
+#: older and all ones: all after a million, where Python's defaults, (700, 10, 10), do it after 70,000.
+GARBAGE_THRESHOLDS = (2_000, 20, 25)
 
 
 class App:
@@ -206,6 +209,8 @@ class App:
         # whenever a request creates many objects.
         gc.collect()
         gc.freeze()
+        # Nor do collections search the examples of a large request again and again while they are read.
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
         await self._membership.ready(self.objects, server, embedder)
         # Another daemon thread, for the same reason.
         threading.Thread(target=pool.prepare_all, name="prepare", daemon=True).start()
