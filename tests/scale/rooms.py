@@ -13,7 +13,8 @@ from headstart_server.database.capture_tables import captured_inputs
 from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_rows import Batch
-from headstart_server.datasets.example_eraser import ExampleEraser, _Found
+from headstart_server.datasets.example_eraser import ExampleEraser
+from headstart_server.datasets.example_finder import FoundExample
 from headstart_server.feedback.feedback import AnsweredPrediction, NewFeedback
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs import stored
@@ -120,7 +121,7 @@ class Rooms:
         with self._publisher.database.read() as connection:
             for scope in (None, Scope(tenant=_TENANT)):
                 list(dataset_rows.examples_with_id(connection, example.id, scope))
-        self._eraser._note(_Found(places={(example.archive, 0): example.digest}))
+        self._eraser._note(FoundExample(places={(example.archive, 0): example.digest}))
 
     def _measure_dataset(self) -> None:
         _, example = self._write_dataset()
@@ -196,7 +197,7 @@ class Rooms:
 
     def _erase_feedback(self) -> None:
         feedback_id = self._answer(self._model(), self._new(), "cat")
-        self._eraser._note(_Found(feedback_ids=[feedback_id]))
+        self._eraser._note(FoundExample(feedback_ids=[feedback_id]))
 
     # Arguments
 

@@ -14,7 +14,8 @@ from headstart_server.auth.permissions import Scope
 from headstart_server.database.dataset_tables import archive_sizes, archive_uses
 from headstart_server.database.tables import jobs, versions
 from headstart_server.datasets.erasure_log import ErasedMembers, ErasureLog, ErasureRequest, RebuiltVersion
-from headstart_server.datasets.example_eraser import ExampleEraser, _Found
+from headstart_server.datasets.example_eraser import ExampleEraser
+from headstart_server.datasets.example_finder import FoundExample
 from headstart_server.errors import ArtifactDamaged, HeadstartError
 from headstart_server.jobs import claiming, webhook_rows
 from headstart_server.jobs.archive_retention import ArchiveRetention
@@ -410,7 +411,7 @@ class Workload:
 
     def _note(self) -> None:
         job = self._any_job()
-        found = _Found(places={(job, 1): "digest", (job, 2): "other"})
+        found = FoundExample(places={(job, 1): "digest", (job, 2): "other"})
         self._eraser._note(found, lambda *_: None)
         for _ in range(2):
             # The second time nothing of it is there, and it is done with.

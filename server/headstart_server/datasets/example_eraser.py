@@ -2,29 +2,25 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, and_, exists, func, insert, literal_column, or_, select, true, update
+from sqlalchemy import Connection, Row, exists, func, insert, literal_column, or_, select, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import archive_uses, forgotten
-from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.locks import Lock
-from headstart_server.database.scoped import within
-from headstart_server.database.tables import jobs
 from headstart_server.datasets import dataset_rows
-from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
+from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest, erased_members
-from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, VersionNotFound
+from headstart_server.datasets.example_finder import ExampleFinder, FoundExample
+from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField
 from headstart_server.jobs.archive_retention import CHUNK
-from headstart_server.jobs.rows import under_way
-from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.models import feedback_rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.rows import next_revision
@@ -51,30 +47,6 @@ class Erasure:
     datasets: Sequence[str] = ()  # the full names of the named datasets that had it; they have it no longer
 
 
-@dataclass(kw_only=True, slots=True)
-class _Found:
-    places: dict[ArchiveMember, str] = field(default_factory=dict)
-    #: Archives of the datasets that have the example; the lists in them may name it.
-    archives: set[str] = field(default_factory=set)
-    versions: list[tuple[str, int]] = field(default_factory=list)
-    unread: list[tuple[str, int]] = field(default_factory=list)
-    job_ids: list[str] = field(default_factory=list)
-    feedback_ids: list[str] = field(default_factory=list)
-    datasets: list[str] = field(default_factory=list)
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.places and not self.unread and not self.feedback_ids
-
-    def add(self, examples: Iterable[StoredExample], example_id: str) -> bool:
-        examples = list(examples)
-        here = {(one.archive, one.member): one.digest for one in examples if one.id == example_id}
-        self.places |= here
-        if here:
-            self.archives.update(one.archive for one in examples)
-        return bool(here)
-
-
 class ExampleEraser:
     """Deletes the data of examples. What it began, and could not end, a cleaning ends.
 
@@ -99,6 +71,7 @@ class ExampleEraser:
         self._database = database
         self._registry = registry
         self._datasets = datasets
+        self._finder = ExampleFinder(database, registry, datasets)
         self._drop = drop
         self._captures = captures
         self._clock = clock
@@ -160,7 +133,7 @@ class ExampleEraser:
         Raise StorageUnavailable if the bucket does not answer.
         """
         self._erase_captured(request)
-        found = self._find(request.example_id, request.model, request.scope)
+        found = self._finder.find(request)
         found = self._exclude_found(request, found)
         # All: feedback that was deleted when the erasure began no longer names its archive.
         self._carry_out(None)
@@ -174,15 +147,17 @@ class ExampleEraser:
         self.drop_here()
         return found.versions
 
-    def _with_late_feedback(self, request: ErasureRequest, found: _Found) -> _Found:
+    def _with_late_feedback(self, request: ErasureRequest, found: FoundExample) -> FoundExample:
         """Search again if feedback came between the search and the erasure of the captured input."""
-        late = _Found()
-        self._find_feedback(late, request.example_id, request.model, request.scope)
+        late = self._finder.find_feedback(request)
         return self._find_again(request, found) if set(late.feedback_ids) - set(found.feedback_ids) else found
 
     def _exclude_found(
-        self, request: ErasureRequest, found: _Found, also: Callable[[Connection, int], None] | None = None
-    ) -> _Found:
+        self,
+        request: ErasureRequest,
+        found: FoundExample,
+        also: Callable[[Connection, int], None] | None = None,
+    ) -> FoundExample:
         """Record what is erased, and return what was found; a retrain may have copied the feedback since."""
         taken = self._note(found, also)
         while taken - found.archives:
@@ -190,8 +165,8 @@ class ExampleEraser:
             taken = self._note(found)
         return found
 
-    def _find_again(self, request: ErasureRequest, before: _Found) -> _Found:
-        found = self._find(request.example_id, request.model, request.scope)
+    def _find_again(self, request: ErasureRequest, before: FoundExample) -> FoundExample:
+        found = self._finder.find(request)
         found.datasets = before.datasets
         # The feedback that had them may be gone by now.
         found.places |= before.places
@@ -220,10 +195,10 @@ class ExampleEraser:
                 connection.execute(update(forgotten).where(*done, within_some).values(digest=""))
         return len(numbers)
 
-    def _search(self, request: ErasureRequest) -> _Found:
+    def _search(self, request: ErasureRequest) -> FoundExample:
         if not request.example_id:
             raise InvalidField("The ID of the example is missing.", field="example_id")
-        found = self._find(request.example_id, request.model, request.scope)
+        found = self._finder.find(request)
         if found.is_empty and not self._captured_in(request):
             if request.model:
                 self._registry.reader.model(request.model)
@@ -281,56 +256,7 @@ class ExampleEraser:
         with self._database.read() as connection:
             return connection.execute(query.order_by(forgotten.c.number).limit(CHUNK)).all()
 
-    def _find(self, example_id: str, model: str, scope: Scope | None) -> _Found:
-        found = _Found()
-        # Feedback first: a job may take it.
-        self._find_feedback(found, example_id, model, scope)
-        # Jobs first: one that ends after the look has a version when versions are looked at.
-        for job_id in self._under_way(model, scope):
-            try:
-                if found.add(self._datasets.listed(job_id).examples, example_id):
-                    found.job_ids.append(job_id)
-                    found.archives.add(job_id)
-            except ArtifactDamaged:
-                # It ended meanwhile, or fails for the damage.
-                continue
-        for version in self._registry.reader.all_versions(model, scope):
-            name = (version.model, version.number)
-            try:
-                listed = self._registry.files.examples_alone(version, having=example_id)
-            except VersionNotFound:
-                continue
-            except ArtifactDamaged:
-                found.unread.append(name)
-                continue
-            if listed is not None and found.add(listed.examples, example_id):
-                found.versions.append(name)
-                found.archives.add(version.manifest.job_id)
-        if not model:
-            with self._database.snapshot() as connection:
-                found.add(dataset_rows.examples_with_id(connection, example_id, scope), example_id)
-        return found
-
-    def _under_way(self, model: str, scope: Scope | None) -> Sequence[str]:
-        query = select(jobs.c.job_id).where(under_way()).order_by(jobs.c.created)
-        if model:
-            query = query.where(jobs.c.model == model)
-        if scope is not None:
-            query = query.where(within(jobs.c.model, scope))
-        with self._database.read() as connection:
-            return list(connection.execute(query).scalars())
-
-    def _find_feedback(self, found: _Found, example_id: str, model: str, scope: Scope | None) -> None:
-        among = feedback.c.model == model if model else true()
-        if scope is not None:
-            among = and_(among, within(feedback.c.model, scope))
-        with self._database.read() as connection:
-            for row in feedback_rows.of_example(connection, example_id, among):
-                found.feedback_ids.append(row.feedback_id)
-                if row.nbytes:
-                    found.places[row.feedback_id, 0] = row.digest
-
-    def _note(self, found: _Found, also: Callable[[Connection, int], None] | None = None) -> set[str]:
+    def _note(self, found: FoundExample, also: Callable[[Connection, int], None] | None = None) -> set[str]:
         """Record what is erased, delete the feedback, and remove examples from named datasets.
 
         Returns the jobs that train on the feedback or have learned it.
@@ -384,7 +310,7 @@ class ExampleEraser:
                     return count
 
 
-def _erasure(found: _Found, contents: int) -> Erasure:
+def _erasure(found: FoundExample, contents: int) -> Erasure:
     return Erasure(
         versions=found.versions,
         unread=found.unread,

@@ -1,0 +1,111 @@
+"""Finds an example wherever it was sent: in feedback, jobs under way, versions and named datasets."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import and_, select, true
+
+from headstart_server.auth.permissions import Scope
+from headstart_server.database.database import Database
+from headstart_server.database.feedback_tables import feedback
+from headstart_server.database.scoped import within
+from headstart_server.database.tables import jobs
+from headstart_server.datasets import dataset_rows
+from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
+from headstart_server.datasets.erasure_log import ErasureRequest
+from headstart_server.errors import ArtifactDamaged, VersionNotFound
+from headstart_server.jobs.rows import under_way
+from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.models import feedback_rows
+from headstart_server.models.registry import Registry
+
+
+@dataclass(kw_only=True, slots=True)
+class FoundExample:
+    """Where an example is."""
+
+    #: Its digest by place.
+    places: dict[ArchiveMember, str] = field(default_factory=dict)
+    #: Archives of the datasets that have the example; the lists in them may name it.
+    archives: set[str] = field(default_factory=set)
+    versions: list[tuple[str, int]] = field(default_factory=list)
+    unread: list[tuple[str, int]] = field(default_factory=list)
+    job_ids: list[str] = field(default_factory=list)
+    feedback_ids: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is nowhere."""
+        return not self.places and not self.unread and not self.feedback_ids
+
+    def add(self, examples: Iterable[StoredExample], example_id: str) -> bool:
+        """Add the places in a list of examples; return whether the example is among them."""
+        examples = list(examples)
+        here = {(one.archive, one.member): one.digest for one in examples if one.id == example_id}
+        self.places |= here
+        if here:
+            self.archives.update(one.archive for one in examples)
+        return bool(here)
+
+
+class ExampleFinder:
+    """Finds examples by their IDs."""
+
+    def __init__(self, database: Database, registry: Registry, datasets: DatasetStore) -> None:
+        self._database = database
+        self._registry = registry
+        self._datasets = datasets
+
+    def find(self, request: ErasureRequest) -> FoundExample:
+        """Search feedback, jobs under way, versions and named datasets."""
+        example_id, model, scope = request.example_id, request.model, request.scope
+        # Feedback first: a job may take it.
+        found = self.find_feedback(request)
+        # Jobs first: one that ends after the look has a version when versions are looked at.
+        for job_id in self._under_way(model, scope):
+            try:
+                if found.add(self._datasets.listed(job_id).examples, example_id):
+                    found.job_ids.append(job_id)
+                    found.archives.add(job_id)
+            except ArtifactDamaged:
+                # It ended meanwhile, or fails for the damage.
+                continue
+        for version in self._registry.reader.all_versions(model, scope):
+            name = (version.model, version.number)
+            try:
+                listed = self._registry.files.examples_alone(version, having=example_id)
+            except VersionNotFound:
+                continue
+            except ArtifactDamaged:
+                found.unread.append(name)
+                continue
+            if listed is not None and found.add(listed.examples, example_id):
+                found.versions.append(name)
+                found.archives.add(version.manifest.job_id)
+        if not model:
+            with self._database.snapshot() as connection:
+                found.add(dataset_rows.examples_with_id(connection, example_id, scope), example_id)
+        return found
+
+    def find_feedback(self, request: ErasureRequest) -> FoundExample:
+        """Search feedback alone."""
+        found = FoundExample()
+        among = feedback.c.model == request.model if request.model else true()
+        if request.scope is not None:
+            among = and_(among, within(feedback.c.model, request.scope))
+        with self._database.read() as connection:
+            for row in feedback_rows.of_example(connection, request.example_id, among):
+                found.feedback_ids.append(row.feedback_id)
+                if row.nbytes:
+                    found.places[row.feedback_id, 0] = row.digest
+        return found
+
+    def _under_way(self, model: str, scope: Scope | None) -> Sequence[str]:
+        query = select(jobs.c.job_id).where(under_way()).order_by(jobs.c.created)
+        if model:
+            query = query.where(jobs.c.model == model)
+        if scope is not None:
+            query = query.where(within(jobs.c.model, scope))
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
