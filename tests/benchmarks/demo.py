@@ -71,7 +71,7 @@ def run(
     metrics = version.metrics
     if metrics.accuracy is not None:
         console.print(
-            f"  estimated before, by cross-validation on the training pictures: {metrics.accuracy:.1%} "
+            f"  estimated before, by cross-validation on the training images: {metrics.accuracy:.1%} "
             f"({metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%})"
         )
     console.print(confusion_table(labels, predictions))

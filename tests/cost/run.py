@@ -54,7 +54,7 @@ def measured(
             limits = calibrated(server)
             print(f"limits: pause {PAUSE * 1000:.0f} ms, health {limits.health * 1000:.0f} ms", flush=True)
             began = time.monotonic()
-            for case in itertools.chain(stored_cases(), http_cases(budget), grpc_cases(budget)):
+            for case in itertools.chain(stored_cases(budget), http_cases(budget), grpc_cases(budget)):
                 if time.monotonic() - began > seconds:
                     break
                 if not any(part in case.name for part in only):
