@@ -58,7 +58,7 @@ def _lost_edit() -> Iterator[None]:
 
 
 @contextmanager
-def _content_stays() -> Iterator[None]:
+def content_stays() -> Iterator[None]:
     """An erasure does not rewrite the archives."""
     with mock.patch.object(ExampleEraser, "_rewrite", return_value=0):
         yield
@@ -68,7 +68,7 @@ def _content_stays() -> Iterator[None]:
 def _erased_is_inherited() -> Iterator[None]:
     """Fine-tunes do not look which examples of their parents were erased."""
     with ExitStack() as stack:
-        stack.enter_context(_content_stays())
+        stack.enter_context(content_stays())
         stack.enter_context(mock.patch.object(ErasedMembers, "among", return_value=set()))
         stack.enter_context(mock.patch.object(job_runs, "_check_not_erased"))
         yield
@@ -86,7 +86,7 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "lost-batch": _lost_batch,
     "half-batch": _half_batch,
     "lost-edit": _lost_edit,
-    "content-stays": _content_stays,
+    "content-stays": content_stays,
     "erased-is-inherited": _erased_is_inherited,
     "feedback-stays": _feedback_stays,
 }

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from simulation.replica import Replica
 
 
-class SimulatedRun:
-    """An attempt at a job that takes the time its plan says and publishes a version, as a fine-tune does."""
+class Attempt:
+    """An attempt at a job; `execute` runs it."""
 
     def __init__(self, replica: "Replica", job: Job, checkpoint: Callable[[], None]) -> None:
         self._replica = replica
@@ -25,7 +25,12 @@ class SimulatedRun:
 
     @property
     def findings(self) -> Findings:
+        """The findings so far."""
         return self._progress.findings
+
+
+class SimulatedRun(Attempt):
+    """An attempt that takes the time its plan says and publishes a version, as a fine-tune does."""
 
     def execute(self) -> int:
         seconds = self._replica.world.seconds_of(self._job)

@@ -7,6 +7,7 @@ from unittest import mock
 
 from sqlalchemy import Connection, delete, update
 
+from chaos.data_bugs import content_stays
 from headstart_server.database.feedback_tables import feedback, retrains
 from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.jobs import job_runs
@@ -78,13 +79,6 @@ def _erased_is_copied() -> Iterator[None]:
 
 
 @contextmanager
-def _content_stays() -> Iterator[None]:
-    """An erasure does not rewrite the archives."""
-    with mock.patch.object(ExampleEraser, "_rewrite", return_value=0):
-        yield
-
-
-@contextmanager
 def _retrain_forgets() -> Iterator[None]:
     """Retraining does not follow the version of the last retrain to its successor."""
     with mock.patch.object(feedback_rows, "replace_version"):
@@ -117,7 +111,7 @@ DATA_BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "lost-feedback": _lost_feedback,
     "erased-is-published": _erased_is_published,
     "erased-is-copied": _erased_is_copied,
-    "content-stays": _content_stays,
+    "content-stays": content_stays,
     "retrain-forgets": _retrain_forgets,
     "successor-overwritten": _successor_overwritten,
     "erased-in-successor": _erased_in_successor,

@@ -31,7 +31,7 @@ from headstart_server.evaluation.paired_predictions import ComparedHead
 from headstart_server.feedback.feedback_service import FeedbackService, StoredCaptures
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.feedback.retraining import Retraining
-from headstart_server.jobs.job import Findings, Job, JobStep, JobTrigger
+from headstart_server.jobs.job import JobStep, JobTrigger
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.stored_example import exclusion_mark
@@ -41,12 +41,12 @@ from headstart_server.learning.metrics.promotion import Decision, Promotion, fir
 from headstart_server.models.store import EXAMPLES_FILE
 from headstart_server.models.version import Manifest, Version
 from headstart_server.training.erasure_service import ErasureService
-from headstart_server.training.progress import ProgressReporter
 from headstart_server.training.publish_step import PublishStep
 from headstart_server.training.submission_service import open_submissions
 from headstart_server.training.successor_publisher import SuccessorPublisher
 from headstart_server.training.version_rebuilder import RebuiltHead, successor_manifest
 from histories.stored_data import MODEL, content_of
+from simulation.attempt import Attempt
 from simulation.scheduler import TurnLock
 
 if TYPE_CHECKING:
@@ -265,19 +265,8 @@ class SameThread(Executor):
         """Do nothing: all work is done."""
 
 
-class DataRun:
+class DataRun(Attempt):
     """An attempt at a job of the data loop: it reads all examples and publishes a version of them."""
-
-    def __init__(self, replica: "Replica", job: Job, checkpoint: Callable[[], None]) -> None:
-        self._replica = replica
-        self._job = job
-        self._checkpoint = checkpoint
-        self._progress = ProgressReporter(job, replica.progress_tools(), checkpoint)
-
-    @property
-    def findings(self) -> Findings:
-        """The findings so far."""
-        return self._progress.findings
 
     def execute(self) -> int:
         """Run the job and return the number of its version."""

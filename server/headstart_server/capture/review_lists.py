@@ -70,7 +70,7 @@ class ReviewLists:
         if after is not None:
             list_id, start = after
             return self._page(selector.model, self._read(selector.model, list_id), start, size)
-        number = self._registry.index.find(selector)
+        number = self._registry.selected(selector).number
         candidates = self._captured.pending(selector.model, MAX_CANDIDATES)
         listed = self._ranking.ranked(selector.model, number, candidates, MAX_LISTED)
         list_id = self._store(selector.model, number, listed) if len(listed) > size else ""

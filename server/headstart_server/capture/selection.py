@@ -112,8 +112,8 @@ class CaptureSelector:
     def _read_fractions(self, version: ResidentVersion) -> Float64:
         names = version.head.class_names
         try:
-            selector = Selector(model=version.model, number=version.number)
-            _, evaluation, _ = self._registry.files.evaluation(selector)
+            stored = self._registry.selected(Selector(model=version.model, number=version.number))
+            evaluation, _ = self._registry.files.evaluation(stored)
         except ArtifactDamaged:
             evaluation = None
         if evaluation is None or not evaluation.metrics.example_count:

@@ -174,8 +174,7 @@ class ExampleReader:
                 "the model again.",
                 metadata={"model": version.model, "version": str(version.number)},
             )
-        selector = Selector(model=version.model, number=version.number)
-        _, _, findings = self._registry.files.evaluation(selector)
+        _, findings = self._registry.files.evaluation(version)
         return ExampleIndex(listed, findings)
 
     def _check_stored(self, source: ExampleSource, example: StoredExample) -> None:

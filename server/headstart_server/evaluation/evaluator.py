@@ -189,7 +189,7 @@ class Evaluator:
 
     def _respondent(self, selector: Selector) -> LoadedVersion:
         try:
-            number = self._registry.index.find(selector)
+            number = self._registry.selected(selector).number
         except ModelNotFound:
             if self._is_under_way(selector.model):
                 raise version_not_ready_error(selector.model) from None

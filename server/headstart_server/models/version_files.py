@@ -15,7 +15,7 @@ from headstart_server.models.evidence import MAP_FILE, NEIGHBORS_FILE, InvalidEv
 from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
-from headstart_server.models.version import Selector, Version
+from headstart_server.models.version import Version
 
 _Read = TypeVar("_Read")
 
@@ -145,14 +145,13 @@ class VersionFiles:
                 metadata={"model": version.model, "version": str(version.number)},
             ) from error
 
-    def evaluation(self, selector: Selector) -> tuple[Version, Evaluation | None, DatasetFindings | None]:
-        """Return a version with its evaluation and the findings in its examples; None if not stored."""
-        version = self._read_version(selector.model, self._index.find(selector))
+    def evaluation(self, version: Version) -> tuple[Evaluation | None, DatasetFindings | None]:
+        """Return the evaluation of a version and the findings in its examples; None if not stored."""
         content = self.file(version, EVALUATION_FILE)
         if content is None:
-            return version, None, None
+            return None, None
         try:
-            return version, *decode_evaluation(content)
+            return decode_evaluation(content)
         except ValueError as error:
             raise ArtifactDamaged(
                 f"The evaluation of version {version.number} of model '{version.model}' cannot be read by "

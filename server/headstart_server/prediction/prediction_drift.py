@@ -114,8 +114,8 @@ def expected_predictions(registry: Registry, version: ResidentVersion) -> Expect
     answer.
     """
     try:
-        selector = Selector(model=version.model, number=version.number)
-        stored, evaluation, _ = registry.files.evaluation(selector)
+        stored = registry.selected(Selector(model=version.model, number=version.number))
+        evaluation, _ = registry.files.evaluation(stored)
         outcomes = registry.files.outcomes(stored)
     except ArtifactDamaged as error:
         log.warning(

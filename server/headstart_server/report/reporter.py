@@ -67,7 +67,8 @@ class Reporter:
 
     def report(self, selector: Selector, form: ReportFormat) -> Report:
         """Return the report of a version."""
-        version, evaluation, findings = self._registry.files.evaluation(selector)
+        version = self._registry.selected(selector)
+        evaluation, findings = self._registry.files.evaluation(version)
         indexes = sample_indexes(evaluation, findings) if form is ReportFormat.HTML else []
         facts = ReportFacts(
             version=_shown(version),

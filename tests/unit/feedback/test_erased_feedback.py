@@ -1,14 +1,12 @@
 """Feedback whose example is erased while it is recorded, read or learned never comes back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import delete
 
-from fakes import FakeBackbone, JobDriver
 from feedback_bench import EAGER, FeedbackBench
 from headstart_server.database.capture_tables import captured_inputs
 from headstart_server.datasets.erasure_log import ErasureRequest
@@ -17,7 +15,7 @@ from headstart_server.errors import PredictionNotCaptured
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.feedback_rows import FeedbackState
 from postgres import on_both_databases
-from workbench import Workbench, pet, pets
+from workbench import pet, pets
 
 pytestmark = on_both_databases
 
@@ -41,21 +39,6 @@ class FakeCaptures:
         with self._feedback.bench.driver.publisher.database.write("captures.erase") as connection:
             connection.execute(delete(captured_inputs))
         return self._feedback.captured.found.pop((model, prediction_id), None) is not None
-
-
-@pytest.fixture
-def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path, driver, FakeBackbone("other", digest="c" * 64))
-    bench.published(pets(4), alias="stable")
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def feedback(bench: Workbench) -> FeedbackBench:
-    feedback = FeedbackBench(bench)
-    feedback.set_policy()
-    return feedback
 
 
 def erase_before(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, work: Callable[[], object]) -> None:

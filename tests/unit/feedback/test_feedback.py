@@ -1,12 +1,8 @@
 """Feedback is recorded once, durably, and only if a model can learn it."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from fakes import FakeBackbone, JobDriver
 from feedback_bench import EAGER, FeedbackBench
 from headstart_server.errors import (
     ExampleNotFound,
@@ -37,14 +33,6 @@ ACCEPTED, REPEATED, REPLACED = FeedbackOutcome
 PENDING, TRAINING, LEARNED, SUPERSEDED, RECORDED = FeedbackState
 
 pytestmark = on_both_databases
-
-
-@pytest.fixture
-def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path, driver, FakeBackbone("other", digest="c" * 64))
-    bench.published(pets(4), alias="stable")
-    yield bench
-    bench.close()
 
 
 @pytest.fixture

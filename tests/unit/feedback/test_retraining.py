@@ -1,12 +1,9 @@
 """Each acknowledged feedback is an added example of exactly one version, whatever becomes of retrains."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from fakes import FakeBackbone, JobDriver
 from feedback_bench import EAGER, FeedbackBench
 from headstart_server.jobs.job import JobTrigger
 from headstart_server.learning.metrics.promotion import PromotionCriteria
@@ -18,21 +15,6 @@ from workbench import Workbench, pet, pets
 PENDING, TRAINING, LEARNED, SUPERSEDED, RECORDED = FeedbackState
 
 pytestmark = on_both_databases
-
-
-@pytest.fixture
-def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
-    bench = Workbench(tmp_path, driver, FakeBackbone("other", digest="c" * 64))
-    bench.published(pets(4), alias="stable")
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def feedback(bench: Workbench) -> FeedbackBench:
-    feedback = FeedbackBench(bench)
-    feedback.set_policy()
-    return feedback
 
 
 def labeled(feedback: FeedbackBench, *places: int, label: str = "cat") -> list[str]:

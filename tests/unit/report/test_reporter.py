@@ -104,8 +104,9 @@ def test_an_evaluation_that_cannot_be_read_is_a_damaged_version(bench: Bench, st
 
     with pytest.raises(ArtifactDamaged, match="The evaluation of version 1 of model 'pets' cannot be read"):
         bench.text(ReportFormat.HTML)
+    registry = bench.publisher.registry
     with pytest.raises(ArtifactDamaged):
-        bench.publisher.registry.files.evaluation(Selector(model="pets"))
+        registry.files.evaluation(registry.selected(Selector(model="pets")))
 
 
 def test_findings_may_be_missing(bench: Bench):

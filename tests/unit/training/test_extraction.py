@@ -85,5 +85,5 @@ def test_a_preview_holds_out_what_the_job_does(bench: Workbench, target: Callabl
     found = bench.validate(examples, held_out_fraction=0.3, seed=5).previewed
     assert found is not None
     bench.published(examples, held_out_fraction=0.3, seed=5)
-    _, evaluation, _ = bench.registry.files.evaluation(Selector(model="pets"))
+    evaluation, _ = bench.registry.files.evaluation(bench.registry.selected(Selector(model="pets")))
     assert evaluation == found.evaluation

@@ -255,7 +255,8 @@ class ModelService(stubs.ModelServiceServicer):
         return await self._threads.run(Work.LONG, self._evaluation, selector)
 
     def _evaluation(self, selector: Selector) -> pb.GetEvaluationResponse:
-        return evaluation_response(*self._registry.files.evaluation(selector))
+        version = self._registry.selected(selector)
+        return evaluation_response(version, *self._registry.files.evaluation(version))
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:
         selector, form = selector_of(request.target, "target"), report_format_of(request)
