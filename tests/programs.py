@@ -131,7 +131,7 @@ def not_tested(reasons: Iterable[str]) -> str:
     if not counts:
         return ""
     listed = ", ".join(f"{each.title} ({count} test{'s' * (count > 1)})" for each, count in counts.items())
-    packages = sorted({each.package for each in counts if each.package})
+    packages = sorted({name for each in counts for name in each.package.split()})
     remedies = [f"apt-get install {' '.join(packages)}"] if packages else []
     remedies += sorted({f"{each.remedy} ({each.title})" for each in counts if each.remedy})
     return f"Not tested: {listed}. To enable them: {'; '.join(remedies)}"
@@ -181,7 +181,7 @@ def _install_wheels(requirements: list[str]) -> str:
 def main() -> int:
     """Install what is missing; exit with 0, whatever could not be installed."""
     errors = ""
-    if packages := sorted({each.package for each in _missing()}):
+    if packages := sorted({name for each in _missing() for name in each.package.split()}):
         errors = _install_packages(packages)
     # Outside a virtual environment, pip would change the system's Python.
     wheels = [each.wheel for each in _missing() if each.wheel]

@@ -33,12 +33,11 @@ def test_whose_fixture_needs_it(program, number):
 def test_that_does_not():
     pass
 """
-#: What apt-get prints without a network.
-ERROR = "E: Unable to locate package nothing"
-INSTALL_NOTHING = f"""
+#: Fails for each package as apt-get does.
+INSTALL_NOTHING = """
 import programs
-programs.PROGRAMS = (programs.Requirement(title="nothing", package="nothing", executables=("nothing",)),)
-programs.INSTALL = "echo '{ERROR}' >&2; exit 100"
+programs.PROGRAMS = (programs.Requirement(title="nothing", package="some nothing", executables=("nothing",)),)
+programs.INSTALL = 'for package; do echo "E: Unable to locate package $package" >&2; done; exit 100'
 raise SystemExit(programs.main())
 """
 
@@ -108,6 +107,6 @@ def test_a_package_that_cannot_be_installed_is_named_and_no_failure(tmp_path: Pa
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == may_install * [
-        "Installing system packages for the tests: nothing",
-        f"Not installed: nothing. The tests that need them are skipped. {ERROR}",
+        "Installing system packages for the tests: nothing some",
+        "Not installed: nothing. The tests that need them are skipped. E: Unable to locate package some",
     ]
