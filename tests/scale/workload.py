@@ -412,7 +412,7 @@ class Workload:
     def _note(self) -> None:
         job = self._any_job()
         found = FoundExample(places={(job, 1): "digest", (job, 2): "other"})
-        self._eraser._note(found, lambda *_: None)
+        self._eraser._note(found, lambda _: None)
         for _ in range(2):
             # The second time nothing of it is there, and it is done with.
             self._eraser._rewrite(job)

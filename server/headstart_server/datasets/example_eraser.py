@@ -16,7 +16,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import archive_uses, forgotten
 from headstart_server.database.locks import Lock
 from headstart_server.datasets import dataset_rows
-from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest, erased_members
 from headstart_server.datasets.example_finder import ExampleFinder, FoundExample
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField
@@ -94,7 +94,8 @@ class ExampleEraser:
         found = self._search(request)
         captured = self._erase_captured(request)
         found = self._exclude_found(request, self._with_late_feedback(request, found))
-        contents = captured + self._carry_out({archive for archive, _ in found.places})
+        self._carry_out({archive for archive, _ in found.places})
+        contents = captured + self._removed(found)
         self.drop_here()
         log.info("example_erased", versions=len(found.versions), contents=contents)
         return _erasure(found, contents)
@@ -120,9 +121,10 @@ class ExampleEraser:
         found, captured = self._search(request), len(self._captured_in(request))
         erasure_id = ""
 
-        def store(connection: Connection, contents: int) -> None:
+        def store(connection: Connection) -> None:
             nonlocal erasure_id
-            erasure_id = log.begin(connection, request, found.versions, contents=contents + captured)
+            contents = len(found.stored) + captured
+            erasure_id = log.begin(connection, request, found.versions, contents=contents)
 
         return _erasure(self._exclude_found(request, found, store), 0), erasure_id
 
@@ -156,7 +158,7 @@ class ExampleEraser:
         self,
         request: ErasureRequest,
         found: FoundExample,
-        also: Callable[[Connection, int], None] | None = None,
+        also: Callable[[Connection], None] | None = None,
     ) -> FoundExample:
         """Record what is erased, and return what was found; a retrain may have copied the feedback since."""
         taken = self._note(found, also)
@@ -168,6 +170,7 @@ class ExampleEraser:
     def _find_again(self, request: ErasureRequest, before: FoundExample) -> FoundExample:
         found = self._finder.find(request)
         found.datasets = before.datasets
+        found.stored = before.stored
         # The feedback that had them may be gone by now.
         found.places |= before.places
         found.archives |= before.archives
@@ -237,6 +240,12 @@ class ExampleEraser:
                 log.warning("archive_rewrite_failed", job_id=archive, error=error.message)
         return count
 
+    def _removed(self, found: FoundExample) -> int:
+        """Return how many of the stored contents are removed, by whichever replica."""
+        with self._database.read() as connection:
+            state = _erased_state(connection, {archive for archive, _ in found.stored})
+        return sum(state[place] > 0 for place in found.stored)
+
     def drop_here(self) -> None:
         """Remove what this machine keeps of what was deleted anywhere: features, and copies of archives."""
         with self._dropping:
@@ -256,12 +265,10 @@ class ExampleEraser:
         with self._database.read() as connection:
             return connection.execute(query.order_by(forgotten.c.number).limit(CHUNK)).all()
 
-    def _note(self, found: FoundExample, also: Callable[[Connection, int], None] | None = None) -> set[str]:
+    def _note(self, found: FoundExample, also: Callable[[Connection], None] | None = None) -> set[str]:
         """Record what is erased, delete the feedback, and remove examples from named datasets.
 
         Returns the jobs that train on the feedback or have learned it.
-
-        `also` gets the number of contents that are stored and were not erased before.
         """
         if not found.places and not found.feedback_ids and also is None:
             return set()
@@ -270,7 +277,8 @@ class ExampleEraser:
             self._database.lock(connection, Lock.QUEUE)
             # A transaction that publishes a version either committed before this, or sees these rows.
             next_revision(connection)
-            known = erased_members(connection, {archive for archive, _ in found.places})
+            archives = {archive for archive, _ in found.places}
+            known = _erased_state(connection, archives)
             number = connection.execute(select(func.max(forgotten.c.number))).scalar() or 0
             now = self._database.now(connection)
             rows = [
@@ -287,9 +295,10 @@ class ExampleEraser:
             ]
             if rows:
                 connection.execute(insert(forgotten), rows)
+            held = _held(connection, archives).union(found.feedback_ids)
+            found.stored.update(place for place in found.places if place[0] in held and not known.get(place))
             if also is not None:
-                held = _held(connection, {archive for archive, _ in found.places}).union(found.feedback_ids)
-                also(connection, sum(row["archive"] in held for row in rows))
+                also(connection)
             changed = dataset_rows.erase(connection, found.places.keys())
             found.datasets = sorted({*found.datasets, *changed})
             return feedback_rows.erase(connection, found.feedback_ids)
@@ -328,6 +337,13 @@ def _note_rewritten(connection: Connection, archive: str, *, found: int, now: fl
         connection.execute(here.values(removed=1, rewritten=now))
     else:
         connection.execute(here.values(removed=2))
+
+
+def _erased_state(connection: Connection, archives: Collection[str]) -> dict[ArchiveMember, int]:
+    """Return by place whether erased contents of archives are removed."""
+    query = select(forgotten.c.archive, forgotten.c.member, forgotten.c.removed)
+    query = query.where(forgotten.c.archive.in_(sorted(archives)))
+    return {(row.archive, row.member): row.removed for row in connection.execute(query)}
 
 
 def _held(connection: Connection, archives: Collection[str]) -> set[str]:

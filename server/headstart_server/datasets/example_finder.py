@@ -33,6 +33,8 @@ class FoundExample:
     job_ids: list[str] = field(default_factory=list)
     feedback_ids: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
+    #: Places whose contents were still stored when the erasure was recorded.
+    stored: set[ArchiveMember] = field(default_factory=set)
 
     @property
     def is_empty(self) -> bool:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -86,6 +87,33 @@ def test_a_call_neither_does_nor_counts_what_others_have_pending(
     assert CAT.content in on_disk(bench)
     assert bench.eraser.carry_out() == 1
     assert CAT.content not in on_disk(bench)
+
+
+def test_contents_count_although_the_cleaning_of_another_replica_removes_them_first(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cleaned_before(*arguments: Any) -> int:
+        patch.undo()
+        assert bench.eraser.carry_out() == 1
+        return bench.datasets.rewrite(*arguments)
+
+    bench.published(pets(4))
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.datasets, "rewrite", cleaned_before)
+        found = bench.eraser.erase("cat0")
+    assert (found.contents, found.versions) == (1, [("pets", 1)])
+    assert CAT.content not in on_disk(bench)
+
+
+def test_contents_of_a_damaged_archive_do_not_count(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object) -> int:
+        raise ArtifactDamaged("The archive is damaged.")
+
+    bench.published(pets(4))
+    monkeypatch.setattr(bench.datasets, "rewrite", damaged)
+    assert bench.eraser.erase("cat0").contents == 0
 
 
 def test_its_features_are_computed_again_when_it_comes_again(bench: Workbench) -> None:
