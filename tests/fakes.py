@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from empty_database import open_empty
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content, Modality, Truncation
 from headstart_server.backbones.contract.tail import Cut, TailMismatch, TailPlan, TailWeights
 from headstart_server.backbones.contract.tail_training import (
@@ -351,7 +352,8 @@ class Publisher:
         self.folder = folder
         self.clock = clock
         self.resident_bytes = resident_bytes
-        self.database = Database(address or folder / "headstart.sqlite3", clock=clock)
+        file = folder / "headstart.sqlite3"
+        self.database = Database(address, clock=clock) if address else open_empty(file, clock)
         self.store = VersionStore(folder / "versions")
         self.resident = ResidentVersions(resident_bytes)
         self.registry = Registry(self.database, self.store, self.resident, clock=clock)

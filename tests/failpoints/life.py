@@ -59,6 +59,8 @@ class Life:
     def __init__(self, folder: Path, address: str | None, hour: int) -> None:
         self.folder = folder
         self.clock = ManualClock(BEGIN + 3600 * hour)
+        # With its address, so that a process may be killed while it creates the tables.
+        address = address or f"sqlite:///{folder / 'headstart.sqlite3'}"
         self.publisher = Publisher(folder, self.clock, address=address)
         self.database = self.publisher.database
         self.driver = JobDriver(self.publisher)
