@@ -1,8 +1,9 @@
 """Settings of all tests."""
 
+import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 import server_process
 from forked import ForkedProgram
+from forked_keras import fork_programs
 from headstart_server.backbones.contract.runtimes import default_cache
 from postgres import PostgresServer
 from programs import not_tested
@@ -28,6 +30,7 @@ for name, folder in {"PIP_CACHE_DIR": "pip", "UV_CACHE_DIR": "uv", "GOCACHE": "g
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / "build" / "test-cache")
 
 server_process.start_program = ForkedProgram
+fork_programs()
 
 # Machines are shared: how long an example takes says nothing. In CI the same examples come every time, so
 # that a change is blamed for its own faults only.
@@ -38,6 +41,17 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
 )
 settings.load_profile("headstart")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector, which then never searches the million objects of the tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -18,6 +18,8 @@ from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from unittest import mock
 
+from forked_keras import FORKED_KERAS, fork_programs
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
@@ -102,6 +104,8 @@ def _run(module: str, arguments: list[str], environment: dict[str, str], log: Pa
             os.dup2(output.fileno(), number)
     os.environ.clear()
     os.environ.update(environment)
+    if FORKED_KERAS in environment:
+        fork_programs()
     sys.argv = [module, *arguments]
     if module == "headstart":
         # As the script of this name does, which prints its name in usage messages.

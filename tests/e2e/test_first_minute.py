@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from benchmarks.sample_images import LabeledImage
+from forked_keras import worker_of
 from headstart import Client, RetryPolicy
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
@@ -226,10 +227,7 @@ def test_a_wait_ends_with_its_deadline_its_caller_and_the_failure_of_the_convers
 
 
 def _converting(server: ServerProcess) -> psutil.Process | None:
-    for child in psutil.Process(server.pid).children():
-        if "headstart_server.backbones.worker.prepare_command" in child.cmdline():
-            return child
-    return None
+    return worker_of(server.pid, "prepare_command")
 
 
 def test_while_another_backbone_is_converted_the_first_one_answers(tmp_path: Path, images: Split) -> None:

@@ -98,6 +98,11 @@ def named(list_and_name: bytes) -> object:
     return list(read_dataset_list(f"list{ending}", list_and_name[1:]))
 
 
+def stored_list(text: Any) -> object:
+    """A stored list of examples."""
+    return ExampleList.from_json(load_columns(text))
+
+
 def uri(lines: bytes) -> object:
     """What a path or a URI leads to from an allowed list, which has to lie within what is allowed."""
     prefix, listed, path = (*lines.decode().split("\n"), "", "", "")[:3]
@@ -205,7 +210,7 @@ def targets() -> dict[str, Target]:
             inputs=inputs.either(
                 inputs.changed_json(inputs.example_lists()), inputs.any_of(inputs.example_lists())
             ),
-            parse=lambda text: ExampleList.from_json(load_columns(text)),
+            parse=stored_list,
             refusals=(*_NOT_JSON, IndexError),
         ),
         "messages: page tokens": Target(

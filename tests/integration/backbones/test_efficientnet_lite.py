@@ -21,6 +21,7 @@ from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind,
 from headstart_server.backbones.networks.golden import Golden, GoldenMismatch, golden_image, summarise
 from headstart_server.backbones.networks.loaded_backbone import LoadedBackbone
 from headstart_server.backbones.preprocessing.images import ImageDecoder
+from headstart_server.backbones.runtimes import keras_runtime
 from headstart_server.backbones.sources.efficientnet_lite_model import TAPS
 from headstart_server.errors import BackboneNotFound
 
@@ -88,7 +89,11 @@ def reference(name: str, rows: NDArray[np.uint8]) -> Reference:
 
 @cache
 def load(name: str) -> Backbone:
-    return Catalog(runtimes=RuntimeSettings(kind=RuntimeKind.KERAS)).load(name)
+    with pytest.MonkeyPatch.context() as patch:
+        if name != NAMES[0]:
+            # A start runs batches of up to this size, which takes longer than the tests of these networks.
+            patch.setattr(keras_runtime, "MAX_BATCH", 4)
+        return Catalog(runtimes=RuntimeSettings(kind=RuntimeKind.KERAS)).load(name)
 
 
 @pytest.fixture(params=NAMES)

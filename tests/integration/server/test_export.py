@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
+from forked_keras import worker_of
 from headstart import AsyncClient, Client, NotFound
 from headstart.cli.app import app
 from headstart.results import Export, ExportFormat
@@ -258,13 +258,6 @@ def test_the_async_client_gets_an_error_for_a_missing_model(server: ServerProces
     assert not list(tmp_path.iterdir())
 
 
-def exporting(server: ServerProcess) -> list[psutil.Process]:
-    children = psutil.Process(server.pid).children()
-    return [
-        child for child in children if "headstart_server.backbones.worker.export_command" in child.cmdline()
-    ]
-
-
 def test_an_export_is_kept_for_the_next_who_asks(client: Client, tmp_path: Path) -> None:
     first = client.export(MODEL, format="openvino", path=tmp_path / "first")
     second = client.export(MODEL, version=1, format="openvino", path=tmp_path / "second")
@@ -301,7 +294,9 @@ def test_an_export_ends_when_its_caller_leaves(server: ServerProcess) -> None:
         target = version_selector_pb2.VersionSelector(model="left")
         request = pb.ExportVersionRequest(target=target, format=pb.EXPORT_FORMAT_SAVEDMODEL)
         call = own.models.ExportVersion(request, timeout=TIMEOUT)
-        (process,) = eventually(lambda: exporting(server) or None, TIMEOUT, "the process that exports")
+        process = eventually(
+            lambda: worker_of(server.pid, "export_command"), TIMEOUT, "the process that exports"
+        )
         call.cancel()
         eventually(lambda: not process.is_running() or None, TIMEOUT, "its end")
 

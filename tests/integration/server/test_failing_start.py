@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from forked_keras import worker_of
 from postgres import HOST as POSTGRES_HOST
 from postgres import PostgresServer
 from prepared import copy_prepared
@@ -219,10 +220,7 @@ def converting(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 def child_of(server: ServerProcess) -> psutil.Process | None:
-    for child in psutil.Process(server.pid).children():
-        if "headstart_server.backbones.worker.prepare_command" in child.cmdline():
-            return child
-    return None
+    return worker_of(server.pid, "prepare_command")
 
 
 def prepared(server: ServerProcess) -> list[Path]:

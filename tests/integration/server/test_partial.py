@@ -9,6 +9,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from forked_keras import worker_of
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import job_pb2, version_selector_pb2
 from integration.server.calls import Api, digit, digits, example, png, refused
@@ -43,10 +44,7 @@ WAIT = 600.0
 
 def trainer(server: ServerProcess) -> psutil.Process | None:
     """The process that trains for a server, if there is one."""
-    for child in psutil.Process(server.pid).children():
-        if "headstart_server.backbones.worker.train_command" in child.cmdline():
-            return child
-    return None
+    return worker_of(server.pid, "train_command")
 
 
 def training(api: Api, server: ServerProcess, model: str) -> tuple[job_pb2.Job, psutil.Process]:
