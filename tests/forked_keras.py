@@ -55,7 +55,7 @@ def fork_programs() -> None:
 
 
 def worker_of(server: int, program: str) -> psutil.Process | None:
-    """Return the process that runs a program of a server, such as `export_command`; None if there is none."""
+    """Return the process that runs a program of a server, such as `export_command`; None if it runs none."""
     name = _name(program, server)
     for each in psutil.process_iter():
         with suppress(psutil.NoSuchProcess):
