@@ -77,12 +77,12 @@ class ForkedProgram:
 
 
 def run_headstart(
-    *arguments: str, environment: Mapping[str, str], timeout: float = 60.0
+    *arguments: str, environment: Mapping[str, str], timeout: float = 60.0, module: str = "headstart"
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the command `headstart` to its end, and return its exit code and output."""
+    """Run the command `headstart`, or another module, to its end, and return its exit code and output."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = (Path(folder, name) for name in ("output", "errors"))
-        program = ForkedProgram("headstart", arguments, environment, output, errors)
+        program = ForkedProgram(module, arguments, environment, output, errors)
         try:
             code = program.wait(timeout)
         finally:

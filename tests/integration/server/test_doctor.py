@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from forked import run_headstart
 from headstart_server.database.database import Database
 from headstart_server.doctor.artifacts import check_artifacts
 from headstart_server.doctor.database import check_database
@@ -32,14 +33,14 @@ def doctor(
     *flags: object, before: tuple[str, ...] = (), **variables: str
 ) -> "subprocess.CompletedProcess[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
-    done = subprocess.run(
-        [*before, PROGRAM, "doctor", *map(str, flags)],
-        capture_output=True,
-        env={**environment, **variables},
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    arguments, environment = ["doctor", *map(str, flags)], environment | variables
+    if before:
+        command = [*before, PROGRAM, *arguments]
+        done = subprocess.run(
+            command, capture_output=True, env=environment, text=True, timeout=60, check=False
+        )
+    else:
+        done = run_headstart(*arguments, environment=environment, module="headstart_server")
     assert "Traceback" not in done.stdout + done.stderr
     return done
 

@@ -15,11 +15,20 @@ from pathlib import Path
 import psutil
 import pytest
 
+from forked import run_headstart
 from forked_keras import worker_of
 from postgres import HOST as POSTGRES_HOST
 from postgres import PostgresServer
 from prepared import copy_prepared
-from server_process import HOST, START_SECONDS, ServerProcess, eventually, running, serve_command
+from server_process import (
+    HOST,
+    START_SECONDS,
+    ServerProcess,
+    eventually,
+    running,
+    serve_arguments,
+    serve_command,
+)
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -57,16 +66,20 @@ def fail(tmp_path: Path) -> Fail:
     """Start a server that cannot start."""
 
     def start(*flags: str, startup: str = "", port: int = 0, data: Path = tmp_path / "data") -> Failed:
-        (tmp_path / "sitecustomize.py").write_text(startup)
         own = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
-        done = subprocess.run(
-            serve_command(data, *flags, port=port),
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-            env=own | {"PYTHONPATH": str(tmp_path)},
-        )
+        if startup:
+            (tmp_path / "sitecustomize.py").write_text(startup)
+            done = subprocess.run(
+                serve_command(data, *flags, port=port),
+                capture_output=True,
+                text=True,
+                timeout=200,
+                check=False,
+                env=own | {"PYTHONPATH": str(tmp_path)},
+            )
+        else:
+            arguments = serve_arguments(data, *flags, port=port)
+            done = run_headstart(*arguments, environment=own, timeout=200, module="headstart_server")
         assert done.returncode == 1, done.stderr
         failed = Failed(done.stderr.splitlines()[-1].removesuffix(HINT), done.stderr)
         assert failed.line.startswith("headstart-server: ")
