@@ -155,16 +155,15 @@ class DatasetStore:
         not answer.
         """
         listed = self.listed(job_id)
-        gone = set(self.erased(listed.archives))
-        if gone:
-            listed = without(listed, gone)
         reader = self.reader()
         try:
+            # An erasure is recorded before it rewrites archives: what these ones lack is found afterwards.
             reader.hold(listed.archives)
+            gone = set(self.erased(listed.archives))
         except BaseException:
             reader.close()
             raise
-        return Dataset(listed, reader)
+        return Dataset(without(listed, gone) if gone else listed, reader)
 
     def listed(self, job_id: str) -> ExampleList:
         """The list in a job's archive. Raise StorageUnavailable if the bucket does not answer."""

@@ -290,6 +290,25 @@ def test_a_removed_dataset_is_gone_and_removing_it_again_does_nothing(store: Dat
         store.open("job")
 
 
+def test_an_example_that_is_erased_while_its_dataset_is_opened_does_not_damage_it(
+    store: DatasetStore, tmp_path: Path
+) -> None:
+    write(store, [CAT, DOG])
+
+    def erased(archives: Collection[str]) -> Collection[tuple[str, int]]:
+        # Another replica erases an example right after these were looked for.
+        assert set(archives) == {"job"}
+        store.rewrite("job", [0])
+        return []
+
+    opening = DatasetStore(tmp_path / "datasets", DatasetLimits(), erased)
+
+    with closing(opening.open("job")) as dataset:
+        assert [dataset.read(place) for place in range(2)] == [CAT.content, DOG.content]
+    with closing(store.open("job")) as dataset:
+        assert [each.id for each in dataset.examples] == ["d"]
+
+
 def test_what_belongs_to_no_job_is_removed_broken_off_uploads_among_it(
     store: DatasetStore, tmp_path: Path
 ) -> None:
