@@ -106,7 +106,18 @@ class Scheduler:
     def sleep(self, seconds: float) -> None:
         """Let others run for some seconds."""
         task = self._living()
-        self._push(task, self.now + seconds)
+        moment = self.now + seconds
+        if (
+            task.host.paused_until <= moment
+            and not self._dying
+            and (not self._queue or moment < self._queue[0][0])
+        ):
+            # It is this task's turn again: the number is that of the entry which it would have had.
+            next(self._numbers)
+            task.turns += 1
+            self.now = moment
+            return
+        self._push(task, moment)
         self._hub.switch()
 
     def doze(self, seconds: Callable[[], float], is_needed: Callable[[], bool]) -> None:
