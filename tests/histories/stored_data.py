@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import dataset_batches, datasets, erasure_versions
@@ -24,6 +24,12 @@ from headstart_server.models.version import Manifest
 
 #: The model that is fine-tuned with edits, one version after another.
 MODEL = "edited"
+# Built once: the simulation executes them for each seed.
+_DATASETS, _BATCHES = select(datasets), select(dataset_batches)
+_VERSIONS = select(versions).where(versions.c.model == bindparam("model"))
+_ENDED = select(jobs).where(jobs.c.model == bindparam("model"), jobs.c.result.is_not(None))
+_JOBS = select(jobs).where(jobs.c.job_id.in_(bindparam("job_ids", expanding=True)))
+_REPLACED = select(erasure_versions).where(erasure_versions.c.model == bindparam("model"))
 
 
 def content_of(example_id: str) -> bytes:
@@ -111,9 +117,9 @@ def read_stored(
     with database.snapshot() as connection:
         lists = _version_lists(connection, versions_of, model)
         batches = _batch_lists(connection)
-        found = connection.execute(select(datasets)).all()
+        found = connection.execute(_DATASETS).all()
         replaced = dict(replacements(connection, model))
-        ended = connection.execute(select(jobs).where(jobs.c.model == model, jobs.c.result.is_not(None)))
+        ended = connection.execute(_ENDED, {"model": model})
         published = {row.job_id: int(row.result["version"]) for row in ended if row.result}
         listed = [*lists.values(), *(each for parts in batches.values() for each in parts.values())]
         examples = {(one.archive, one.member): one for part in listed for one in part}
@@ -148,13 +154,13 @@ def read_stored(
 
 def replacements(connection: Connection, model: str) -> Iterator[tuple[int, int]]:
     """Yield the versions of a model that erasures replaced, each with its successor."""
-    for row in connection.execute(select(erasure_versions).where(erasure_versions.c.model == model)):
+    for row in connection.execute(_REPLACED, {"model": model}):
         if row.result is not None and row.result.get("number"):
             yield int(row.number), int(row.result["number"])
 
 
 def _retrained(connection: Connection, published: Mapping[str, int]) -> Iterator[tuple[int, Retrained]]:
-    for row in connection.execute(select(jobs).where(jobs.c.job_id.in_(sorted(published)))):
+    for row in connection.execute(_JOBS, {"job_ids": sorted(published)}):
         if row.payload.get("trigger") == "retrain":
             learned = connection.execute(select(feedback).where(feedback.c.job_id == row.job_id)).all()
             added = {each.example_id: Target.from_json(each.target).label for each in learned}
@@ -174,7 +180,7 @@ def _version_lists(
     connection: Connection, store: VersionStore, model: str
 ) -> dict[int, Sequence[StoredExample]]:
     found = {}
-    for row in connection.execute(select(versions).where(versions.c.model == model)):
+    for row in connection.execute(_VERSIONS, {"model": model}):
         content = store.read_file(row.artifact, Manifest.from_json(row.manifest), EXAMPLES_FILE)
         assert content is not None
         found[int(row.number)] = ExampleList.from_bytes(content).examples
@@ -183,7 +189,7 @@ def _version_lists(
 
 def _batch_lists(connection: Connection) -> Mapping[str, Mapping[int, Sequence[StoredExample]]]:
     found: dict[str, dict[int, Sequence[StoredExample]]] = defaultdict(dict)
-    for row in connection.execute(select(dataset_batches)):
+    for row in connection.execute(_BATCHES):
         found[row.dataset_id][int(row.number)] = ExampleList.from_bytes(bytes(row.listed)).examples
     return found
 

@@ -26,6 +26,15 @@ from headstart_server.models import usage
 
 log = structlog.get_logger(__name__)
 
+#: Seconds after which an unfinished batch is given up, and after which an object without a row is removed.
+ABANDONED_SECONDS, ORPHAN_SECONDS = 600.0, 3600.0
+#: Seconds for which the pages of a review list can be read.
+LIST_SECONDS = 3600.0
+#: Batches that one step of a cleaning treats, and that it merges.
+_AT_ONCE, _MERGED_AT_ONCE = 200, 1000
+#: Seconds between the first and last input of a merged batch, by which removals may lag behind expiry, and
+#: seconds after which a batch is merged.
+_MERGED_SECONDS, _SETTLED_SECONDS = 600.0, 60.0
 # Built once: building a statement takes longer than executing it.
 _MOVE = (
     update(captured_inputs)
@@ -44,6 +53,26 @@ _EXPIRED_AFTER = (
     .order_by(captured_inputs.c.expires, captured_inputs.c.prediction_id)
     .limit(_EXPIRED_AT_ONCE)
 )
+_MODELS_WITH = select(captured_inputs.c.model).where(captured_inputs.c.prediction_id == bindparam("id"))
+_DIRTY = select(capture_batches).where(capture_batches.c.dirty == 1, capture_batches.c.state == READY)
+_DOOMED = select(capture_batches.c.batch).where(capture_batches.c.state == DOOMED)
+_SMALL = (
+    select(capture_batches)
+    .where(
+        capture_batches.c.state == READY,
+        capture_batches.c.dirty == 0,
+        capture_batches.c.entries < MAX_BATCH // 2,
+        capture_batches.c.created.between(bindparam("since"), bindparam("until")),
+    )
+    .order_by(capture_batches.c.model, capture_batches.c.created)
+    .limit(_MERGED_AT_ONCE)
+)
+_ABANDON = (
+    update(capture_batches)
+    .where(capture_batches.c.state == WRITING, capture_batches.c.created < bindparam("long_ago"))
+    .values(state=DOOMED)
+)
+_DELETE_LISTS = delete(review_lists).where(review_lists.c.created < bindparam("long_ago"))
 _WITHOUT_ALIVE = select(capture_batches.c.batch, capture_batches.c.model).where(
     capture_batches.c.batch.in_(bindparam("batches", expanding=True)),
     capture_batches.c.state == READY,
@@ -147,17 +176,6 @@ class BatchRewriter:
         return True
 
 
-#: Seconds after which an unfinished batch is given up, and after which an object without a row is removed.
-ABANDONED_SECONDS, ORPHAN_SECONDS = 600.0, 3600.0
-#: Seconds for which the pages of a review list can be read.
-LIST_SECONDS = 3600.0
-#: Batches that one step of a cleaning treats, and that it merges.
-_AT_ONCE, _MERGED_AT_ONCE = 200, 1000
-#: Seconds between the first and last input of a merged batch, by which removals may lag behind expiry, and
-#: seconds after which a batch is merged.
-_MERGED_SECONDS, _SETTLED_SECONDS = 600.0, 60.0
-
-
 class CaptureEraser:
     """Erases captured inputs, and cleans up. Models have their full names.
 
@@ -196,9 +214,8 @@ class CaptureEraser:
 
     def models_with(self, prediction_id: str) -> Sequence[str]:
         """Return the models that have a captured input of a prediction: at most one."""
-        query = select(captured_inputs.c.model).where(captured_inputs.c.prediction_id == prediction_id)
         with self._database.read() as connection:
-            return list(connection.execute(query).scalars())
+            return list(connection.execute(_MODELS_WITH, {"id": prediction_id}).scalars())
 
     def clean(self) -> int:
         """Delete what has expired and finish what was begun; return the number of removed objects."""
@@ -232,9 +249,7 @@ class CaptureEraser:
 
     def rewrite_erased(self, model: str = "") -> None:
         """Write the objects again that hold inputs whose rows were erased; empty means all models."""
-        query = select(capture_batches).where(capture_batches.c.dirty == 1, capture_batches.c.state == READY)
-        if model:
-            query = query.where(capture_batches.c.model == model)
+        query = _DIRTY.where(capture_batches.c.model == model) if model else _DIRTY
         with self._database.read() as connection:
             dirty = connection.execute(query).all()
         for row in dirty:
@@ -242,9 +257,7 @@ class CaptureEraser:
 
     def remove_doomed(self, model: str = "") -> int:
         """Remove the objects that do not count any more, and return their number; empty means all models."""
-        query = select(capture_batches.c.batch).where(capture_batches.c.state == DOOMED)
-        if model:
-            query = query.where(capture_batches.c.model == model)
+        query = _DOOMED.where(capture_batches.c.model == model) if model else _DOOMED
         with self._database.read() as connection:
             doomed = list(connection.execute(query).scalars())
         for batch in doomed:
@@ -258,14 +271,8 @@ class CaptureEraser:
         """Write small batches that were written one after the other as one, so that there are few objects."""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            small = select(capture_batches).where(
-                capture_batches.c.state == READY,
-                capture_batches.c.dirty == 0,
-                capture_batches.c.entries < MAX_BATCH // 2,
-                capture_batches.c.created.between(now - 2 * _MERGED_SECONDS, now - _SETTLED_SECONDS),
-            )
-            order = small.order_by(capture_batches.c.model, capture_batches.c.created)
-            found = connection.execute(order.limit(_MERGED_AT_ONCE)).all()
+            span = {"since": now - 2 * _MERGED_SECONDS, "until": now - _SETTLED_SECONDS}
+            found = connection.execute(_SMALL, span).all()
         for group in _mergeable(found):
             self._rewriter.replace(group)
 
@@ -277,15 +284,8 @@ class CaptureEraser:
         for row in expired:
             self._rewriter.doom(row.model, [row.batch])
         with self._database.write("captures.expire") as connection:
-            connection.execute(
-                update(capture_batches)
-                .where(
-                    capture_batches.c.state == WRITING,
-                    capture_batches.c.created < now - ABANDONED_SECONDS,
-                )
-                .values(state=DOOMED)
-            )
-            connection.execute(delete(review_lists).where(review_lists.c.created < now - LIST_SECONDS))
+            connection.execute(_ABANDON, {"long_ago": now - ABANDONED_SECONDS})
+            connection.execute(_DELETE_LISTS, {"long_ago": now - LIST_SECONDS})
 
 
 def _expired(connection: Connection, now: float) -> Sequence[Row[Any]]:

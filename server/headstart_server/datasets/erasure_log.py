@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
@@ -20,6 +20,17 @@ from headstart_server.models import rows
 from headstart_server.models.replacement import Successor, replace_version
 from headstart_server.models.version import Version
 from headstart_server.storage.json_values import JsonValue
+
+# Built once: building a statement takes longer than executing it.
+_ERASED = select(forgotten.c.archive, forgotten.c.member).where(
+    forgotten.c.archive.in_(bindparam("archives", expanding=True))
+)
+_ERASURE = select(erasures).where(erasures.c.erasure_id == bindparam("erasure_id"))
+_VERSIONS = (
+    select(erasure_versions)
+    .where(erasure_versions.c.erasure_id == bindparam("erasure_id"))
+    .order_by(erasure_versions.c.model, erasure_versions.c.number)
+)
 
 
 class ErasedMembers:
@@ -39,8 +50,8 @@ class ErasedMembers:
 
 def erased_members(connection: Connection, archives: Collection[str]) -> set[ArchiveMember]:
     """Return the erased members of archives, of at most `CHUNK` archives."""
-    query = select(forgotten.c.archive, forgotten.c.member).where(forgotten.c.archive.in_(sorted(archives)))
-    return {(row.archive, row.member) for row in connection.execute(query)}
+    found = connection.execute(_ERASED, {"archives": sorted(archives)})
+    return {(row.archive, row.member) for row in found}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,8 +133,7 @@ class ErasureLog:
     def get(self, erasure_id: str) -> ErasureRecord:
         """Return an erasure."""
         with self._database.read() as connection:
-            query = select(erasures).where(erasures.c.erasure_id == erasure_id)
-            return _record(connection, connection.execute(query).one())
+            return _record(connection, connection.execute(_ERASURE, {"erasure_id": erasure_id}).one())
 
     def unfinished(self) -> Sequence[str]:
         """Return the IDs of the erasures that are not complete, the oldest first."""
@@ -262,10 +272,9 @@ def _has_result(connection: Connection, erasure_id: str, version: Version) -> bo
 
 
 def _versions(connection: Connection, erasure_id: str) -> dict[tuple[str, int], RebuiltVersion | None]:
-    query = select(erasure_versions).where(erasure_versions.c.erasure_id == erasure_id)
     return {
         (row.model, int(row.number)): None if row.result is None else RebuiltVersion.from_json(row.result)
-        for row in connection.execute(query.order_by(erasure_versions.c.model, erasure_versions.c.number))
+        for row in connection.execute(_VERSIONS, {"erasure_id": erasure_id})
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, exists, func, insert, literal_column, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, insert, literal_column, or_, select, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.capture.capture_eraser import CaptureEraser
@@ -33,6 +33,16 @@ log = structlog.get_logger(__name__)
 #: killed when it had, put back what it did not know of.
 AGAIN_SECONDS = 3600.0
 _DIGESTS_AT_ONCE = 1000
+# Built once: building a statement takes longer than executing it.
+# The first condition is the index's: nearly all rows are done with.
+_PENDING = select(forgotten.c.archive).where(
+    forgotten.c.removed < 2,
+    or_(forgotten.c.removed == 0, func.coalesce(forgotten.c.rewritten, 0.0) < bindparam("long_ago")),
+)
+_NEXT = (
+    select(forgotten).where(forgotten.c.number > bindparam("seen")).order_by(forgotten.c.number).limit(CHUNK)
+)
+_LAST_NUMBER, _INSERT = select(func.max(forgotten.c.number)), insert(forgotten)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,10 +239,7 @@ class ExampleEraser:
         count = 0
         with self._database.read() as connection:
             long_ago = self._database.now(connection) - AGAIN_SECONDS
-            due = or_(forgotten.c.removed == 0, func.coalesce(forgotten.c.rewritten, 0.0) < long_ago)
-            # The first condition is the index's: nearly all rows are done with.
-            query = select(forgotten.c.archive).where(forgotten.c.removed < 2, due)
-            pending = set(connection.execute(query).scalars())
+            pending = set(connection.execute(_PENDING, {"long_ago": long_ago}).scalars())
         for archive in sorted(pending if among is None else pending.intersection(among)):
             try:
                 count += self._rewrite(archive)
@@ -261,9 +268,8 @@ class ExampleEraser:
 
     def _next_erased(self) -> Sequence[Row[Any]]:
         """Return the erased examples, in parts, that this process has not seen yet."""
-        query = select(forgotten).where(forgotten.c.number > self._seen)
         with self._database.read() as connection:
-            return connection.execute(query.order_by(forgotten.c.number).limit(CHUNK)).all()
+            return connection.execute(_NEXT, {"seen": self._seen}).all()
 
     def _note(self, found: FoundExample, also: Callable[[Connection], None] | None = None) -> set[str]:
         """Record what is erased, delete the feedback, and remove examples from named datasets.
@@ -279,7 +285,7 @@ class ExampleEraser:
             next_revision(connection)
             archives = {archive for archive, _ in found.places}
             known = _erased_state(connection, archives)
-            number = connection.execute(select(func.max(forgotten.c.number))).scalar() or 0
+            number = connection.execute(_LAST_NUMBER).scalar() or 0
             now = self._database.now(connection)
             rows = [
                 {
@@ -294,7 +300,7 @@ class ExampleEraser:
                 if (archive, member) not in known
             ]
             if rows:
-                connection.execute(insert(forgotten), rows)
+                connection.execute(_INSERT, rows)
             held = _held(connection, archives).union(found.feedback_ids)
             found.stored.update(place for place in found.places if place[0] in held and not known.get(place))
             if also is not None:

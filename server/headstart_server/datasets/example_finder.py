@@ -19,6 +19,9 @@ from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.models import feedback_rows
 from headstart_server.models.registry import Registry
 
+# Built once: building a statement takes longer than executing it.
+_UNDER_WAY = select(jobs.c.job_id).where(under_way()).order_by(jobs.c.created)
+
 
 @dataclass(kw_only=True, slots=True)
 class FoundExample:
@@ -104,7 +107,7 @@ class ExampleFinder:
         return found
 
     def _under_way(self, model: str, scope: Scope | None) -> Sequence[str]:
-        query = select(jobs.c.job_id).where(under_way()).order_by(jobs.c.created)
+        query = _UNDER_WAY
         if model:
             query = query.where(jobs.c.model == model)
         if scope is not None:

@@ -52,9 +52,26 @@ _PENDING = (
     select(feedback)
     .where(feedback.c.model == _MODEL, feedback.c.state == FeedbackState.PENDING.value)
     .order_by(feedback.c.number)
+    .limit(bindparam("most"))
 )
+_BY_ID = select(feedback).where(feedback.c.feedback_id == bindparam("feedback_id"))
+_RETRAIN = select(retrains).where(retrains.c.model == _MODEL)
+_HAS_POLICY = (models.c.retrain.is_not(None), models.c.deleted.is_(None))
+_ANY_POLICY = select(models.c.name).where(*_HAS_POLICY).limit(1)
+_USE_ARCHIVE = archive_uses.insert()
 _PENDING_OF_MODEL = (feedback.c.model == models.c.name, feedback.c.state == FeedbackState.PENDING.value)
 _FIRST_PENDING = select(feedback.c.created).where(*_PENDING_OF_MODEL).order_by(feedback.c.number).limit(1)
+# Of each model apart: otherwise SQLite begins with all pending feedback.
+_READY = (
+    select(
+        models.c.name,
+        select(func.count()).where(*_PENDING_OF_MODEL).correlate(models).scalar_subquery(),
+        _FIRST_PENDING.correlate(models).scalar_subquery(),
+    )
+    .join(retrains, retrains.c.model == models.c.name)
+    .where(*_HAS_POLICY, retrains.c.job_id.is_(None), retrains.c.not_before <= bindparam("now"))
+    .order_by(models.c.name)
+)
 #: States in which the same answer again is a repetition: no version has learned it, nothing has replaced it.
 _OPEN = (FeedbackState.PENDING, FeedbackState.TRAINING, FeedbackState.RECORDED)
 
@@ -107,7 +124,7 @@ class FeedbackStore:
                     raise not_captured_error(new.prediction.prediction_id)
             feedback_rows.supersede(connection, replaced)
             self._insert(connection, new)
-            row = connection.execute(select(feedback).where(feedback.c.feedback_id == new.feedback_id)).one()
+            row = connection.execute(_BY_ID, {"feedback_id": new.feedback_id}).one()
         return _feedback(row), FeedbackOutcome.REPLACED if replaced else FeedbackOutcome.ACCEPTED
 
     def _insert(self, connection: Connection, new: NewFeedback) -> None:
@@ -119,7 +136,7 @@ class FeedbackStore:
                 if there.nbytes + new.nbytes > limits.stored_bytes:
                     raise stored.over_bytes(connection, limits, there, new.model, new.nbytes)
             use = {"holder": new.feedback_id, "archive": new.feedback_id}
-            connection.execute(archive_uses.insert(), use)
+            connection.execute(_USE_ARCHIVE, use)
             stored.note_archive(connection, new.feedback_id, tenant, new.nbytes)
         about = new.prediction
         predicted = about.predicted
@@ -165,7 +182,7 @@ class FeedbackStore:
     def pending(self, model: str, limit: int) -> Sequence[Feedback]:
         """Return pending feedback, the oldest first."""
         with self._database.read() as connection:
-            found = connection.execute(_PENDING.limit(limit), {"model": model}).all()
+            found = connection.execute(_PENDING, {"model": model, "most": limit}).all()
         return [_feedback(row) for row in found]
 
     def counts(self, model: str, window: float | None = None) -> FeedbackCounts:
@@ -202,26 +219,17 @@ class FeedbackStore:
         """Return the policy of a model's retraining, None without one, and what the retraining does."""
         with self._database.snapshot() as connection:
             policy = feedback_rows.policy_of(connection, model)
-            row = connection.execute(select(retrains).where(retrains.c.model == model)).one_or_none()
+            row = connection.execute(_RETRAIN, {"model": model}).one_or_none()
         return policy, RetrainState() if row is None else _state(row)
 
     def ready(self) -> Sequence[tuple[str, int, float]]:
         """Return models that may retrain now, with the number and the age in seconds of pending feedback."""
         with self._database.snapshot() as connection:
             # Most servers have no policy: the rest is left out for them.
-            named = models.c.retrain.is_not(None), models.c.deleted.is_(None)
-            if connection.execute(select(models.c.name).where(*named).limit(1)).first() is None:
+            if connection.execute(_ANY_POLICY).first() is None:
                 return []
             now = self._database.now(connection)
-            # Of each model apart: otherwise SQLite begins with all pending feedback.
-            count = select(func.count()).where(*_PENDING_OF_MODEL).correlate(models).scalar_subquery()
-            first = _FIRST_PENDING.correlate(models).scalar_subquery()
-            found = connection.execute(
-                select(models.c.name, count, first)
-                .join(retrains, retrains.c.model == models.c.name)
-                .where(*named, retrains.c.job_id.is_(None), retrains.c.not_before <= now)
-                .order_by(models.c.name)
-            ).all()
+            found = connection.execute(_READY, {"now": now}).all()
         return [(model, int(count), now - float(first)) for model, count, first in found if count]
 
     def now(self) -> float:

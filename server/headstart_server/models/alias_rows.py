@@ -34,6 +34,7 @@ _HERE = and_(aliases.c.model == bindparam("of_model"), aliases.c.name == bindpar
 _MOVES = select(aliases.c.moves).where(_HERE)
 _NUMBER = select(aliases.c.number).where(_HERE)
 _COUNT = select(func.count()).select_from(aliases).where(aliases.c.model == bindparam("of_model"))
+_INSERT = insert(aliases)
 _MOVE = update(aliases).where(_HERE)
 _DELETE_SHARES = delete(alias_shares).where(
     alias_shares.c.model == bindparam("of_model"), alias_shares.c.alias == bindparam("alias")
@@ -71,7 +72,7 @@ def move_alias(
     moved: dict[str, Any] = {"number": number, "moves": 1 if moves is None else moves + 1, "updated": now}
     if moves is None:
         check_count(model, int(connection.execute(_COUNT, {"of_model": model}).scalar_one()))
-        connection.execute(insert(aliases), {"model": model, "name": alias, **moved})
+        connection.execute(_INSERT, {"model": model, "name": alias, **moved})
     else:
         connection.execute(_MOVE, {**here, **moved})
         connection.execute(_DELETE_SHARES, here)

@@ -64,6 +64,44 @@ _INSERT = {
 _NEXT_NUMBER = select(func.coalesce(func.max(feedback.c.number), 0) + 1)
 _OF_JOB = select(retrains).where(retrains.c.job_id == bindparam("job")).with_for_update()
 _LOCKED_STATE = select(retrains.c.model).where(retrains.c.model == bindparam("named")).with_for_update()
+_FENCE = (
+    update(retrains)
+    .where(
+        retrains.c.model == bindparam("named"),
+        retrains.c.job_id.is_(None),
+        retrains.c.last_version == bindparam("known_version"),
+        retrains.c.not_before <= bindparam("now"),
+        retrains.c.failures < bindparam("max_failures"),
+    )
+    .values(job_id=bindparam("job"), baseline=bindparam("chosen"), not_before=bindparam("again_from"))
+)
+_TAKE = (
+    update(feedback)
+    .where(
+        feedback.c.feedback_id.in_(bindparam("feedback_ids", expanding=True)),
+        feedback.c.model == bindparam("named"),
+        feedback.c.state == FeedbackState.PENDING.value,
+    )
+    .values(state=FeedbackState.TRAINING.value, job_id=bindparam("job"))
+)
+_LEARN = (
+    update(feedback)
+    .where(feedback.c.job_id == bindparam("job"), feedback.c.state == FeedbackState.TRAINING.value)
+    .values(state=FeedbackState.LEARNED.value, learned=bindparam("learned_by"))
+)
+_SUCCEED = (
+    update(retrains)
+    .where(retrains.c.model == bindparam("named"))
+    .values(
+        job_id=None,
+        last_job_id=bindparam("job"),
+        failures=0,
+        error=None,
+        last_version=bindparam("learned_by"),
+        last_baseline=bindparam("chosen"),
+    )
+)
+_INSERT_FEEDBACK = insert(feedback)
 _BASELINE = select(versions.c.number).where(
     versions.c.model == bindparam("named"), versions.c.number == bindparam("baseline")
 )
@@ -133,17 +171,16 @@ def take(
     if policy is None:
         raise FeedbackChangedError(model)
     add_state(connection, model)
-    fence = update(retrains).where(
-        retrains.c.model == model,
-        retrains.c.job_id.is_(None),
-        retrains.c.last_version == chosen.last_version,
-        retrains.c.not_before <= now,
-        retrains.c.failures < policy.max_failures,
-    )
-    taken = connection.execute(
-        fence.values(job_id=job_id, baseline=chosen.baseline, not_before=now + policy.min_interval)
-    )
-    if not taken.rowcount:
+    fence = {
+        "named": model,
+        "known_version": chosen.last_version,
+        "now": now,
+        "max_failures": policy.max_failures,
+        "job": job_id,
+        "chosen": chosen.baseline,
+        "again_from": now + policy.min_interval,
+    }
+    if not connection.execute(_FENCE, fence).rowcount:
         raise FeedbackChangedError(model)
     baseline = {"named": model, "baseline": chosen.baseline}
     if chosen.baseline and connection.execute(_BASELINE, baseline).first() is None:
@@ -152,13 +189,8 @@ def take(
     supersede(connection, chosen.superseded)
     count = 0
     for part in batched(sorted(chosen.feedback_ids), usage.AT_ONCE):
-        here = update(feedback).where(
-            feedback.c.feedback_id.in_(part),
-            feedback.c.model == model,
-            feedback.c.state == FeedbackState.PENDING.value,
-        )
-        moved = connection.execute(here.values(state=FeedbackState.TRAINING.value, job_id=job_id))
-        count += moved.rowcount
+        here = {"feedback_ids": part, "named": model, "job": job_id}
+        count += connection.execute(_TAKE, here).rowcount
     if count != len(chosen.feedback_ids):
         raise FeedbackChangedError(model)
 
@@ -167,23 +199,11 @@ def learn(connection: Connection, job_id: str, number: int) -> None:
     """Note that a version has learned the feedback of a job, in the transaction that publishes it."""
     row = connection.execute(_OF_JOB, {"job": job_id}).one_or_none()
     trained = list(connection.execute(_TRAINED_BY, {"job": job_id}).scalars())
-    mine = update(feedback).where(
-        feedback.c.job_id == job_id, feedback.c.state == FeedbackState.TRAINING.value
-    )
-    connection.execute(mine.values(state=FeedbackState.LEARNED.value, learned=number))
+    learned = {"job": job_id, "learned_by": number}
+    connection.execute(_LEARN, learned)
     usage.release(connection, trained)
     if row is not None:
-        here = update(retrains).where(retrains.c.model == row.model)
-        connection.execute(
-            here.values(
-                job_id=None,
-                last_job_id=job_id,
-                failures=0,
-                error=None,
-                last_version=number,
-                last_baseline=row.baseline,
-            )
-        )
+        connection.execute(_SUCCEED, {**learned, "named": row.model, "chosen": row.baseline})
 
 
 def give_back(connection: Connection, job_id: str, now: float) -> None:
@@ -278,7 +298,7 @@ def holders_among(connection: Connection, holders: Sequence[str]) -> set[str]:
 
 def insert_feedback(connection: Connection, **values: Any) -> None:
     """Insert the row of feedback."""
-    connection.execute(insert(feedback), values)
+    connection.execute(_INSERT_FEEDBACK, values)
 
 
 def _with_later(connection: Connection, feedback_ids: Collection[str]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, and_, or_, select
+from sqlalchemy import Row, and_, bindparam, or_, select
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
@@ -24,6 +24,31 @@ _MODELS_AT_ONCE = 500
 _MODELS_OF_VERSIONS = 50
 #: Versions that are read in one statement.
 _VERSIONS_AT_ONCE = 200
+# Built once: building a statement takes longer than executing it.
+_MODEL = select(models).where(models.c.name == bindparam("model"), models.c.deleted.is_(None))
+_NAMES = (
+    select(models.c.name)
+    .where(models.c.name > bindparam("after"), models.c.deleted.is_(None))
+    .order_by(models.c.name)
+    .limit(_MODELS_AT_ONCE)
+)
+_VERSION = rows.select_versions().where(
+    versions.c.model == bindparam("of_model"), versions.c.number == bindparam("of_number")
+)
+_SOME_VERSIONS = (
+    rows.select_versions()
+    .where(
+        versions.c.model.in_(bindparam("names", expanding=True)),
+        or_(
+            versions.c.model > bindparam("model_before"),
+            and_(
+                versions.c.model == bindparam("model_before"), versions.c.number > bindparam("number_before")
+            ),
+        ),
+    )
+    .order_by(versions.c.model, versions.c.number)
+    .limit(_VERSIONS_AT_ONCE)
+)
 
 
 class ModelReader:
@@ -36,9 +61,7 @@ class ModelReader:
     def model(self, name: str) -> Model:
         """Return a model."""
         with self._database.snapshot() as connection:
-            row = connection.execute(
-                select(models).where(models.c.name == name, models.c.deleted.is_(None))
-            ).one_or_none()
+            row = connection.execute(_MODEL, {"model": name}).one_or_none()
             if row is None:
                 raise rows.model_not_found_error(name)
             return self._seen_here(rows.model_of(connection, row))
@@ -55,9 +78,7 @@ class ModelReader:
     def version(self, model: str, number: int) -> Version:
         """Return a version."""
         with self._database.snapshot() as connection:
-            row = connection.execute(
-                rows.select_versions().where(versions.c.model == model, versions.c.number == number)
-            ).one_or_none()
+            row = connection.execute(_VERSION, {"of_model": model, "of_number": number}).one_or_none()
             if row is None:
                 raise rows.version_not_found_error(model, number)
             return rows.version_of(row, alias_rows.aliases_of(connection, model))
@@ -102,27 +123,19 @@ class ModelReader:
 
     def _names(self, scope: Scope | None) -> Iterator[str]:
         after = ""
+        query = _NAMES if scope is None else _NAMES.where(within(models.c.name, scope))
         while True:
-            query = select(models.c.name).where(models.c.name > after, models.c.deleted.is_(None))
-            if scope is not None:
-                query = query.where(within(models.c.name, scope))
             with self._database.read() as connection:
-                some = query.order_by(models.c.name).limit(_MODELS_AT_ONCE)
-                page = list(connection.execute(some).scalars())
+                page = list(connection.execute(query, {"after": after}).scalars())
             if not page:
                 return
             yield from page
             after = page[-1]
 
     def _some_versions(self, names: Sequence[str], after: tuple[str, int]) -> Sequence[Row[Any]]:
-        later = or_(
-            versions.c.model > after[0], and_(versions.c.model == after[0], versions.c.number > after[1])
-        )
-        query = rows.select_versions().where(versions.c.model.in_(names), later)
+        place = {"names": names, "model_before": after[0], "number_before": after[1]}
         with self._database.read() as connection:
-            return connection.execute(
-                query.order_by(versions.c.model, versions.c.number).limit(_VERSIONS_AT_ONCE)
-            ).all()
+            return connection.execute(_SOME_VERSIONS, place).all()
 
     def alias_number(self, model: str, alias: str) -> int:
         """Return the number of the version that an alias names now, by its row; 0 without such an alias."""

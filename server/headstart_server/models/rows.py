@@ -61,6 +61,9 @@ _ARTIFACT = select(versions.c.artifact).where(
 _KNOWN_ARTIFACTS = select(versions.c.artifact).where(
     versions.c.artifact.in_(bindparam("artifacts", expanding=True))
 )
+_COUNT_VERSIONS = select(func.count(), func.max(versions.c.number)).where(
+    versions.c.model == bindparam("model")
+)
 _NEXT_NUMBER = select(models.c.next_number).where(models.c.name == bindparam("model"))
 _INSERT_MODEL, _INSERT_VERSION = insert(models), insert(versions)
 _CHANGE_MODEL = update(models).where(models.c.name == bindparam("model")).values(deleted=None)
@@ -201,9 +204,7 @@ def expired_versions(connection: Connection, now: float, *, limit: int) -> list[
 
 def model_of(connection: Connection, row: Row[Any]) -> Model:
     """The model of a row."""
-    count, newest = connection.execute(
-        select(func.count(), func.max(versions.c.number)).where(versions.c.model == row.name)
-    ).one()
+    count, newest = connection.execute(_COUNT_VERSIONS, {"model": row.name}).one()
     return Model(
         name=row.name,
         created=row.created,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select
 
 from headstart_server.database.tables import aliases, versions
 from headstart_server.errors import InvalidField
@@ -15,6 +15,21 @@ _ORDERS: Mapping[str, ColumnElement[Any]] = {
     "version": versions.c.number,
     "create_time": versions.c.created,
     "size_bytes": versions.c.size_bytes,
+}
+
+
+def _ordered(column: ColumnElement[Any], *, descending: bool) -> Select[Any]:
+    query = select_versions().where(versions.c.model == bindparam("of_model")).limit(bindparam("most"))
+    if descending:
+        return query.order_by(column.desc(), versions.c.number.desc())
+    return query.order_by(column, versions.c.number)
+
+
+# Built once: building a statement takes longer than executing it.
+_LISTED = {
+    (name, descending): _ordered(column, descending=descending)
+    for name, column in _ORDERS.items()
+    for descending in (False, True)
 }
 
 
@@ -91,7 +106,9 @@ def listed(
 ) -> Sequence[Row[Any]]:
     """Return the rows of some versions of a model, those after a key of the order."""
     column = _ORDERS[order.name]
-    query = select_versions().where(versions.c.model == model, *condition.conditions(connection))
+    query = _LISTED[order.name, order.descending]
+    if conditions := condition.conditions(connection):
+        query = query.where(*conditions)
     if after is not None:
         value, number = after
         if order.descending:
@@ -99,8 +116,7 @@ def listed(
         else:
             later = or_(column > value, and_(column == value, versions.c.number > number))
         query = query.where(later)
-    columns = (column.desc(), versions.c.number.desc()) if order.descending else (column, versions.c.number)
-    return connection.execute(query.order_by(*columns).limit(limit)).all()
+    return connection.execute(query, {"of_model": model, "most": limit}).all()
 
 
 def _has_tag(connection: Connection, key: str, value: str) -> ColumnElement[bool]:
