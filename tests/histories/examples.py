@@ -167,9 +167,10 @@ def _erasures(history: History) -> dict[str, Operation]:
 def _of_erasures(history: History, final: FinalData) -> Iterator[str]:
     """Nothing keeps the content of an erased example, and no later version has the example."""
     erasures = _erasures(history)
-    names = {sent.result: sent.sent["content"] for sent in history.of("SendFeedback") if sent.is_ok}
-    # A caller may send the content of an erased example again.
-    there = {name for feedback_id, name in names.items() if feedback_id not in erasures}
+    sent = [op for op in history.of("SendFeedback") if op.is_ok]
+    names = {op.result: op.sent["content"] for op in sent}
+    # A caller may send the content of an erased example again, but not an erased prediction.
+    there = {op.sent["content"] for op in sent if (op.sent.get("example") or op.result) not in erasures}
     for example_id, op in erasures.items():
         name = names.get(example_id, example_id)
         if not op.is_ok or name in there:

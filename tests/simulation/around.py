@@ -56,7 +56,7 @@ class Around(Transactions):
 
     def begin(self, name: str) -> None:
         world, scheduler = self._world, self._world.scheduler
-        if world.happens(world.plan.slow_share):
+        if world.is_slow_kind(name) or world.happens(world.plan.slow_share):
             seconds = world.chance.uniform(0.1, 0.6)
             world.note_trouble(self._replica, scheduler.now + seconds + POLL_SECONDS)
         else:

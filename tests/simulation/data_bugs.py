@@ -8,8 +8,10 @@ from unittest import mock
 from sqlalchemy import Connection, delete, update
 
 from chaos.data_bugs import content_stays
+from headstart_server.capture.captured_inputs import mark_reviewed
 from headstart_server.database.feedback_tables import feedback, retrains
 from headstart_server.datasets.example_eraser import ExampleEraser
+from headstart_server.feedback import feedback_store
 from headstart_server.jobs import job_runs
 from headstart_server.models import feedback_rows
 from headstart_server.models.feedback_rows import ChosenFeedback
@@ -104,6 +106,18 @@ def _erased_in_successor() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _erased_capture_returns() -> Iterator[None]:
+    """Feedback is recorded though the captured input that it is about was erased since it was read."""
+
+    def mark(connection: Connection, model: str, prediction_id: str, now: float) -> bool:
+        mark_reviewed(connection, model, prediction_id, now)
+        return True
+
+    with mock.patch.object(feedback_store, "mark_reviewed", mark):
+        yield
+
+
 #: Each bug as a block in which the server has it.
 DATA_BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "feedback-learned-twice": _feedback_learned_twice,
@@ -115,4 +129,5 @@ DATA_BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "retrain-forgets": _retrain_forgets,
     "successor-overwritten": _successor_overwritten,
     "erased-in-successor": _erased_in_successor,
+    "erased-capture-returns": _erased_capture_returns,
 }

@@ -1,7 +1,7 @@
 """What happens in one simulation, drawn from its seed: what callers do, and what goes wrong when."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 #: Seconds in which callers act and things go wrong; afterwards everything heals.
@@ -64,6 +64,7 @@ class Plan:
         faults: most transactions that fail, or kill their replica.
         fault_share: how likely each transaction fails, as long as there are faults left.
         slow_share: how likely each transaction is slow.
+        slow_kinds: how likely each kind of transaction, and of access to a bucket, is always slow.
         loss_share: how likely a notification within a process is lost.
         versions: how many versions there are from the beginning.
         policy: of the model with the data loop; None without one.
@@ -78,11 +79,13 @@ class Plan:
     loss_share: float
     versions: int
     policy: DataPolicy | None = None
+    slow_kinds: float = 0.0
 
     @property
     def size(self) -> int:
         """How much happens in it."""
-        return len(self.steps) + self.replicas + self.faults + (self.slow_share > 0) + (self.loss_share > 0)
+        shares = (self.slow_share, self.loss_share, self.slow_kinds)
+        return len(self.steps) + self.replicas + self.faults + sum(share > 0 for share in shares)
 
     def smaller(self) -> Iterator["Plan"]:
         """Plans in which less happens, the smallest first."""
@@ -99,12 +102,14 @@ class Plan:
             yield replace(self, slow_share=0.0)
         if self.loss_share:
             yield replace(self, loss_share=0.0)
+        if self.slow_kinds:
+            yield replace(self, slow_kinds=0.0)
         for place in range(len(self.steps)):
             yield replace(self, steps=self.steps[:place] + self.steps[place + 1 :])
 
 
 #: What callers do with the data of a model.
-DATA_KINDS = ("upload", "edit", "edit", "erase", "erase", "teach", "teach", "look", "drop", "prune")
+DATA_KINDS = ("upload", "edit", "edit", "erase", "teach", "teach", "look", "look", "drop", "prune")
 #: What callers choose: a rebuild, an alias, the same call once more, other feedback about the same input.
 _DATA_FLAGS = ("rebuild", "alias", "again", "contradict")
 #: Share of simulations with a data loop.
@@ -146,6 +151,7 @@ def plan_of(seed: int) -> Plan:
         loss_share=chance.choice((0.0, 0.0, 0.3)),
         versions=versions,
         policy=_policy(of_data) if has_data else None,
+        slow_kinds=of_data.choice((0.0, 0.15, 0.4)) if has_data else 0.0,
     )
 
 
@@ -180,30 +186,40 @@ def _job(chance: random.Random, job: int, replicas: int) -> Iterator[Step]:
 
 
 def _data(chance: random.Random, replicas: int) -> Iterator[Step]:
-    """Draw what happens to the data of a model: some kinds of calls, of a few in each simulation."""
-    kinds = chance.sample(DATA_KINDS, chance.randint(2, 4))
+    """Draw what happens to the data of a model: a few kinds of calls and of choices in each simulation.
+
+    Some simulations have all calls at almost the same time; others have time for several retrains.
+    """
+    kinds = chance.sample(DATA_KINDS, chance.randint(1, 3))
+    if chance.random() < 0.7:
+        # Most promises are about what happens next to an erasure.
+        kinds.append("erase")
+    flags = {flag: chance.choice((0.0, 0.5, 1.0)) for flag in _DATA_FLAGS}
+    seconds = chance.choice((1.0, 4.0, 8.0))
     for number in range(chance.randint(2, 6)):
         kind = chance.choice(kinds)
         # Feedback early, so that it is learned while other things happen.
-        at = chance.uniform(0.0, ACTIVE_SECONDS - (2.0 if kind in ("teach", "look") else 1.0))
-        step = _data_step(chance, at, kind, replicas, number)
+        at = chance.uniform(0.0, seconds * (0.75 if kind in ("teach", "look") else 1.0))
+        step = _data_step(chance, at, kind, replicas, number, flags)
         yield step
-        if kind in ("teach", "look") and "erase" in kinds and chance.random() < 0.5:
+        if kind in ("teach", "look") and "erase" in kinds and chance.random() < 0.7:
             # While a retrain is likely to take the feedback, or feedback about a captured input comes.
             soon = at + (
                 chance.expovariate(1.5) if kind == "teach" else step.seconds + chance.uniform(0, 0.4)
             )
-            yield _data_step(chance, soon, "erase", replicas, number, "recent")
+            yield _data_step(chance, soon, "erase", replicas, number, flags | {"recent": 1.0})
 
 
-def _data_step(chance: random.Random, at: float, kind: str, replicas: int, number: int, *flags: str) -> Step:
+def _data_step(
+    chance: random.Random, at: float, kind: str, replicas: int, number: int, flags: Mapping[str, float]
+) -> Step:
     return Step(
         at=at,
         kind=kind,
         replica=chance.randrange(replicas),
         number=number,
         seconds=chance.choice((0.0, 0.0, 0.5, 1.5)),
-        flags=frozenset([*flags, *(flag for flag in _DATA_FLAGS if chance.random() < 0.5)]),
+        flags=frozenset(flag for flag, share in flags.items() if chance.random() < share),
     )
 
 

@@ -75,6 +75,7 @@ class World:
         self.is_receiver_away = False
         self._is_healed = False
         self._faults_left = plan.faults
+        self._slow_kinds: dict[str, bool] = {}
         self._ahead = 0.0
         self._down_until = 0.0
         self._storage_down_until = 0.0
@@ -117,13 +118,23 @@ class World:
         """Whether something of this likelihood happens now."""
         return share > 0 and not self._is_healed and self.chance.random() < share
 
+    def is_slow_kind(self, kind: str) -> bool:
+        """Whether all transactions or accesses to a bucket of a kind are slow."""
+        if not self.plan.slow_kinds or self._is_healed:
+            return False
+        if kind not in self._slow_kinds:
+            drawn = random.Random(f"{self.plan.seed} {kind}").random()
+            self._slow_kinds[kind] = drawn < self.plan.slow_kinds
+        return self._slow_kinds[kind]
+
     def around(self, replica: Replica) -> Around:
         """The world's part in the transactions of a replica."""
         return Around(self, replica)
 
     def touch_storage(self, replica: Replica, what: str) -> None:
         """A replica is about to use the bucket."""
-        self.scheduler.sleep(self.chance.uniform(0.001, 0.05))
+        longest = 0.6 if self.is_slow_kind(what.partition(" ")[0]) else 0.05
+        self.scheduler.sleep(self.chance.uniform(0.001, longest))
         if self.scheduler.now < self._storage_down_until:
             self.coverage["storage outages"] += 1
             raise StorageUnavailable("The bucket does not answer.")
