@@ -15,7 +15,7 @@ from simulation.database import Tables
 from simulation.plan import Plan, plan_of
 from simulation.world import SECRETS, World
 
-#: Simulations between two collections of garbage.
+#: Simulations between two collections of all garbage.
 _COLLECT_EVERY = 200
 #: Most simulations that are tried to make a failing one smaller.
 _SMALLER_TRIES = 300
@@ -60,8 +60,8 @@ class Simulator:
     def failures(self, seeds: Iterable[int]) -> Iterator[Failure | None]:
         """Run one simulation after another, and give for each what failed in it, or None."""
         for place, seed in enumerate(seeds):
-            if place % _COLLECT_EVERY == 0:
-                gc.collect()
+            # What the last one left; what lives longer is looked through now and then only.
+            gc.collect(2 if place % _COLLECT_EVERY == 0 else 0)
             plan = plan_of(seed)
             broken = self.run(plan)
             yield Failure(plan=plan, violations=tuple(broken)) if broken else None

@@ -24,8 +24,8 @@ BUDGET = 10_000
 LIKELY = {
     "missing-fence": 130,
     "stale-alias": 580,
-    "retrain-forgets": 754,
-    "erased-in-successor": 2029,
+    "retrain-forgets": 830,
+    "erased-in-successor": 584,
     "erased-capture-returns": 3312,
 }
 
