@@ -26,6 +26,15 @@ _ERASED = select(forgotten.c.archive, forgotten.c.member).where(
     forgotten.c.archive.in_(bindparam("archives", expanding=True))
 )
 _ERASURE = select(erasures).where(erasures.c.erasure_id == bindparam("erasure_id"))
+_OLDEST = (
+    select(erasures).where(erasures.c.tenant == bindparam("tenant")).order_by(erasures.c.started).limit(1)
+)
+_OF_REQUEST = _OLDEST.where(erasures.c.request_id == bindparam("request_id"))
+_UNFINISHED = _OLDEST.where(
+    erasures.c.finished.is_(None),
+    erasures.c.example_id == bindparam("example_id"),
+    erasures.c.model == bindparam("model"),
+)
 _VERSIONS = (
     select(erasure_versions)
     .where(erasure_versions.c.erasure_id == bindparam("erasure_id"))
@@ -109,17 +118,12 @@ class ErasureLog:
 
     def find(self, request: ErasureRequest) -> ErasureRecord | None:
         """Return the erasure of a request ID, or without one an unfinished erasure of the same example."""
-        query = select(erasures).where(erasures.c.tenant == request.tenant)
         if request.request_id:
-            query = query.where(erasures.c.request_id == request.request_id)
+            query, values = _OF_REQUEST, {"request_id": request.request_id}
         else:
-            query = query.where(
-                erasures.c.finished.is_(None),
-                erasures.c.example_id == request.example_id,
-                erasures.c.model == request.model,
-            )
+            query, values = _UNFINISHED, {"example_id": request.example_id, "model": request.model}
         with self._database.read() as connection:
-            row = connection.execute(query.order_by(erasures.c.started).limit(1)).one_or_none()
+            row = connection.execute(query, {"tenant": request.tenant, **values}).one_or_none()
             if row is None:
                 return None
             if (row.example_id, row.model) != (request.example_id, request.model):

@@ -42,6 +42,19 @@ _PENDING = select(forgotten.c.archive).where(
 _NEXT = (
     select(forgotten).where(forgotten.c.number > bindparam("seen")).order_by(forgotten.c.number).limit(CHUNK)
 )
+_IS_NEW = select(exists().where(forgotten.c.archive == bindparam("of_archive"), forgotten.c.removed == 0))
+_REWRITTEN = (
+    update(forgotten)
+    .where(forgotten.c.archive == bindparam("of_archive"))
+    .values(removed=1, rewritten=bindparam("now"))
+)
+_REMOVED = update(forgotten).where(forgotten.c.archive == bindparam("of_archive")).values(removed=2)
+_STATE = select(forgotten.c.archive, forgotten.c.member, forgotten.c.removed).where(
+    forgotten.c.archive.in_(bindparam("archives", expanding=True))
+)
+_HELD = select(archive_uses.c.archive).where(
+    archive_uses.c.archive.in_(bindparam("archives", expanding=True)), is_held()
+)
 _LAST_NUMBER, _INSERT = select(func.max(forgotten.c.number)), insert(forgotten)
 
 
@@ -337,21 +350,18 @@ def _erasure(found: FoundExample, contents: int) -> Erasure:
 
 def _note_rewritten(connection: Connection, archive: str, *, found: int, now: float) -> None:
     """Note that an archive is without what was deleted; for good, if it had been so for long already."""
-    here = update(forgotten).where(forgotten.c.archive == archive)
-    is_new = exists().where(forgotten.c.archive == archive, forgotten.c.removed == 0)
-    if found or connection.execute(select(is_new)).scalar():
-        connection.execute(here.values(removed=1, rewritten=now))
+    here = {"of_archive": archive}
+    if found or connection.execute(_IS_NEW, here).scalar():
+        connection.execute(_REWRITTEN, {**here, "now": now})
     else:
-        connection.execute(here.values(removed=2))
+        connection.execute(_REMOVED, here)
 
 
 def _erased_state(connection: Connection, archives: Collection[str]) -> dict[ArchiveMember, int]:
     """Return by place whether erased contents of archives are removed."""
-    query = select(forgotten.c.archive, forgotten.c.member, forgotten.c.removed)
-    query = query.where(forgotten.c.archive.in_(sorted(archives)))
-    return {(row.archive, row.member): row.removed for row in connection.execute(query)}
+    found = connection.execute(_STATE, {"archives": sorted(archives)})
+    return {(row.archive, row.member): row.removed for row in found}
 
 
 def _held(connection: Connection, archives: Collection[str]) -> set[str]:
-    query = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(sorted(archives)), is_held())
-    return set(connection.execute(query).scalars())
+    return set(connection.execute(_HELD, {"archives": sorted(archives)}).scalars())

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import and_, select, true
+from sqlalchemy import select
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
@@ -96,11 +96,11 @@ class ExampleFinder:
     def find_feedback(self, request: ErasureRequest) -> FoundExample:
         """Search feedback alone."""
         found = FoundExample()
-        among = feedback.c.model == request.model if request.model else true()
+        among = [feedback.c.model == request.model] if request.model else []
         if request.scope is not None:
-            among = and_(among, within(feedback.c.model, request.scope))
+            among.append(within(feedback.c.model, request.scope))
         with self._database.read() as connection:
-            for row in feedback_rows.of_example(connection, request.example_id, among):
+            for row in feedback_rows.of_example(connection, request.example_id, *among):
                 found.feedback_ids.append(row.feedback_id)
                 if row.nbytes:
                     found.places[row.feedback_id, 0] = row.digest

@@ -102,6 +102,9 @@ _SUCCEED = (
     )
 )
 _INSERT_FEEDBACK = insert(feedback)
+_OF_EXAMPLE = select(feedback.c.feedback_id, feedback.c.digest, feedback.c.nbytes).where(
+    feedback.c.example_id == bindparam("example_id")
+)
 _BASELINE = select(versions.c.number).where(
     versions.c.model == bindparam("named"), versions.c.number == bindparam("baseline")
 )
@@ -250,10 +253,10 @@ def replace_version(connection: Connection, model: str, old: int, new: int) -> N
         connection.execute(here.values({column: new}))
 
 
-def of_example(connection: Connection, example_id: str, models_of: ColumnElement[bool]) -> Sequence[Any]:
+def of_example(connection: Connection, example_id: str, *conditions: ColumnElement[bool]) -> Sequence[Any]:
     """Return the rows of the feedback whose example has an ID: its ID, digest, and bytes of its archive."""
-    columns = (feedback.c.feedback_id, feedback.c.digest, feedback.c.nbytes)
-    return connection.execute(select(*columns).where(feedback.c.example_id == example_id, models_of)).all()
+    query = _OF_EXAMPLE.where(*conditions) if conditions else _OF_EXAMPLE
+    return connection.execute(query, {"example_id": example_id}).all()
 
 
 def erase(connection: Connection, feedback_ids: Collection[str]) -> set[str]:
