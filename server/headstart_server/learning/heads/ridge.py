@@ -130,6 +130,7 @@ class _Trial:
     calibration: Calibration
     loss: float
     scores: Float64
+    folds: int  # the number of folds whose scores are computed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -179,31 +180,49 @@ class _Search:
         self._system = system
         self._folds = folds
         self._choice = choice
+        self._near: Calibration | None = None
 
-    def at(self, regularization: float, folds: int | None = None) -> _Trial:
-        folds = self._folds.count if folds is None else folds
-        scores = self._system.out_of_fold(regularization, folds)
+    def at(self, regularization: float) -> _Trial:
+        """Try a regularization on all folds."""
+        return self._complete(self._on(regularization, self._folds.count))
+
+    def walk(self, tried: Sequence[float]) -> _Trial:
+        """Return the first trial from the middle on that beats both its neighbors on the first folds."""
+        place, folds = _WALK_FROM, self._folds
+        few = _WALK_FOLDS if folds.counted[folds.assignment < _WALK_FOLDS].any() else folds.count
+        best, other = self._on(tried[place], few), self._on(tried[place + 1], few)
+        direction = 1 if other.loss < best.loss else -1
+        if direction > 0:
+            best, place = other, place + 1
+        while 0 <= place + direction < len(tried):
+            other = self._on(tried[place + direction], few)
+            if other.loss >= best.loss:
+                break
+            best, place = other, place + direction
+        return self._complete(best)
+
+    def _complete(self, trial: _Trial) -> _Trial:
+        """Extend a trial to all folds, and offer its scores as out-of-fold outputs."""
+        if trial.folds < self._folds.count:
+            trial = self._on(trial.regularization, self._folds.count, trial)
+        self._choice.cross_fitted.offer(trial.scores, trial.calibration)
+        return trial
+
+    def _on(self, regularization: float, folds: int, earlier: _Trial | None = None) -> _Trial:
+        """Try a regularization on the first folds; those of an earlier trial keep their scores."""
+        scores = np.zeros_like(self._choice.targets.matrix) if earlier is None else earlier.scores
+        for fold in range(0 if earlier is None else earlier.folds, folds):
+            scores[self._folds.assignment == fold] = self._system.out_of_fold(regularization, fold)
         inside = self._folds.counted & (self._folds.assignment < folds)
         calibration, loss = calibrate(
             scores[inside],
             self._choice.targets.subset(inside),
             self._choice.judged[inside],
             temperature=self._choice.temperature,
+            # Only on some folds: the result on all does not depend on what was tried before.
+            near=self._near if folds < self._folds.count else None,
         )
-        if folds == self._folds.count:
-            self._choice.cross_fitted.offer(scores, calibration)
-        return _Trial(regularization=regularization, calibration=calibration, loss=loss, scores=scores)
-
-    def walk(self, tried: Sequence[float]) -> _Trial:
-        """Return the first trial from the middle on that beats both its neighbors on the first folds."""
-        place, folds = _WALK_FROM, self._folds
-        few = _WALK_FOLDS if folds.counted[folds.assignment < _WALK_FOLDS].any() else folds.count
-        losses = {step: self.at(tried[step], few).loss for step in (place, place + 1)}
-        direction = 1 if losses[place + 1] < losses[place] else -1
-        place += max(direction, 0)
-        while 0 <= place + direction < len(tried):
-            losses[place + direction] = self.at(tried[place + direction], few).loss
-            if losses[place + direction] >= losses[place]:
-                break
-            place += direction
-        return self.at(tried[place])
+        self._near = calibration
+        return _Trial(
+            regularization=regularization, calibration=calibration, loss=loss, scores=scores, folds=folds
+        )

@@ -81,18 +81,18 @@ class DualForm:
         self._values, self._vectors = solved.values, solved.vectors
         self._projected = self._vectors.T @ self._targets
 
-    def out_of_fold(self, regularization: float, folds: int) -> Float64:
-        """Return scores [N, C] of each example of the first folds, by a head fitted without its fold."""
-        shrink = self._values / (self._values + regularization)
-        residuals = self._targets - self._vectors @ (shrink[:, None] * self._projected)
-        roots = np.sqrt(shrink)
-        for inside in self._members[:folds]:
-            self._checkpoint()
-            vectors, share = self._vectors[inside] * roots, self._share[inside]
-            # A product with its own transpose takes half the time.
-            hat = vectors @ vectors.T + np.outer(share, share)
-            residuals[inside] = np.linalg.solve(np.eye(len(inside)) - hat, residuals[inside])
-        scores: Float64 = (self._targets - residuals) / self._roots[:, None] + self._target_mean
+    def out_of_fold(self, regularization: float, fold: int) -> Float64:
+        """Return scores [n, C] of the n examples of a fold by a head fitted on the other folds."""
+        self._checkpoint()
+        inside = self._members[fold]
+        targets, share = self._targets[inside], self._share[inside]
+        roots = np.sqrt(self._values / (self._values + regularization))
+        vectors = self._vectors[inside] * roots
+        # A product with its own transpose takes half the time.
+        hat = vectors @ vectors.T + np.outer(share, share)
+        residuals = targets - vectors @ (roots[:, None] * self._projected)
+        residuals = np.linalg.solve(np.eye(len(inside)) - hat, residuals)
+        scores: Float64 = (targets - residuals) / self._roots[inside, None] + self._target_mean
         return scores
 
     def solve(self, regularization: float) -> tuple[Float64, Float64, Float64]:
@@ -126,18 +126,17 @@ class PrimalForm:
         while self._folds and parts:
             self._without.append(_System.from_sums(task.matrices, whole.plus(parts.pop(0), -1.0)))
 
-    def out_of_fold(self, regularization: float, folds: int) -> Float64:
-        """Return scores [N, C] of each example of the first folds, by a head fitted without its fold."""
-        matrices = self._task.matrices
-        scores = np.zeros_like(self._task.targets)
-        for fold, without in list(zip(self._folds, self._without, strict=True))[:folds]:
-            self._task.checkpoint()
-            solution = without.solve(regularization)
-            shift = without.target_mean - without.row_mean @ matrices.to_host(solution)
-            for places, block in fold.blocks():
-                found = matrices.to_host(matrices.product(block, solution))
-                scores[places] = found[: len(places)] + shift
-        return scores
+    def out_of_fold(self, regularization: float, fold: int) -> Float64:
+        """Return scores [n, C] of the n examples of a fold by a head fitted on the other folds."""
+        self._task.checkpoint()
+        matrices, without = self._task.matrices, self._without[fold]
+        solution = without.solve(regularization)
+        shift = without.target_mean - without.row_mean @ matrices.to_host(solution)
+        scores = [
+            matrices.to_host(matrices.product(block, solution))[: len(places)] + shift
+            for places, block in self._folds[fold].blocks()
+        ]
+        return np.concatenate(scores)
 
     def solve(self, regularization: float) -> tuple[Float64, Float64, Float64]:
         """Return weights [D, C] of the rows, mean target [C] and mean row [D]."""

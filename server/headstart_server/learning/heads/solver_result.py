@@ -52,7 +52,7 @@ class CrossFitted:
         self._targets, self._folds, self._temperature = targets, folds, temperature
         self._weights = np.where(folds.counted, weights, 0.0) if folds.count else np.zeros(0)
         self._best = np.full(folds.count, np.inf)
-        self._kept: list[Float64 | None] = [None] * folds.count
+        self._kept: list[tuple[Float64, Calibration] | None] = [None] * folds.count
         others = self._weights.sum() - self._sums(self._weights)
         self._others = others if targets.matrix.size <= MOST_OUTPUTS else np.zeros(folds.count)
 
@@ -64,7 +64,7 @@ class CrossFitted:
         without = (weighted.sum() - self._sums(weighted)) / np.where(self._others > 0, self._others, np.nan)
         for fold in np.flatnonzero(without < self._best).tolist():
             if self._others[fold] > 0:
-                self._best[fold], self._kept[fold] = without[fold], scores
+                self._best[fold], self._kept[fold] = without[fold], (scores, calibration)
 
     def choose(self, scores: Float64, calibration: Calibration) -> None:
         """Set the scores [N, C] of the setting that is best on all folds, and their calibration."""
@@ -84,13 +84,17 @@ class CrossFitted:
             kept = best._kept[fold]
             if kept is not None:
                 inside = self._folds.assignment == fold
-                outputs[inside] = best._calibrated_without(fold, kept).outputs(kept[inside])
+                outputs[inside] = best._calibrated_without(fold, *kept).outputs(kept[0][inside])
         return outputs * self._scale + self._shift
 
-    def _calibrated_without(self, fold: int, scores: Float64) -> Calibration:
+    def _calibrated_without(self, fold: int, scores: Float64, near: Calibration) -> Calibration:
         others = self._folds.counted & (self._folds.assignment != fold)
         return calibrate(
-            scores[others], self._targets.subset(others), self._weights[others], temperature=self._temperature
+            scores[others],
+            self._targets.subset(others),
+            self._weights[others],
+            temperature=self._temperature,
+            near=near,
         )[0]
 
     def _losses(self, scores: Float64, calibration: Calibration) -> Float64:

@@ -20,7 +20,9 @@ _STEPS = 40
 _CLOSE = 1e-6
 
 
-def fit_temperature(scores: Float64, shares: Float64, weights: Float64) -> tuple[float, float]:
+def fit_temperature(
+    scores: Float64, shares: Float64, weights: Float64, start: float | None = None
+) -> tuple[float, float]:
     """Return the temperature of the lowest log loss on smoothed labels, and that loss.
 
     Temperature scaling after Guo et al. 2017, between `LOWEST` and `HIGHEST`. If a few scores are all
@@ -34,30 +36,32 @@ def fit_temperature(scores: Float64, shares: Float64, weights: Float64) -> tuple
     hundred.
 
     `scores` and class probabilities `shares` are [n, C]; `weights` [n] sum to the number of different
-    examples.
+    examples. The search begins at the temperature `start`, by default in the middle.
     """
     prior = typical_margin(scores, weights) / PRIOR_MARGIN / float(weights.sum())
     loss = _SmoothedLoss(scores, shares, weights)
-    # The loss is convex in 1 / temperature: Newton's method, kept within a bracket that only shrinks.
+    # The loss is convex in 1 / temperature: Newton's method, kept within a bracket that only shrinks. A step
+    # beyond an end of the range goes to the end, which is the optimum if the loss still falls there.
     low, high = 1.0 / HIGHEST, 1.0 / LOWEST
-    if loss.slopes(high)[1] + prior <= 0:
-        low = high
-    elif loss.slopes(low)[1] + prior >= 0:
-        high = low
-    inverse = np.sqrt(low * high)
+    untried = {low, high}
+    inverse = float(np.sqrt(low * high)) if start is None else min(max(1.0 / start, low), high)
     for _ in range(_STEPS):
-        if high - low <= _CLOSE * low:
-            break
-        _, slope, curvature = loss.slopes(inverse)
+        untried.discard(inverse)
+        value, slope, curvature = loss.slopes(inverse)
         slope += prior
         low, high = (inverse, high) if slope < 0 else (low, inverse)
-        step = inverse - slope / curvature if curvature > 0 else high
-        moved = step if low < step < high else np.sqrt(low * high)
+        if high - low <= _CLOSE * low:
+            break
+        end = high if slope < 0 else low
+        step = inverse - slope / curvature if curvature > 0 else end
+        if low < step < high:
+            moved = step
+        else:
+            moved = end if end in untried else float(np.sqrt(low * high))
         if abs(moved - inverse) <= _CLOSE * inverse:
-            inverse = moved
             break
         inverse = moved
-    return float(1.0 / inverse), loss.slopes(inverse)[0]
+    return 1.0 / inverse, value
 
 
 def smoothed_log_loss(scores: Float64, shares: Float64, weights: Float64, temperature: float) -> float:
