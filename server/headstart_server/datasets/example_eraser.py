@@ -139,8 +139,8 @@ class ExampleEraser:
             return 0
         return sum(self._captures.erase(name, request.example_id) for name in self._captured_in(request))
 
-    def begin(self, request: ErasureRequest, log: ErasureLog) -> tuple[Erasure, str]:
-        """Exclude an example and store its erasure; return its versions and jobs, and the erasure's ID."""
+    def begin(self, request: ErasureRequest, log: ErasureLog) -> tuple[FoundExample, str]:
+        """Exclude an example and store its erasure; return where it was, and the erasure's ID."""
         found, captured = self._search(request), len(self._captured_in(request))
         erasure_id = ""
 
@@ -149,16 +149,18 @@ class ExampleEraser:
             contents = len(found.stored) + captured
             erasure_id = log.begin(connection, request, found.versions, contents=contents)
 
-        return _erasure(self._exclude_found(request, found, store), 0), erasure_id
+        return self._exclude_found(request, found, store), erasure_id
 
-    def exclude(self, request: ErasureRequest) -> Sequence[tuple[str, int]]:
+    def exclude(
+        self, request: ErasureRequest, before: FoundExample | None = None
+    ) -> Sequence[tuple[str, int]]:
         """Exclude an example again where it came since, and return the versions that were trained on it.
 
-        Archives that list it are rewritten, so that only the lists of these versions still name it.
-        Raise StorageUnavailable if the bucket does not answer.
+        Archives that list it are rewritten, so that only the lists of these versions still name it. What an
+        earlier search found shortens this one. Raise StorageUnavailable if the bucket does not answer.
         """
         self._erase_captured(request)
-        found = self._finder.find(request)
+        found = self._finder.find(request, before)
         found = self._exclude_found(request, found)
         # All: feedback that was deleted when the erasure began no longer names its archive.
         self._carry_out(None)
@@ -191,12 +193,9 @@ class ExampleEraser:
         return found
 
     def _find_again(self, request: ErasureRequest, before: FoundExample) -> FoundExample:
-        found = self._finder.find(request)
+        found = self._finder.find(request, before)
         found.datasets = before.datasets
         found.stored = before.stored
-        # The feedback that had them may be gone by now.
-        found.places |= before.places
-        found.archives |= before.archives
         return found
 
     def forget_digests(self) -> None:

@@ -62,11 +62,19 @@ class ExampleFinder:
         self._registry = registry
         self._datasets = datasets
 
-    def find(self, request: ErasureRequest) -> FoundExample:
-        """Search feedback, jobs under way, versions and named datasets."""
+    def find(self, request: ErasureRequest, before: FoundExample | None = None) -> FoundExample:
+        """Search feedback, jobs under way, versions and named datasets.
+
+        The lists of versions that an earlier search found are not read again: they never change.
+        """
         example_id, model, scope = request.example_id, request.model, request.scope
         # Feedback first: a job may take it.
         found = self.find_feedback(request)
+        known = set(before.versions) if before else set()
+        if before is not None:
+            # The feedback that had them may be gone by now.
+            found.places |= before.places
+            found.archives |= before.archives
         # Jobs first: one that ends after the look has a version when versions are looked at.
         for job_id in self._under_way(model, scope):
             try:
@@ -78,6 +86,9 @@ class ExampleFinder:
                 continue
         for version in self._registry.reader.all_versions(model, scope):
             name = (version.model, version.number)
+            if name in known:
+                found.versions.append(name)
+                continue
             try:
                 listed = self._registry.files.examples_alone(version, having=example_id)
             except VersionNotFound:

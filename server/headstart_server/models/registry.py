@@ -308,10 +308,15 @@ class Registry:
         """Remove a version's files and memory after the transaction that replaced it.
 
         Args:
-            refresh: whether to read the versions of its model again. If many are replaced, `index.sync` after
-                the last is faster.
+            refresh: whether to read the versions of its model again, and to call `on_deleted`. If many are
+                replaced, `finish_replacing` after the last is faster.
         """
         self._forget([(version.model, version.number, version.artifact)], refresh=refresh)
+
+    def finish_replacing(self) -> None:
+        """Read the versions of replaced models again, and call `on_deleted`."""
+        self.index.sync()
+        self._on_deleted()
 
     def _forget(self, deleted: Sequence[tuple[str, int, str]], *, refresh: bool = True) -> None:
         for model in {model for model, _, _ in deleted} if refresh else ():
@@ -321,7 +326,7 @@ class Registry:
             # Its row is gone, and so is the version; the files go with a later cleaning then.
             with suppress(StorageUnavailable):
                 self._store.remove(artifact)
-        if deleted:
+        if deleted and refresh:
             self._on_deleted()
 
 

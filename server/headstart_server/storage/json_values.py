@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
 Decode = Callable[[Any], Any]
+_PLAIN = frozenset((str, int, bool, NoneType))
 
 
 class JsonValue:
@@ -32,6 +33,9 @@ class JsonValue:
 
 
 def _encoded(value: Any) -> Any:
+    # Most values: the checks below take ten times as long.
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, JsonValue):
         return value.to_json()
     if is_dataclass(value) and not isinstance(value, type):
@@ -46,7 +50,12 @@ def _encoded(value: Any) -> Any:
 
 
 def _encoded_fields(value: Any) -> dict[str, Any]:
-    return {field.name: _encoded(getattr(value, field.name)) for field in fields(value)}
+    return {name: _encoded(getattr(value, name)) for name in _names(type(value))}
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 @cache

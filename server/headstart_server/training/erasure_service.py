@@ -10,6 +10,7 @@ import structlog
 
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
 from headstart_server.datasets.example_eraser import Erasure, ExampleEraser
+from headstart_server.datasets.example_finder import FoundExample
 from headstart_server.errors import Draining, HeadstartError, ServiceUnavailable, StorageFull
 from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.models.version import Version
@@ -71,7 +72,7 @@ class ErasureService:
             found, erasure_id = self._eraser.begin(request, self._erasures)
             record = self._erasures.get(erasure_id)
         if record.finished is None:
-            record = self._complete(record)
+            record = self._complete(record, found)
         erasure = Erasure(
             versions=sorted(record.versions),
             unread=found.unread if found else (),
@@ -92,13 +93,13 @@ class ErasureService:
         """Stop fitting; the next start continues."""
         self._closed.set()
 
-    def _complete(self, record: ErasureRecord) -> ErasureRecord:
+    def _complete(self, record: ErasureRecord, found: FoundExample | None = None) -> ErasureRecord:
         with self._turn:
             record = self._erasures.get(record.erasure_id)
             if record.finished is not None:
                 return record
             try:
-                self._replace_pending(record.erasure_id)
+                self._replace_pending(record.erasure_id, found)
             finally:
                 self._rebuilder.forget()
                 self._publisher.finish()
@@ -107,11 +108,12 @@ class ErasureService:
         log.info("versions_rebuilt", versions=len(record.versions), contents=record.contents)
         return record
 
-    def _replace_pending(self, erasure_id: str) -> None:
+    def _replace_pending(self, erasure_id: str, found: FoundExample | None) -> None:
         record = self._erasures.get(erasure_id)
         for _ in range(MAX_ROUNDS):
             # A job that had read the example may have published a version before it was excluded.
-            self._erasures.add_versions(erasure_id, self._eraser.exclude(record.request))
+            self._erasures.add_versions(erasure_id, self._eraser.exclude(record.request, found))
+            found = None
             record = self._erasures.get(erasure_id)
             if not record.pending:
                 break

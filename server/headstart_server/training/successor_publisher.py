@@ -86,8 +86,8 @@ class SuccessorPublisher:
         return None
 
     def finish(self) -> None:
-        """Make the last successors visible in this process."""
-        self._registry.index.sync()
+        """Make the last successors visible in this process, and remove the archives that nothing needs."""
+        self._registry.finish_replacing()
 
     def _remove(self, artifact: str) -> None:
         """Remove files that were not published; a cleaning removes them if the bucket is unavailable."""

@@ -37,10 +37,13 @@ def find_duplicates(dataset: AnalyzedDataset, groups: Sequence[str]) -> tuple[li
 
     `groups` [N] come from `near_duplicate_groups`.
     """
-    _, member = np.unique(np.array(groups), return_inverse=True)
+    _, member, counts = np.unique(np.array(groups), return_inverse=True, return_counts=True)
     order = np.argsort(member, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(member[order])) + 1)
-    several = [_group(dataset, places) for places in parts if len(places) > 1]
+    ends = np.cumsum(counts)
+    several = [
+        _group(dataset, order[ends[group] - counts[group] : ends[group]])
+        for group in np.flatnonzero(counts > 1).tolist()
+    ]
     several.sort(
         key=lambda group: (
             not group.contradicting,

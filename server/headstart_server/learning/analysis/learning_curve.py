@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
@@ -14,7 +13,7 @@ from headstart_server.learning.features.feature_matrix import FeatureMatrix, Flo
 from headstart_server.learning.features.result_cache import RESULT_CACHE
 from headstart_server.learning.heads.recipe import ResolvedRecipe, Ridge
 from headstart_server.learning.heads.split import Folds, assign_folds, strata
-from headstart_server.learning.metrics.metrics import MetricsSource, measure
+from headstart_server.learning.metrics.metrics import score
 
 #: Maximum number of examples of the curve: a sample of so many is as accurate, and takes no longer.
 SAMPLE = 2000
@@ -36,8 +35,8 @@ def learning_curve(dataset: AnalyzedDataset, groups: Sequence[str], *, seed: int
     curve is empty. `groups` [N] of near-duplicates are trained on or tested on together.
     """
     places = dataset.trained
-    score = _score_of_all(dataset)
-    if score is None or len(places) < _FEWEST:
+    whole = _score_of_all(dataset)
+    if whole is None or len(places) < _FEWEST:
         return []
     chosen = np.array(sorted(places.tolist(), key=lambda place: (dataset.digests[place], place))[:SAMPLE])
     targets = dataset.targets.subset(chosen)
@@ -48,17 +47,17 @@ def learning_curve(dataset: AnalyzedDataset, groups: Sequence[str], *, seed: int
     quarters = assign_folds(stratum, names, folds=_QUARTERS, seed=seed)
     if quarters.count < _QUARTERS:
         return []
-    return _extrapolated([*_of_parts(dataset, chosen, targets, quarters), score], len(places))
+    return _extrapolated([*_of_parts(dataset, chosen, targets, quarters), whole], len(places))
 
 
 def _score_of_all(dataset: AnalyzedDataset) -> LearningPoint | None:
     """Return the out-of-fold score of the version, whose heads were trained on all folds but one."""
     fitted = dataset.fitted
     metrics, folds = fitted.metrics, fitted.recipe.folds
-    score = metrics.r_squared if dataset.targets.task is Task.REGRESSION else metrics.accuracy
-    if score is None or folds < 2:
+    whole = metrics.r_squared if dataset.targets.task is Task.REGRESSION else metrics.accuracy
+    if whole is None or folds < 2:
         return None
-    return LearningPoint(example_count=round(len(dataset.trained) * (folds - 1) / folds), score=score)
+    return LearningPoint(example_count=round(len(dataset.trained) * (folds - 1) / folds), score=whole)
 
 
 def _of_parts(
@@ -74,19 +73,23 @@ def _of_parts(
     )
     weights = targets.weights / targets.weights.mean()
     weights = weights * balancing(targets) if settings.balanced else weights
+    # Sorted by quarter, so that the examples of a part are neighbors.
+    order = np.argsort(quarters.assignment, kind="stable")
+    gram, targets, weights = gram[np.ix_(order, order)], targets.subset(order), weights[order]
+    ends = [0, *np.cumsum(np.bincount(quarters.assignment)).tolist()]
     points = []
-    for parts in ([[0], [1], [2], [3]], [[0, 1], [2, 3]]):
-        scores, count = [], 0
-        for part in parts:
+    for size in (1, 2):
+        scores = []
+        for first in range(0, _QUARTERS, size):
             dataset.checkpoint()
-            inside = np.isin(quarters.assignment, part)
+            inside = slice(ends[first], ends[first + size])
             answers = _ridge_scores(
                 gram, inside, targets.matrix, weights, settings.regularization or _REGULARIZATION
             )
-            scores.append(_score(dataset, targets.subset(~inside), answers))
-            count += int(inside.sum())
-        mean = float(np.mean(scores))
-        points.append(LearningPoint(example_count=round(count / len(parts)), score=mean))
+            outside = np.delete(np.arange(len(order)), inside)
+            scores.append(_score(dataset, targets.subset(outside), answers[outside]))
+        count = round(len(order) * size / _QUARTERS)
+        points.append(LearningPoint(example_count=count, score=float(np.mean(scores))))
     return points
 
 
@@ -104,17 +107,16 @@ def _settings(recipe: ResolvedRecipe, views: Mapping[str, Float32]) -> Ridge:
 
 
 def _ridge_scores(
-    gram: Float64, inside: NDArray[np.bool_], shown: Float64, weights: Float64, regularization: float
+    gram: Float64, inside: slice, shown: Float64, weights: Float64, regularization: float
 ) -> Float64:
-    """Return scores [outside, C] of a weighted ridge head with a free intercept, from the Gram matrix."""
-    share = weights[inside] / weights[inside].sum()
-    kernel, across = gram[np.ix_(inside, inside)], gram[np.ix_(~inside, inside)]
-    mean = share @ kernel
-    kernel = kernel - mean - mean[:, None] + share @ mean
-    across = across - (across @ share)[:, None] - mean + share @ mean
-    target_mean = share @ shown[inside]
+    """Return scores [N, C] of a ridge head on some examples with a free intercept, from the Gram matrix."""
+    kernel = gram[inside, inside].copy()
     kernel[np.diag_indices_from(kernel)] += regularization / weights[inside]
-    scores: Float64 = across @ np.linalg.solve(kernel, shown[inside] - target_mean) + target_mean
+    # The last column finds the intercept: the solution of the examples sums up to 0.
+    solved = np.linalg.solve(kernel, np.column_stack([shown[inside], np.ones(len(kernel))]))
+    intercept = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()
+    solution = solved[:, :-1] - np.outer(solved[:, -1], intercept)
+    scores: Float64 = gram[:, inside] @ solution + intercept
     return scores
 
 
@@ -122,8 +124,7 @@ def _score(dataset: AnalyzedDataset, targets: Targets, scores: Float64) -> float
     """Return weighted accuracy as in `Metrics`, or R squared, of a head's scores [n, C]."""
     head = dataset.fitted.head
     answers = head.calibration.outputs(scores.astype(np.float32))
-    figures = measure(targets, answers, head.thresholds, source=MetricsSource.HELD_OUT)
-    return (figures.r_squared if targets.task is Task.REGRESSION else figures.accuracy) or 0.0
+    return score(targets, answers, head.thresholds) or 0.0
 
 
 def _extrapolated(points: list[LearningPoint], count: int) -> list[LearningPoint]:

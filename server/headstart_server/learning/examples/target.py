@@ -49,6 +49,8 @@ class Target:
         """The most probable class of a single label, the first by name of equals; empty for other tasks."""
         if self.task is not Task.SINGLE_LABEL:
             return ""
+        if len(self.shares) == 1:
+            return next(iter(self.shares))
         return min(self.shares, key=lambda name: (-self.shares[name], name), default="")
 
     @property

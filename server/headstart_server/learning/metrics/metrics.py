@@ -100,6 +100,14 @@ def measure(
     )
 
 
+def score(targets: Targets, outputs: Float32, thresholds: Float32) -> float | None:
+    """Return only the weighted accuracy of `measure`, or R squared of a regression."""
+    if targets.task is Task.REGRESSION:
+        return _of_numbers(targets, outputs, MetricsSource.NONE).r_squared
+    correct = ClassPredictions.from_outputs(targets, outputs, thresholds).correct
+    return float(targets.weights @ correct / targets.weights.sum())
+
+
 def losses(targets: Targets, outputs: Float32) -> Float64:
     """Return the negative log-likelihood of each label in nats, [n].
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,14 +134,15 @@ class LabeledOutputs:
         self, *, held_out: NDArray[np.bool_] | None = None, counted: NDArray[np.bool_] | None = None
     ) -> Iterator[PredictionOutcome]:
         """Yield the outcome of each example in order; flags [N] default to not held out, and counted."""
+        count = len(self.targets)
+        flags = zip(
+            [False] * count if held_out is None else held_out.tolist(),
+            [True] * count if counted is None else counted.tolist(),
+            strict=True,
+        )
         numbers = self.targets.task is Task.REGRESSION
-        parts = (part._of_numbers() if numbers else part._of_classes() for part in self._parts())
-        for place, outcome in enumerate(chain.from_iterable(parts)):
-            yield replace(
-                outcome,
-                held_out=held_out is not None and bool(held_out[place]),
-                counted=counted is None or bool(counted[place]),
-            )
+        for part in self._parts():
+            yield from part._of_numbers(flags) if numbers else part._of_classes(flags)
 
     def _parts(self) -> Iterator["LabeledOutputs"]:
         for start in range(0, len(self.targets), BLOCK):
@@ -153,24 +153,39 @@ class LabeledOutputs:
                 outputs=self.outputs[part],
             )
 
-    def _of_numbers(self) -> Iterator[PredictionOutcome]:
+    def _of_numbers(self, flags: Iterator[tuple[bool, bool]]) -> Iterator[PredictionOutcome]:
         values = self.outputs[:, 0].astype(np.float64)
         errors = np.abs(values - self.targets.matrix[:, 0])
         for value, error in zip(values.tolist(), errors.tolist(), strict=True):
-            yield PredictionOutcome(value=value, loss=error)
+            held_out, counted = next(flags)
+            yield PredictionOutcome(value=value, loss=error, held_out=held_out, counted=counted)
 
-    def _of_classes(self) -> Iterator[PredictionOutcome]:
+    def _of_classes(self, flags: Iterator[tuple[bool, bool]]) -> Iterator[PredictionOutcome]:
         predictions = ClassPredictions.from_outputs(self.targets, self.outputs, self.thresholds)
         names = self.targets.class_names
         is_single = self.targets.task is Task.SINGLE_LABEL
         columns = zip(
-            predictions.predicted,
+            _names(names, predictions.predicted),
             label_probability(self.targets, self.outputs, predictions).tolist(),
             losses(self.targets, self.outputs).tolist(),
             self.outputs.max(axis=1).tolist(),
             strict=True,
         )
-        for flags, probability, loss, highest in columns:
-            labels = tuple(names[place] for place in np.flatnonzero(flags).tolist())
-            confidence = highest if is_single else None
-            yield PredictionOutcome(labels=labels, probability=probability, loss=loss, confidence=confidence)
+        for labels, probability, loss, highest in columns:
+            held_out, counted = next(flags)
+            yield PredictionOutcome(
+                labels=labels,
+                probability=probability,
+                loss=loss,
+                held_out=held_out,
+                counted=counted,
+                confidence=highest if is_single else None,
+            )
+
+
+def _names(class_names: Sequence[str], predicted: NDArray[np.bool_]) -> list[tuple[str, ...]]:
+    """Return the names of the predicted classes of each row of [n, C]."""
+    found: list[list[str]] = [[] for _ in range(len(predicted))]
+    for row, place in np.argwhere(predicted).tolist():
+        found[row].append(class_names[place])
+    return list(map(tuple, found))
