@@ -114,7 +114,11 @@ def fit(
     if isinstance(recipe, Partial):
         best, others = _fine_tuned(recipe, examples, tails, checkpoint, matrices), []
     else:
-        tried = [_try(one, examples, checkpoint, matrices) for one in _candidates(recipe, examples)]
+        tried: list[FittedCandidate] = []
+        for candidate in _candidates(recipe, examples):
+            # The best regularizations of two candidates are close to each other.
+            near = tried[-1].recipe.regularization if tried else None
+            tried.append(_try(candidate, examples, checkpoint, matrices, near))
         best = _lowest(tried)
         others = [one for one in tried if one is not best]
     solved = best.solved
@@ -208,7 +212,11 @@ def _candidates(recipe: Recipe, examples: TrainingExamples) -> Sequence[Resolved
 
 
 def _try(
-    candidate: ResolvedRecipe, examples: TrainingExamples, checkpoint: Callable[[], None], matrices: Matrices
+    candidate: ResolvedRecipe,
+    examples: TrainingExamples,
+    checkpoint: Callable[[], None],
+    matrices: Matrices,
+    near: float | None = None,
 ) -> FittedCandidate:
     if isinstance(candidate, Mlp):
         return _mlp(candidate, examples, checkpoint)
@@ -242,6 +250,7 @@ def _try(
             weights=weights,
             regularization=candidate.regularization,
             temperature=candidate.temperature,
+            near=near,
             checkpoint=checkpoint,
             matrices=matrices,
         )

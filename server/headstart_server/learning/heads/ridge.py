@@ -42,16 +42,18 @@ def fit_ridge(
     weights: Float64 | None = None,
     regularization: float | None = None,
     temperature: float | None = None,
+    near: float | None = None,
     checkpoint: Callable[[], None] = lambda: None,
     matrices: Matrices = NUMPY,
 ) -> SolverResult:
     """Fit ridge on one-hot labels, soft labels, columns of 0 and 1, or numbers.
 
     `regularization` is the penalty on the squared weights, for rows with a mean length of 1; None selects it
-    among `REGULARIZATIONS` by the out-of-fold loss of the task, like the `temperature` of a single label.
-    Without folds the single-shot constants replace all choices. `weights` [N] are above 0 and default to
-    those of the targets. `checkpoint` is called between pieces of work and may raise to stop. `matrices`
-    computes large products and solves; numpy computes small ones, and all if it fails.
+    among `REGULARIZATIONS` by the out-of-fold loss of the task, like the `temperature` of a single label. With
+    many examples the search starts at the one closest to `near`, by default in the middle. Without folds the
+    single-shot constants replace all choices. `weights` [N] are above 0 and default to those of the targets.
+    `checkpoint` is called between pieces of work and may raise to stop. `matrices` computes large products
+    and solves; numpy computes small ones, and all if it fails.
     """
     weights = targets.weights if weights is None else weights
     unit = _Unit.from_targets(targets, weights)
@@ -73,6 +75,7 @@ def fit_ridge(
         judged=judged,
         regularization=regularization,
         temperature=temperature,
+        start=_WALK_FROM if near is None else int(np.abs(np.log(REGULARIZATIONS) - np.log(near)).argmin()),
         cross_fitted=cross_fitted,
     )
     try:
@@ -149,6 +152,7 @@ class _Choice:
     judged: Float64
     regularization: float | None
     temperature: float | None
+    start: int  # place of the regularization at which a walk starts
     cross_fitted: CrossFitted
 
     def select_and_solve(self, task: RidgeTask) -> tuple[_Trial | None, _Solution]:
@@ -162,7 +166,7 @@ class _Choice:
             elif len(task.rows) <= WALK_ABOVE:
                 trial = min(map(search.at, REGULARIZATIONS), key=lambda trial: trial.loss)
             else:
-                trial = search.walk(REGULARIZATIONS)
+                trial = search.walk(REGULARIZATIONS, self.start)
             regularization = trial.regularization
             self.cross_fitted.choose(trial.scores, trial.calibration)
         if regularization is None:
@@ -186,9 +190,9 @@ class _Search:
         """Try a regularization on all folds."""
         return self._complete(self._on(regularization, self._folds.count))
 
-    def walk(self, tried: Sequence[float]) -> _Trial:
-        """Return the first trial from the middle on that beats both its neighbors on the first folds."""
-        place, folds = _WALK_FROM, self._folds
+    def walk(self, tried: Sequence[float], start: int) -> _Trial:
+        """Return the first trial from a place on that beats both its neighbors on the first folds."""
+        place, folds = min(start, len(tried) - 2), self._folds
         few = _WALK_FOLDS if folds.counted[folds.assignment < _WALK_FOLDS].any() else folds.count
         best, other = self._on(tried[place], few), self._on(tried[place + 1], few)
         direction = 1 if other.loss < best.loss else -1

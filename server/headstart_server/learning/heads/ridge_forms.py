@@ -89,9 +89,11 @@ class DualForm:
         roots = np.sqrt(self._values / (self._values + regularization))
         vectors = self._vectors[inside] * roots
         # A product with its own transpose takes half the time.
-        hat = vectors @ vectors.T + np.outer(share, share)
+        system = vectors @ vectors.T
+        system += np.outer(share, share)
+        np.subtract(np.eye(len(inside)), system, out=system)
         residuals = targets - vectors @ (roots[:, None] * self._projected)
-        residuals = np.linalg.solve(np.eye(len(inside)) - hat, residuals)
+        residuals = np.linalg.solve(system, residuals)
         scores: Float64 = (targets - residuals) / self._roots[inside, None] + self._target_mean
         return scores
 

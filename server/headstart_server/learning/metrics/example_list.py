@@ -46,7 +46,7 @@ class ExampleList:
             "digest": [example.digest for example in self.examples],
             "kind": [kinds.place(example.kind) for example in self.examples],
             "id": [example.id for example in self.examples],
-            "target": [example.target.to_json() for example in self.examples],
+            "target": _targets_json(self.examples),
             "held_out": _places(example.held_out for example in self.examples),
         }
         if any(example.media_type for example in self.examples):
@@ -77,7 +77,8 @@ class ExampleList:
         sizes: Iterable[int] = fields.get("size") or repeat(0, fields["count"])
         columns = (fields[name] for name in ("archive", "member", "digest", "kind", "id", "target"))
         weights: Iterable[float] = fields.get("weight") or repeat(1.0, fields["count"])
-        labels = {name: Target.of_label(name) for name in fields["target"] if isinstance(name, str)}
+        names = {name for name in fields["target"] if isinstance(name, str)}
+        labels = {name: Target.of_label(name) for name in names}
         examples = [
             StoredExample(
                 target=labels[target] if isinstance(target, str) else Target.from_json(target),
@@ -138,6 +139,14 @@ class _Names:
 
     def place(self, name: str) -> int:
         return self._places.setdefault(name, len(self._places))
+
+
+def _targets_json(examples: Sequence[StoredExample]) -> list[Any]:
+    # A list that was read has one target for all examples of a class.
+    values = {
+        id(target): target.to_json() for target in {id(one.target): one.target for one in examples}.values()
+    }
+    return [values[id(example.target)] for example in examples]
 
 
 def _places(flags: Iterable[bool]) -> list[int]:
