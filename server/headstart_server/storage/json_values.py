@@ -36,10 +36,8 @@ def _encoded(value: Any) -> Any:
     # Most values: the checks below take ten times as long.
     if type(value) in _PLAIN:
         return value
-    if isinstance(value, JsonValue):
-        return value.to_json()
     if is_dataclass(value) and not isinstance(value, type):
-        return _encoded_fields(value)
+        return value.to_json() if isinstance(value, JsonValue) else _encoded_fields(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, float) and not isfinite(value):

@@ -49,11 +49,11 @@ def fit_ridge(
     """Fit ridge on one-hot labels, soft labels, columns of 0 and 1, or numbers.
 
     `regularization` is the penalty on the squared weights, for rows with a mean length of 1; None selects it
-    among `REGULARIZATIONS` by the out-of-fold loss of the task, like the `temperature` of a single label. With
-    many examples the search starts at the one closest to `near`, by default in the middle. Without folds the
-    single-shot constants replace all choices. `weights` [N] are above 0 and default to those of the targets.
-    `checkpoint` is called between pieces of work and may raise to stop. `matrices` computes large products
-    and solves; numpy computes small ones, and all if it fails.
+    among `REGULARIZATIONS` by the out-of-fold loss of the task, like the `temperature` of a single label.
+    With many examples the search starts at the one closest to `near`, by default in the middle. Without folds
+    the single-shot constants replace all choices. `weights` [N] are above 0 and default to those of the
+    targets. `checkpoint` is called between pieces of work and may raise to stop. `matrices` computes large
+    products and solves; numpy computes small ones, and all if it fails.
     """
     weights = targets.weights if weights is None else weights
     unit = _Unit.from_targets(targets, weights)

@@ -53,10 +53,8 @@ def fit_temperature(
         if high - low <= _CLOSE * low:
             break
         end = high if slope < 0 else low
-        step = inverse - slope / curvature if curvature > 0 else end
-        if low < step < high:
-            moved = step
-        else:
+        moved = inverse - slope / curvature if curvature > 0 else end
+        if not low < moved < high:
             moved = end if end in untried else float(np.sqrt(low * high))
         if abs(moved - inverse) <= _CLOSE * inverse:
             break

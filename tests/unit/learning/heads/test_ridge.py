@@ -168,9 +168,10 @@ def test_with_weights_the_closed_form_equals_refitting_too(task: Problem, regula
     np.testing.assert_allclose(fitted.weights, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_above_some_hundred_examples_the_walk_finds_what_trying_each_finds() -> None:
+@pytest.mark.parametrize("near", [None, REGULARIZATIONS[0], 1.0, REGULARIZATIONS[-1]])
+def test_above_some_hundred_examples_the_walk_finds_what_trying_each_finds(near: float | None) -> None:
     task = problem(4, n=WALK_ABOVE + 50, d=12, classes=4, noise=2.0)
-    walked = task.fit()
+    walked = task.fit(near=near)
     losses = {tried: task.fit(regularization=tried).loss for tried in REGULARIZATIONS}
     assert walked.loss == losses[walked.regularization]
     assert walked.loss <= min(losses.values()) * 1.01

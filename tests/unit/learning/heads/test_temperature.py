@@ -41,6 +41,23 @@ def test_no_other_temperature_has_a_lower_loss(seed: int, classes: int, count: i
     assert penalized(scores, shares, weights, temperature) <= min(tried) + 1e-9
 
 
+@pytest.mark.parametrize("start", [LOWEST / 10, LOWEST, 0.02, 0.5, HIGHEST, 10 * HIGHEST])
+@pytest.mark.parametrize("noise", [0.3, 3.0])
+def test_any_start_leads_to_the_same_temperature(noise: float, start: float) -> None:
+    rng = np.random.default_rng(8)
+    shares = np.eye(4)[rng.integers(0, 4, 40)]
+    scores = shares + noise * rng.normal(size=shares.shape)
+    expected = fit_temperature(scores, shares, np.ones(40))
+    assert fit_temperature(scores, shares, np.ones(40), start) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("start", [None, LOWEST, 1.0, HIGHEST])
+def test_the_ends_of_the_range_are_reached(start: float | None) -> None:
+    shares = np.eye(2)[np.arange(400) % 2]
+    assert fit_temperature(1e-6 * shares, shares, np.ones(400), start)[0] == LOWEST
+    assert fit_temperature(-shares, shares, np.ones(400), start)[0] == HIGHEST
+
+
 def test_few_separable_examples_do_not_make_it_certain() -> None:
     labels = np.repeat([0, 1], 5)
     scores = np.eye(2)[labels]
