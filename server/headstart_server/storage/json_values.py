@@ -48,11 +48,12 @@ def _encoded(value: Any) -> Any:
 
 
 def _encoded_fields(value: Any) -> dict[str, Any]:
-    return {name: _encoded(getattr(value, name)) for name in _names(type(value))}
+    kind: Any = type(value)
+    return {name: _encoded(getattr(value, name)) for name in _names(kind)}
 
 
 @cache
-def _names(kind: type) -> tuple[str, ...]:
+def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 

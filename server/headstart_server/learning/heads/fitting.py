@@ -117,7 +117,7 @@ def fit(
         tried: list[FittedCandidate] = []
         for candidate in _candidates(recipe, examples):
             # The best regularizations of two candidates are close to each other.
-            near = tried[-1].recipe.regularization if tried else None
+            near = tried[-1].solved.regularization if tried else None
             tried.append(_try(candidate, examples, checkpoint, matrices, near))
         best = _lowest(tried)
         others = [one for one in tried if one is not best]

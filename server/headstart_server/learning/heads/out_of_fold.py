@@ -122,7 +122,8 @@ def calibrate(
             task=task, slopes=slopes.astype(np.float32), offsets=offsets.astype(np.float32)
         ), loss
     if temperature is None:
-        temperature, loss = fit_temperature(scores, matrix, weights, near and near.temperature)
+        start = None if near is None else near.temperature
+        temperature, loss = fit_temperature(scores, matrix, weights, start)
     else:
         loss = smoothed_log_loss(scores, matrix, weights, temperature)
     return Calibration(temperature=temperature), loss
