@@ -99,14 +99,13 @@ def simulator(bug: str = "") -> Iterator[Simulator]:
         (scratch / SECRETS).write_text(f"whsec_{base64.b64encode(b's' * 32).decode()}\n")
         # Collected between simulations: their tasks and errors refer to each other.
         gc.disable()
-        # What is there before would be looked through each time.
+        # Objects from before would be searched each time. They stay frozen.
         gc.collect()
         gc.freeze()
         try:
             with BUGS[bug]() if bug else nullcontext():
                 yield Simulator(tables, scratch)
         finally:
-            gc.unfreeze()
             gc.enable()
             tables.close()
 

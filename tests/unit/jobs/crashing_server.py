@@ -1,4 +1,4 @@
-"""A process that runs jobs and dies of one of them: ``python crashing_server.py FOLDER DATABASE HOW``.
+"""A process that runs jobs and dies of one of them. Its arguments are FOLDER DATABASE HOW.
 
 The job `deadly` ends the process once another job runs next to it, or after a second alone. The others end
 when `deadly` no longer runs next to them, so while they do, they die with it.

@@ -1,21 +1,17 @@
 """Processes that die of a job: the job fails in the end, and its neighbors do not."""
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from fakes import JobDriver, Publisher
+from forked import ForkedProgram
 from headstart_server.jobs.job import JobState
 from postgres import on_both_databases
 
 pytestmark = [on_both_databases, pytest.mark.timeout(180)]
-
-PROGRAM = Path(__file__).with_name("crashing_server.py")
-TESTS = PROGRAM.parents[2]
 
 
 @pytest.mark.parametrize("how", ["abort", pytest.param("kill", marks=pytest.mark.thorough)])
@@ -28,10 +24,8 @@ def test_a_job_that_kills_its_process_fails_alone(tmp_path: Path, address: str |
     while not all(driver.job_store.reader.get(job_id).state.is_terminal for job_id in ids):
         starts += 1
         assert starts < 10
-        process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(tmp_path), address or "", how],
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
-        )
+        arguments = [str(tmp_path), address or "", how]
+        process = ForkedProgram("unit.jobs.crashing_server", arguments, os.environ, tmp_path / "log")
         try:
             while process.poll() is None:
                 if all(driver.job_store.reader.get(job_id).state.is_terminal for job_id in ids):

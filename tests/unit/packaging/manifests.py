@@ -1,8 +1,10 @@
 """Copies of our manifests with HTTP on, and schemas of their documents."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -171,10 +173,17 @@ CUSTOM = {
 
 def validate(document: Document) -> None:
     """Check a document against the schema of its kind."""
+    _validate(json.dumps(document))
+
+
+@cache
+def _validate(text: str) -> None:
+    """Check a document once: overlays have most of their documents in common, and schemas load slowly."""
     # Slow to import: they compile a grammar, which each worker would do at collection.
     import jsonschema
     import kubernetes_validate
 
+    document: Document = json.loads(text)
     if schema := CUSTOM.get(document["kind"]):
         jsonschema.validate(document, schema)
     else:

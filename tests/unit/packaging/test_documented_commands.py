@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,13 @@ def parse(command: Any, name: str, arguments: Words, parent: Any = None) -> None
         parse(sub, found, rest, context)
 
 
+#: Building the commands of a program takes longer than parsing a line.
+command_of = cache(typer.main.get_command)
+
+
 def check_parsed(group: typer.Typer, name: str, arguments: Words) -> None:
     try:
-        parse(typer.main.get_command(group), name, arguments)
+        parse(command_of(group), name, arguments)
     except USAGE_ERROR as error:
         pytest.fail(f"{name} {shlex.join(arguments)}: {error.format_message()}")
     except typer.Exit:

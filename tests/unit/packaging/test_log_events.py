@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ def events_of(call: ast.Call, forwarded: list[str]) -> Iterator[str]:
             raise AssertionError(f"The event of a log call cannot be determined: {ast.unparse(call)}")
 
 
+@cache
 def logged() -> dict[str, tuple[set[str], set[str]]]:
     """Return the levels and keys of every event of the server."""
     found: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))

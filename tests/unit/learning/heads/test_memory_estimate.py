@@ -1,16 +1,18 @@
 """Estimates of memory are at least what a run takes, and at most three times as much."""
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
 
+from forked import ForkedProgram
 from headstart_server.learning.heads.memory_estimate import Sizes, estimated_bytes
+from unit.learning.heads import measure_memory
 from unit.learning.heads.measure_memory import RECIPES
 
-PROGRAM = Path(__file__).with_name("measure_memory.py")
+#: Seconds that a process gets; never waited for when the code is right.
+PATIENCE = 300.0
 #: More and fewer examples than features, and more than `result_cache.ROWS` and `feature_matrix.BLOCK`.
 CASES = [
     ("ridge", 2500, {"last": 1024}, 10, "image"),
@@ -27,16 +29,17 @@ CASES = [
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("recipe", "examples", "views", "classes", "modality"), CASES)
 def test_an_estimate_is_at_least_the_peak_and_at_most_three_times_it(
-    recipe: str, examples: int, views: dict[str, int], classes: int, modality: str
+    tmp_path: Path, recipe: str, examples: int, views: dict[str, int], classes: int, modality: str
 ) -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("The peak of a run can be measured on Linux only.")
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), recipe, str(examples), json.dumps(views), str(classes), modality],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    peak = int(done.stdout)
+    output, errors = tmp_path / "output", tmp_path / "errors"
+    arguments = [recipe, str(examples), json.dumps(views), str(classes), modality]
+    program = ForkedProgram(measure_memory.__name__, arguments, os.environ, output, errors)
+    try:
+        assert program.wait(PATIENCE) == 0, errors.read_text()
+    finally:
+        program.kill()
+    peak = int(output.read_text())
     estimate = estimated_bytes(RECIPES[recipe], Sizes(examples=examples, views=views, outputs=classes))
     assert peak <= estimate <= 3 * peak, f"peak {peak / 2**20:.0f} MiB, estimate {estimate / 2**20:.0f} MiB"
