@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from headstart_server.settings.groups import METRICS_PORT, ServerGroup
 from headstart_server.settings.secret import Secret
 from headstart_server.settings.settings import GROUPS, SETTINGS, Settings, SettingsError
 from headstart_server.settings.sources import load, with_files
+
+built = cache(get_command)
 
 GOLDEN = Path(__file__).with_name("golden")
 ROOT = Path(__file__).parents[3]
@@ -65,6 +68,8 @@ class Command:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     command = Command(tmp_path)
     monkeypatch.setattr("headstart_server.app.lifecycle.serve", command.keep)
+    # Building the options takes longer than parsing a line, and the runner would do it for each.
+    monkeypatch.setattr("typer.testing._get_command", built)
     for one in with_files():
         monkeypatch.delenv(one.variable, raising=False)
     return command
@@ -72,7 +77,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 def test_every_setting_has_a_flag_a_unique_name_and_its_default(server: Command) -> None:
     assert server.serve() == Settings()
-    flags = {option.name for option in get_command(command).commands["serve"].params}
+    flags = {option.name for option in built(command).commands["serve"].params}
     assert flags == {one.name for one in with_files()} | {"config", "help_all"}
     fields = [field.name for group in GROUPS.values() for field in dataclasses.fields(group)]
     assert sorted(fields) == sorted(SETTINGS)
