@@ -122,6 +122,8 @@ def test_large_values_are_short_in_errors() -> None:
 
 
 SIZE = 16 << 20
+#: Seconds of processor time between two turns of the event loop.
+MOST_PAUSE = 0.05
 COSTLY = {
     "one string": b'{"a": "' + b"a" * SIZE + b'"}',
     "escapes": b'{"a": "' + b"\\n" * (SIZE // 2) + b'"}',
@@ -167,5 +169,7 @@ async def test_the_most_costly_texts_leave_the_event_loop_its_turns(kind: str) -
             return
 
     # Python's own reader holds the lock for a second or more. One long pause is noise of the machine.
-    pauses = [await longest_pause(asyncio.create_task(in_json_thread(read))) for _ in range(3)]
-    assert min(pauses) < 0.05
+    pauses: list[float] = []
+    while len(pauses) < 3 and min(pauses, default=MOST_PAUSE) >= MOST_PAUSE:
+        pauses.append(await longest_pause(asyncio.create_task(in_json_thread(read))))
+    assert min(pauses) < MOST_PAUSE
