@@ -1,6 +1,7 @@
 """Backbones that an operator declared, from their file to the answer of a version."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from forked import run_headstart
 from headstart.v1 import model_pb2, model_service_pb2
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
 from server_process import FIRST_START_SECONDS, ServerProcess, eventually, running
@@ -167,7 +169,7 @@ def test_other_weights_under_the_name_are_refused_where_pinned_and_reported_by_o
 def test_a_declaration_that_cannot_be_stops_the_server_before_it_starts(
     tmp_path: Path, flag: str, message: str
 ) -> None:
-    command = [sys.executable, "-m", "headstart_server", "serve", "--data-dir", str(tmp_path / "data")]
-    done = subprocess.run([*command, "--backbone", flag], capture_output=True, text=True, check=False)
+    arguments = ["serve", "--data-dir", str(tmp_path / "data"), "--backbone", flag]
+    done = run_headstart(*arguments, environment={**os.environ}, module="headstart_server")
     assert done.returncode == 2
     assert message in " ".join(done.stderr.replace("│", " ").split())
