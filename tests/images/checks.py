@@ -20,6 +20,8 @@ from images.containers import VOLUME, Container, Run, Runtime
 GRPC, HTTP, METRICS = 8765, 8080, 9090
 #: Seconds that a server gets to serve; it takes about two.
 START_SECONDS = 60
+#: Seconds that a job gets; the limit ends only one that hangs.
+JOB_SECONDS = 600
 #: The server's grace period, and a second for the interpreter to end.
 GRACE_SECONDS = 31
 TEXTS = [
@@ -135,13 +137,13 @@ class ImageChecks:
 
     def _check_learning(self, client: Client) -> None:
         with self._check("fine-tunes on images and predicts"):
-            client.fine_tune(self._train, model="digits").result(120)
+            client.fine_tune(self._train, model="digits").result(JOB_SECONDS)
             self._labels = [each.label for each in client.predict(self._test, model="digits")]
             expect(len(self._labels), len(self._test))
             right = sum(label in "017" for label in self._labels)
             expect(right, len(self._test))
         with self._check("fine-tunes on texts and predicts"):
-            client.fine_tune(TEXTS, model="mails", backbone="all-minilm-l6-v2").result(120)
+            client.fine_tune(TEXTS, model="mails", backbone="all-minilm-l6-v2").result(JOB_SECONDS)
             expect(client.predict(Text("Wrong invoice, I want a refund."), model="mails").label, "billing")
 
     def _check_exports(self, client: Client, container: Container) -> None:
@@ -157,7 +159,7 @@ class ImageChecks:
         with self._check(f"{'names the full image for' if self._is_slim else 'trains'} the recipe partial"):
             recipe = Partial(max_epochs=1)
             self._refused_if_slim(
-                lambda: client.fine_tune(self._train, model="partial", recipe=recipe).result(300)
+                lambda: client.fine_tune(self._train, model="partial", recipe=recipe).result(JOB_SECONDS)
             )
 
     def _check_stop_with_running_job(self, client: Client, container: Container) -> None:
@@ -183,7 +185,7 @@ class ImageChecks:
         with self._check("restart on the same volume keeps models"):
             expect([each.label for each in client.predict(self._test, model="digits")], self._labels)
         with self._check("the interrupted job finishes after the restart"):
-            expect(client.job(self._job).result(120).model, "interrupted")
+            expect(client.job(self._job).result(JOB_SECONDS).model, "interrupted")
 
     def _check_open_ports(self, container: Container) -> None:
         context = ssl.create_default_context(cadata=self._authority.chain.decode())
