@@ -3,10 +3,12 @@
 Nothing of the server may be imported here before it is instrumented.
 """
 
+import io
 import os
 import sys
 import time
 import warnings
+from contextlib import redirect_stderr
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +16,11 @@ from tempfile import TemporaryDirectory
 import atheris
 import psutil
 
-#: What is instrumented: where new lines count.
-_WATCHED = ["headstart", "headstart_server"]
+# Where new lines count. It prints the name of each module.
+with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["headstart", "headstart_server"]):
+    from fuzz.parsers import Feeding
+    from fuzz.targets import targets
+
 #: Seconds between two signs of life.
 _BEAT_SECONDS = 5.0
 #: Bytes of an input.
@@ -27,9 +32,6 @@ def feed(name: str, seconds: float, number: int, results: Connection, last: Path
     warnings.simplefilter("ignore")
     # What the engine prints of itself is for who writes fuzzers.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    with atheris.instrument_imports(include=_WATCHED):
-        from fuzz.parsers import Feeding
-        from fuzz.targets import targets
     target = targets()[name]
     feeding = Feeding(target, last)
     process, began, beat, half = psutil.Process(), time.monotonic(), 0.0, 0

@@ -9,9 +9,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+#: The module of each engine, which imports what it feeds.
+ENGINES = {"hypothesis": "fuzz.parsers", "atheris": "fuzz.coverage"}
 #: Seconds without a sign of life, after which a parser hangs.
 SILENT_SECONDS = 60.0
 #: Bytes that memory may grow by in the second half of the time, beyond which it is a leak.
@@ -31,7 +34,7 @@ def main() -> None:
     parser.add_argument("--only", help="names of targets that contain this, and no server")
     parser.add_argument(
         "--engine",
-        choices=("hypothesis", "atheris"),
+        choices=tuple(ENGINES),
         default="hypothesis",
         help="atheris looks for what reaches new lines of the parsers, and feeds no server",
     )
@@ -50,10 +53,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             seconds = options.seconds * share / len(names)
-            results[name] = _print(name, _fed(options.engine, name, seconds, options.seed, Path(folder)))
+            result = fed(ENGINES[options.engine], name, seconds, options.seed, Path(folder))
+            results[name] = _print(name, result)
         if has_server:
-            fed = server.feed(options.seconds * SERVER_SHARE, options.seed, Path(folder))
-            results["a real server"] = _print("a real server", fed)
+            result = server.feed(options.seconds * SERVER_SHARE, options.seed, Path(folder))
+            results["a real server"] = _print("a real server", result)
             costs = measured(COST_BYTES, options.seconds * COST_SHARE)
     total = {
         column: sum(result["counts"].get(column, 0) for result in results.values()) for column in _COLUMNS
@@ -70,9 +74,20 @@ def main() -> None:
     sys.exit(bool(total["crashes"] or total["hangs"] or leaks or costs))
 
 
-def _fed(engine: str, name: str, seconds: float, number: int, folder: Path) -> dict[str, Any]:
-    """The counts of a target, fed in a separate process."""
-    context = multiprocessing.get_context("spawn")
+def fed(engine: str, name: str, seconds: float, number: int, folder: Path) -> dict[str, Any]:
+    """Feed a target in a separate process, and return its counts.
+
+    Args:
+        engine: the module that feeds.
+        name: of the target.
+        seconds: how long.
+        number: seeds the inputs.
+        folder: takes the last input.
+    """
+    # Forked from a process that has imported the parsers: with atheris on a busy machine their import takes a
+    # minute, and would look like a hang.
+    multiprocessing.set_forkserver_preload([engine])
+    context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
     last = folder / "last"
     process = context.Process(target=_feed, args=(engine, name, seconds, number, theirs, last))
@@ -101,11 +116,7 @@ def _fed(engine: str, name: str, seconds: float, number: int, folder: Path) -> d
 
 
 def _feed(engine: str, *arguments: Any) -> None:
-    if engine == "atheris":
-        from fuzz.coverage import feed
-    else:
-        from fuzz.parsers import feed
-    feed(*arguments)
+    import_module(engine).feed(*arguments)
 
 
 def _print(name: str, result: Mapping[str, Any]) -> Mapping[str, Any]:
