@@ -39,7 +39,7 @@ def main() -> None:
         help="atheris looks for what reaches new lines of the parsers, and feeds no server",
     )
     options = parser.parse_args()
-    # Here: processes that begin by importing this file must instrument what they import first.
+    # Here: the process of each target imports this file as well, and needs none of them.
     from cost.run import measured
     from fuzz import server
     from fuzz.targets import targets

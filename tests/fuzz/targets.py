@@ -33,7 +33,7 @@ from headstart_server.backbones.sources.pytorch import checkpoint
 from headstart_server.column_json import load_columns
 from headstart_server.datasets.uris.location import is_uri, parse_prefix
 from headstart_server.datasets.uris.policy import DatasetUriPolicy
-from headstart_server.errors import HeadstartError, InvalidField
+from headstart_server.errors import HeadstartError, InvalidField, UndecodableInput
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Scaling
 from headstart_server.learning.heads.head import Head, HeadMetadata
@@ -227,7 +227,8 @@ def targets() -> dict[str, Target]:
         "texts": Target(
             inputs=st.text(max_size=300),
             parse=lambda text: text_decoder().decode(text),
-            refusals=(HeadstartError,),
+            # Not that its package is missing.
+            refusals=(UndecodableInput,),
         ),
         "tensors": Target(
             inputs=st.one_of(tensor, inputs.features()), parse=tensors.decode, refusals=(ValueError,)
