@@ -7,8 +7,7 @@ transactions everything may happen.
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Connection, StaticPool, create_engine, event
 
@@ -19,8 +18,7 @@ from headstart_server.errors import DatabaseUnavailable
 from simulation.statements import Statements
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(NamedTuple):
     """What there is to do.
 
     Attributes:
@@ -108,7 +106,7 @@ class Tables:
     def outlook(self) -> Outlook:
         """What there is to do now."""
         if self._outlook is None:
-            self._outlook = Outlook(*self.raw.execute(_OUTLOOK).fetchone())
+            self._outlook = Outlook._make(self.raw.execute(_OUTLOOK).fetchone())
         return self._outlook
 
     def empty(self) -> None:

@@ -8,6 +8,7 @@ their compiled form; others are found by their cache keys.
 import sqlite3
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -89,7 +90,8 @@ class Compiled:
         readers = [column.type._cached_result_processor(compiled.dialect, None) for column in columns]
         self.readers = [(place, read) for place, read in enumerate(readers) if read is not None]
         names = [column.keyname for column in columns]
-        self.make_row: Any = _row_type(names)._make if names else None
+        # Without `_make`, which counts the values.
+        self.make_row: Any = partial(tuple.__new__, _row_type(names)) if names else None
 
 
 class Statement:
@@ -137,7 +139,7 @@ class Statement:
         found = cursor.fetchall()
         if what.readers:
             found = [self._read(row) for row in found]
-        return Rows([what.make_row(row) for row in found], cursor.rowcount)
+        return Rows(list(map(what.make_row, found)), cursor.rowcount)
 
     def _read(self, row: Sequence[Any]) -> Sequence[Any]:
         read = list(row)

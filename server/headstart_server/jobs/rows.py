@@ -201,6 +201,9 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
 
 def sanitized(text: str) -> str:
     """Return a text that every database and message can hold: without NUL and lone surrogates."""
+    # Nearly all texts.
+    if text.isascii() and "\0" not in text:
+        return text
     return text.encode(errors="replace").decode().replace("\0", "?")
 
 
