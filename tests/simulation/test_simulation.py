@@ -22,8 +22,9 @@ AT_LEAST, AT_MOST = 300, 5000
 BUDGET = 10_000
 #: Seeds that find a bug which few find. The search begins there, and takes all others if plans have changed.
 LIKELY = {
-    "missing-fence": 130,
+    "missing-fence": 673,
     "stale-alias": 580,
+    "erased-is-copied": 361,
     "retrain-forgets": 830,
     "erased-in-successor": 584,
     "erased-capture-returns": 3312,
