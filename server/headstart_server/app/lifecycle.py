@@ -1,7 +1,6 @@
 """The life of a server: start, serve, stop."""
 
 import asyncio
-import gc
 import signal
 import threading
 from collections.abc import Coroutine, Iterable
@@ -17,6 +16,7 @@ from headstart_server.app.build import Objects
 from headstart_server.app.gauges import add_gauges
 from headstart_server.app.maintenance import Maintenance
 from headstart_server.app.membership import Membership
+from headstart_server.app.memory import keep_freed_memory, keep_started_objects
 from headstart_server.app.server_logs import configure_server_logs, warn_unprotected
 from headstart_server.app.services import grpc_server, http_port, webhook_sender
 from headstart_server.embedding.backbone_pool import BackboneSource
@@ -35,9 +35,6 @@ log = structlog.get_logger(__name__)
 START_GRACE_SECONDS = 0.5
 #: Seconds in which a server that stops sends its last traces.
 TRACES_SECONDS = 3.0
-#: Objects after which the garbage collector searches new ones, and after how many such searches it searches
-#: older and all ones: all after a million, where Python's defaults, (700, 10, 10), do it after 70,000.
-GARBAGE_THRESHOLDS = (2_000, 20, 25)
 
 
 class App:
@@ -205,12 +202,7 @@ class App:
         pool = self.objects.pool
         # The pool loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
         embedder = await pool.ready(partial(pool.get, ""), None)
-        # The objects of the start stay: a full collection would search all of them, for a tenth of a second,
-        # whenever a request creates many objects.
-        gc.collect()
-        gc.freeze()
-        # Nor do collections search the examples of a large request again and again while they are read.
-        gc.set_threshold(*GARBAGE_THRESHOLDS)
+        keep_started_objects()
         await self._membership.ready(self.objects, server, embedder)
         # Another daemon thread, for the same reason.
         threading.Thread(target=pool.prepare_all, name="prepare", daemon=True).start()
@@ -227,6 +219,7 @@ def serve(settings: Settings, source: BackboneSource | None = None, *, warnings:
     Raises:
         Exception: as `App` and `App.run`.
     """
+    keep_freed_memory()
     configure_server_logs(settings)
     for warning in warnings:
         log.warning("unknown_setting", message=warning)

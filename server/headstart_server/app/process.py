@@ -14,6 +14,7 @@ from headstart_server.api.server import Server
 from headstart_server.app.build import Objects
 from headstart_server.app.lifecycle import App
 from headstart_server.app.membership import Membership
+from headstart_server.app.memory import keep_freed_memory
 from headstart_server.app.server_logs import configure_server_logs
 from headstart_server.app.start_failure import cause_of, end_process, unexpected
 from headstart_server.embedding.embedder import Embedder
@@ -104,6 +105,7 @@ class SupervisedMembership(Membership):
 
 def main() -> None:
     """Run the process that is described on the standard input."""
+    keep_freed_memory()
     spec = ProcessSpec.read(sys.stdin.buffer)
     die_with(spec.supervisor)
     for descriptor in (spec.control, spec.callers, *spec.locks):

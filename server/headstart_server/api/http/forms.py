@@ -1,13 +1,14 @@
 """Forms of files (`multipart/form-data`), a part at a time as they come."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from headstart_server.api.http.body import PieceBuffer
 from headstart_server.errors import InputTooLarge, InvalidField
 
 _MAX_HEADER_BYTES = 8192
@@ -51,8 +52,13 @@ async def parts_of(pieces: AsyncIterator[bytes], boundary: str, most: int) -> As
                 parser.write(piece[start : start + step])
                 start += step
                 done = reader.taken()
-                for part in done:
-                    yield part
+                for options, media_type, content in done:
+                    yield Part(
+                        name=options["name"],
+                        filename=options.get("filename"),
+                        media_type=media_type,
+                        content=await content.joined(),
+                    )
                 step = _STEP_BYTES if done else min(2 * step, _LARGE_STEP_BYTES)
                 await asyncio.sleep(0)
         parser.finalize()
@@ -67,7 +73,7 @@ class _Reader:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._done: list[Part] = []
+        self._done: list[tuple[Mapping[str, str], str, PieceBuffer]] = []
         self._count = 0
         self.ended = False
         self._begin()
@@ -83,7 +89,8 @@ class _Reader:
             "on_end": self._finish,
         }
 
-    def taken(self) -> list[Part]:
+    def taken(self) -> list[tuple[Mapping[str, str], str, PieceBuffer]]:
+        """Return the options of the name, the media type and the content of the parts that have ended."""
         done, self._done = self._done, []
         return done
 
@@ -91,7 +98,7 @@ class _Reader:
         self._name, self._value = bytearray(), bytearray()
         self._headers: dict[str, str] = {}
         self._header_bytes = 0
-        self._content = bytearray()
+        self._content = PieceBuffer()
 
     def _add_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
@@ -115,7 +122,7 @@ class _Reader:
         self._name, self._value = bytearray(), bytearray()
 
     def _add_content(self, data: bytes, start: int, end: int) -> None:
-        self._content += data[start:end]
+        self._content.add(data[start:end])
         if len(self._content) > self._most:
             raise InputTooLarge(
                 f"Part {self._count} of the form is too large. Expected at most {self._most} bytes. "
@@ -131,16 +138,9 @@ class _Reader:
                 f"Expected a name of part {self._count} of the form. Received: none.",
                 field=f"parts[{self._count}]",
             )
-        self._done.append(
-            Part(
-                name=options["name"],
-                filename=options.get("filename"),
-                media_type=media_type,
-                content=bytes(self._content),
-            )
-        )
+        self._done.append((options, media_type, self._content))
         self._count += 1
-        self._content = bytearray()
+        self._content = PieceBuffer()
 
     def _finish(self) -> None:
         self.ended = True

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from headstart.inputs.task import Task
 from headstart.v1 import input_pb2
 from headstart_server.api.http.archives import examples_of_list, files_of, is_row, stored
+from headstart_server.api.http.body import PieceBuffer
 from headstart_server.api.http.forms import Part, parts_of
 from headstart_server.api.http.inputs import (
     FORM,
@@ -225,20 +226,22 @@ def _of_several(lines: list[bytes], before: int) -> list[input_pb2.Example]:
 
 async def _lines(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[list[bytes], None]:
     """Yield the lines that end in each piece, without empty ones."""
-    rest = bytearray()
+    rest = PieceBuffer()
     async for piece in pieces:
         # Only what is new is looked through: a line may come in thousands of pieces.
         first, *others = piece.split(b"\n")
-        rest += first
+        rest.add(first)
         if len(rest) > most:
             raise json_too_large(most)
         if others:
-            lines = [bytes(rest), *others[:-1]]
-            rest = bytearray(others[-1])
+            lines = [await rest.joined(), *others[:-1]]
+            rest = PieceBuffer()
+            rest.add(others[-1])
             if lines := [line for line in lines if line.strip()]:
                 yield lines
-    if rest.strip():
-        yield [bytes(rest)]
+    line = await rest.joined()
+    if line.strip():
+        yield [line]
 
 
 async def _of_json(

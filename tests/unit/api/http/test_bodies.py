@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import input_pb2, job_pb2, model_service_pb2, prediction_service_pb2
-from headstart_server.api.http.body import ClientDisconnectedError, RequestBody
+from headstart_server.api.http.body import ClientDisconnectedError, PieceBuffer, RequestBody, read_within
 from headstart_server.api.http.forms import options_of
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.messages import fill, fill_parameters, parse_json
@@ -45,6 +46,27 @@ async def pieces(body: bytes, size: int = 1 << 20) -> AsyncIterator[bytes]:
 def limits(folder: Path, **given: int) -> UploadLimits:
     usual = {"message_bytes": 1000, "input_bytes": 500, "dataset_bytes": 10_000, "examples": 10, "inputs": 3}
     return UploadLimits(scratch=folder, **{**usual, **given})
+
+
+@pytest.mark.parametrize("size", [1, 65_536, (1 << 20) - 1, 1 << 20, 3 << 20])
+async def test_a_body_in_pieces_of_any_size_is_joined_in_order(size: int) -> None:
+    body = bytes(range(251)) * (4 << 10) if size == 1 else bytes(range(251)) * (16 << 10)
+    assert await read_within(pieces(body, size), len(body)) == body
+    with pytest.raises(MessageTooLarge):
+        await read_within(pieces(body, size), len(body) - 1)
+
+
+async def test_small_pieces_take_no_more_memory_than_their_bytes() -> None:
+    found = PieceBuffer()
+    tracemalloc.start()
+    try:
+        for _ in range(200_000):
+            found.add(b"a")
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) == len(await found.joined()) == 200_000
+    assert taken < 2 * 200_000
 
 
 async def read(
