@@ -51,6 +51,7 @@ demo-text: $(VENV)/.stamp-demo ## The same with texts: sentences of film reviews
 test: $(VENV)/.stamp-dev ## Run all tests.
 	@$(BIN)/python tests/programs.py
 	@PYTHONPATH=tests $(BIN)/python -m foreign.environment
+	@XDG_CACHE_HOME=$(CURDIR)/build/test-cache PYTHONPATH=tests $(BIN)/python -m prepared
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-thorough

@@ -47,7 +47,7 @@ from headstart_server.settings.settings import SETTINGS, Settings
 from headstart_server.settings.sources import load
 
 #: Seconds after which a test gives up on a thread; never waited for when the code is right.
-PATIENCE = 20.0
+PATIENCE = 60.0
 #: The lease of the job stores of tests.
 LEASE = Lease(seconds=10.0, interval=1.0)
 

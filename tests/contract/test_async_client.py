@@ -95,7 +95,7 @@ async def test_an_error_before_the_end_of_the_stream_stops_the_upload(
 async def test_a_fault_of_the_caller_s_own_leaves_no_half_dataset(client: AsyncClient, server: FakeServer):
     def examples():
         yield b"1", "a"
-        assert server.started.wait(10)
+        assert server.started.wait(60)
         yield "nowhere.jpg", "a"
 
     server.expects_broken = True

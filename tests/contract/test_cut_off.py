@@ -71,9 +71,9 @@ def test_what_the_caller_cancels_by_closing_its_client_is_cancelled_and_not_repe
 
     asking = threading.Thread(target=ask)
     asking.start()
-    assert called.wait(10)
+    assert called.wait(60)
     client.close()
-    asking.join(10)
+    asking.join(60)
     answer.set()
 
     assert [error.code for error in errors] == [grpc.StatusCode.CANCELLED]

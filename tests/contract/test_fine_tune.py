@@ -203,14 +203,14 @@ def test_a_fault_of_the_caller_s_own_is_raised_as_it_is_and_the_server_gets_no_h
 
     def examples():
         yield b"1", "a"
-        assert server.started.wait(10)
+        assert server.started.wait(60)
         raise Broken
 
     server.expects_broken = True
     with pytest.raises(Broken):
         client.fine_tune(examples(), model="m")
 
-    assert server.broken.wait(15)
+    assert server.broken.wait(60)
     assert server.received == []
 
 

@@ -125,9 +125,9 @@ def test_waiting_survives_a_restart_of_the_server(client: Client, server: FakeSe
     results = []
     thread = threading.Thread(target=lambda: results.append(client.job("job-1").result()))
     thread.start()
-    assert waiting.wait(10)
+    assert waiting.wait(60)
     server.restart()
-    thread.join(30)
+    thread.join(60)
 
     assert results[0].version == 3
 

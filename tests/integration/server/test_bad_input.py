@@ -711,14 +711,14 @@ def test_a_stream_that_breaks_off_is_never_taken_for_a_complete_one(api: Api, mo
             for _ in range(1 + batches):
                 yield next(messages)
             sent.set()
-            given_up.wait(10)
+            given_up.wait(60)
 
         call = api.fine_tuning.FineTune.future(requests(), timeout=0.02 if end == "deadline" else 30)
         if end == "cancel":
-            assert sent.wait(10)
+            assert sent.wait(60)
             call.cancel()
         with pytest.raises((grpc.RpcError, grpc.FutureCancelledError)):
-            call.result(10)
+            call.result(60)
         given_up.set()
 
 

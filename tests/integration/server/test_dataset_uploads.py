@@ -91,7 +91,7 @@ class CuttingProxy:
         self._shut_down([self._listener])
         self._shut_down(self._sockets)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         for each in (self._listener, *self._sockets):
             each.close()
 
@@ -215,4 +215,4 @@ def test_a_server_that_is_killed_at_a_write_loses_and_doubles_nothing(
             second.kill()
     finally:
         first.kill()
-        thread.join(10)
+        thread.join(60)

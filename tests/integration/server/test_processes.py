@@ -104,7 +104,7 @@ def connections(process: psutil.Process, port: int) -> int:
 def published(apis: Sequence[Api], model: str, **spec: object) -> job_pb2.Job:
     job = apis[0].ended(apis[0].fine_tune(quick(), model=model, **spec).job_id, 120)
     assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error
-    eventually(lambda: all(knows(api, model, job.version) for api in apis), 5, "the version everywhere")
+    eventually(lambda: all(knows(api, model, job.version) for api in apis), 60, "the version everywhere")
     return job
 
 
@@ -160,7 +160,7 @@ def test_a_job_is_watched_from_every_process_to_its_end(apis: list[Api]):
 
 def test_a_cancel_reaches_the_engine(apis: list[Api]):
     job = apis[0].fine_tune(slow(2000), model="cancelled")
-    eventually(lambda: apis[1].status(job.job_id).state == job_pb2.JOB_STATE_RUNNING, 30, "a running job")
+    eventually(lambda: apis[1].status(job.job_id).state == job_pb2.JOB_STATE_RUNNING, 60, "a running job")
     apis[2].fine_tuning.Cancel(tuning.CancelRequest(job_id=job.job_id))
     assert apis[3].ended(job.job_id, 30).state == job_pb2.JOB_STATE_CANCELLED
 
@@ -211,7 +211,7 @@ def shared_maps(process: psutil.Process) -> int:
 def test_a_killed_engine_is_replaced_and_its_job_goes_on(server: Server, apis: list[Api]):
     published(apis, "lasting")
     job = apis[0].fine_tune(slow(150), model="resumed")
-    eventually(lambda: apis[1].status(job.job_id).state == job_pb2.JOB_STATE_RUNNING, 30, "a running job")
+    eventually(lambda: apis[1].status(job.job_id).state == job_pb2.JOB_STATE_RUNNING, 60, "a running job")
     victim = server.processes()["engine"]
     victim.kill()
     errors = []
@@ -294,6 +294,6 @@ def test_health_waits_for_all(server: Server):
             except grpc.RpcError:
                 return -1
 
-        eventually(lambda: status() == health_pb2.HealthCheckResponse.NOT_SERVING, 10, "NOT_SERVING")
+        eventually(lambda: status() == health_pb2.HealthCheckResponse.NOT_SERVING, 60, "NOT_SERVING")
         eventually(lambda: serves(api), RESTART_SECONDS, "a server that serves")
     assert HOST in server.target

@@ -1,7 +1,5 @@
 """Serving and training share one backbone: neither may starve the other. The bounds are generous."""
 
-import time
-
 import numpy as np
 
 from headstart.v1 import job_pb2
@@ -15,7 +13,7 @@ from integration.server.calls import (
     refused,
     stream,
 )
-from server_process import ServerProcess
+from server_process import SECOND, ServerProcess
 
 SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
 
@@ -32,8 +30,8 @@ def test_a_predict_waits_for_about_a_turn_of_training(
     assert [job.state for job in ended] == [SUCCEEDED] * 2
     assert len(during) >= 5
     # A turn of training, an image decoded or a slice run, takes some tens of milliseconds on two cores.
-    assert np.median(during) < 0.5
-    assert max(during) < 2
+    assert np.median(during) < SECOND / 2
+    assert max(during) < 2 * SECOND
 
 
 def test_training_goes_on_under_constant_predictions(
@@ -41,12 +39,9 @@ def test_training_goes_on_under_constant_predictions(
 ):
     images = [digit(label, place) for label in (0, 1, 7) for place in range(4)]
     with constant_predictions(server.target, digits_model, *images, threads=4) as seconds:
-        started = time.monotonic()
-        job = api.ended(api.fine_tune(noise(48, seed=500), model=model).job_id)
-        took = time.monotonic() - started
+        job = api.published(noise(48, seed=500), model=model)
 
-    assert job.state == SUCCEEDED
-    assert took < 30
+    assert job.version == 1
     assert len(seconds) >= 10
 
 

@@ -61,7 +61,7 @@ def test_what_is_put_into_a_pipe_comes_out_in_order():
 
     assert all(pipe.put(n) for n in range(100))
     pipe.finish()
-    reader.join(10)
+    reader.join(60)
 
     assert out == list(range(100))
 
@@ -84,6 +84,6 @@ def test_closing_a_full_pipe_frees_who_waits_for_room():
     writer.start()
 
     pipe.close()
-    writer.join(10)
+    writer.join(60)
 
     assert results == [False]

@@ -108,7 +108,7 @@ def test_rows_of_several_threads_share_batches_and_keep_their_order(engine: Engi
 
     def wait(_: Any) -> None:
         begun.set()
-        held.wait(20)
+        held.wait(60)
 
     engine.backbone.before_run = wait
     results: dict[int, Any] = {}
@@ -118,11 +118,11 @@ def test_rows_of_several_threads_share_batches_and_keep_their_order(engine: Engi
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(9)]
     threads[0].start()
-    assert begun.wait(20)
+    assert begun.wait(60)
     for thread in threads[1:]:
         thread.start()
     embedder = engine.pool.load("fake")
-    eventually(lambda: embedder.waiting(Lane.PREDICT) == 8, 10, "eight rows that wait")
+    eventually(lambda: embedder.waiting(Lane.PREDICT) == 8, 60, "eight rows that wait")
     held.set()
     for thread in threads:
         thread.join()
@@ -156,7 +156,7 @@ def test_a_tail_is_dropped_with_its_last_user(engine: Engine, backbone: RemoteBa
     (served,) = engine.service._clients
     assert len(served._tails) == 1
     del tail
-    eventually(lambda: not served._tails, 10, "no tails")
+    eventually(lambda: not served._tails, 60, "no tails")
 
 
 def test_an_unknown_backbone_is_the_same_error(engine: Engine, client: EngineClient):
@@ -179,7 +179,7 @@ def test_after_a_restart_of_the_engine_the_backbone_is_loaded_there_again(
     before, tail = backbone.run(rows, ("cut1",)), backbone.tail(make_tail())
     answer = tail.run(before["cut1"])
     engine.close()
-    eventually(lambda: client.connection is None, 10, "the end of the engine")
+    eventually(lambda: client.connection is None, 60, "the end of the engine")
     with pytest.raises(Loading) as caught:
         backbone.run(rows)
     assert caught.value.retry_after == 1.0
@@ -195,7 +195,7 @@ def test_an_engine_with_another_backbone_is_not_used(
     engine: Engine, client: EngineClient, backbone: RemoteBackbone
 ):
     engine.close()
-    eventually(lambda: client.connection is None, 10, "the end of the engine")
+    eventually(lambda: client.connection is None, 60, "the end of the engine")
     successor = Engine(FakeBackbone(digest="c" * 64))
     successor.connect(client)
     with pytest.raises(Loading):
@@ -206,12 +206,12 @@ def test_an_engine_with_another_backbone_is_not_used(
 def test_the_feature_cache_is_the_engines(engine: Engine, client: EngineClient):
     store, vectors = RemoteFeatureStore(client), {"last": np.ones(3, np.float32)}
     store.put("key", "digest", vectors)
-    eventually(lambda: engine.cache.get("key", "digest"), 10, "the features")
+    eventually(lambda: engine.cache.get("key", "digest"), 60, "the features")
     assert np.array_equal(store.get_many("key", ["digest", "other"])["digest"]["last"], vectors["last"])
     store.remove(["digest"])
-    eventually(lambda: not store.get_many("key", ["digest"]), 10, "no features")
+    eventually(lambda: not store.get_many("key", ["digest"]), 60, "no features")
     engine.close()
-    eventually(lambda: client.connection is None, 10, "the end of the engine")
+    eventually(lambda: client.connection is None, 60, "the end of the engine")
     assert store.get_many("key", ["digest"]) == {}
     store.put("key", "digest", vectors)
 
@@ -222,8 +222,8 @@ def test_jobs_and_changes_are_passed_on(engine: Engine, client: EngineClient):
     client.note("wake")
     client.note("cancel", "job-1")
     engine.service.publish_change()
-    eventually(lambda: engine.calls == ["wake", "job-1"], 10, "both calls")
-    eventually(lambda: changes, 10, "a change")
+    eventually(lambda: engine.calls == ["wake", "job-1"], 60, "both calls")
+    eventually(lambda: changes, 60, "a change")
 
 
 def test_memory_and_descriptors_go_with_a_client(engine: Engine):
@@ -238,7 +238,7 @@ def test_memory_and_descriptors_go_with_a_client(engine: Engine):
         return maps() == 0
 
     # Of the tests before.
-    eventually(nothing_left, 10, "no memory of rows")
+    eventually(nothing_left, 60, "no memory of rows")
     before = maps(), files()
     for _ in range(3):
         client = EngineClient()
@@ -250,7 +250,7 @@ def test_memory_and_descriptors_go_with_a_client(engine: Engine):
         client.close()
         del client, backbone
         gc.collect()
-    eventually(nothing_left, 10, "no memory of rows")
+    eventually(nothing_left, 60, "no memory of rows")
     _ends_with(files, before[1] + 2)
 
 
@@ -273,10 +273,10 @@ def test_the_pool_of_a_serving_process_uses_it_like_any_backbone(engine: Engine,
         contents = [b"a:%d" % place for place in range(40)]
         futures = served.predict(contents)
         for content, future in zip(contents, futures, strict=True):
-            assert np.array_equal(future.result(20).views["last"], engine.backbone.decoder.decode(content))
+            assert np.array_equal(future.result(60).views["last"], engine.backbone.decoder.decode(content))
         found = dict(extract(served, list(map(str, range(5))), contents.__getitem__, window=4))
         assert len(found) == 5
-        eventually(lambda: len(engine.cache) == 5, 10, "features in the engine's cache")
+        eventually(lambda: len(engine.cache) == 5, 60, "features in the engine's cache")
     finally:
         pool.close()
 

@@ -38,7 +38,7 @@ class Site:
         await self.end.wait()
 
     async def until_held(self, count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while self.slots.held != count:
                 await asyncio.sleep(0.01)
 
@@ -71,7 +71,7 @@ def without_message(channel: grpc.aio.Channel, path: str) -> Any:
 
 
 async def code_of(call: Any) -> grpc.StatusCode:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await call.code()
 
 
@@ -104,7 +104,7 @@ async def test_watch_streams_of_an_address_are_limited_and_take_no_slots() -> No
         assert await channel.unary_unary(PREDICT)(b"a") == b"a"
         assert await channel.unary_unary(CHECK)(b"a") == b"a"
         watches.pop().cancel()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await (again := channel.unary_stream(WATCH)(b"a")).read() != b"a":
                 assert await again.code() is FULL
 
@@ -148,7 +148,7 @@ async def test_calls_whose_token_is_being_checked_hold_no_slot() -> None:
     async with site(knows=knows) as (server, channel):
         metadata = [("who", "waits")]
         calls = [channel.unary_unary(PREDICT)(b"a", metadata=metadata) for _ in range(SLOTS)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             for _ in calls:
                 await waiting.acquire()
         assert server.slots.held == 0
@@ -170,6 +170,6 @@ async def test_a_caller_that_is_not_known_is_answered_before_its_message_is_read
         else:
             # The handlers, which reject such a caller, see no message.
             strangers = [channel.stream_unary(PREDICT)(metadata=metadata) for _ in range(3 * SLOTS)]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 assert [await call for call in strangers] == [b""] * (3 * SLOTS)
             assert server.slots.held == 0

@@ -7,7 +7,7 @@ import pytest
 
 from headstart_server.api.grpc.executors import BoundedExecutor, CallThreads, Work
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 async def test_short_work_goes_on_while_every_thread_for_long_work_is_taken() -> None:

@@ -59,11 +59,24 @@ def test_what_a_program_says_and_how_it_ends_is_reported() -> None:
     assert Preparations().run(["-c", "import os; os.kill(os.getpid(), 9)"], PATIENCE).code == -9
 
 
-def test_lines_are_handed_over_as_they_come_and_silence_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_handed_over_as_they_come_and_silence_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("headstart_server.backbones.worker.worker_process.QUIET_SECONDS", 0.05)
-    program = "import time; print('one', flush=True); time.sleep(0.5); print('two')"
+    go_on = tmp_path / "go on"
+    program = (
+        "import os, time; print('one', flush=True)\n"
+        f"while not os.path.exists({str(go_on)!r}): time.sleep(0.01)\n"
+        "print('two')"
+    )
     seen: list[str] = []
-    ended = Preparations().run(["-c", program], PATIENCE, seen.append)
+
+    def see(line: str) -> None:
+        seen.append(line)
+        if not line and "one\n" in seen:
+            go_on.touch()
+
+    ended = Preparations().run(["-c", program], PATIENCE, see)
     assert ended.stdout == "one\ntwo\n"
     assert [line for line in seen if line] == ["one\n", "two\n"]
     assert "" in seen[seen.index("one\n") : seen.index("two\n")]

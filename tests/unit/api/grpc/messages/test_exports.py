@@ -68,7 +68,7 @@ async def test_who_leaves_waits_no_more(exports: Exports) -> None:
     stream = export_messages(exports, Selector(model="pets"), ExportFormat.ONNX, quiet_seconds=0.001)
     assert await anext(stream) == pb.ExportVersionResponse()
     await stream.aclose()
-    await asyncio.wait_for(exports.cancelled.wait(), 30.0)
+    await asyncio.wait_for(exports.cancelled.wait(), 60.0)
 
 
 def test_each_form_of_the_contract_is_one() -> None:
