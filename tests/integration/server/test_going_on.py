@@ -83,7 +83,7 @@ def test_the_first_answer_of_ten_more_examples_comes_soon(api: Api, model: str):
     api.predict(model, digit(0, 60))
 
     # Alone it takes a small part of that.
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 def test_a_deleted_parent_leaves_its_child_all_it_needs(api: Api, server: ServerProcess, model: str):
