@@ -292,7 +292,7 @@ def test_a_vocabulary_may_have_few_words() -> None:
     model = keras.Model(ids, {"last": keras.ops.mean(vectors, axis=1)})
     settings = RuntimeSettings(kind=RuntimeKind.KERAS, precision=Precision.FLOAT32, streams=1)
     runtime = KerasRuntime(model, settings)
-    runtime.steady_batch((16,))
+    runtime.steady_sizes((16,))
     rows = np.full((1, 16), 5, np.int32)
     assert np.allclose(runtime.run(rows)["last"], np.asarray(model(rows)["last"]))
 

@@ -143,7 +143,7 @@ MAX_BATCH_GPU = 128
 #: Number of token IDs in every vocabulary.
 FEW_IDS = 4
 
-#: Batch sizes tested at start, among those the backend runs. All must agree.
+#: Batch sizes tested at start, among those the backend runs.
 _TRIED = (1, 2, 3, 4, 5, 8, 16, MAX_BATCH, MAX_BATCH_GPU)
 
 
@@ -151,8 +151,8 @@ class KerasRuntime:
     """Runs a model in inference mode, so that a row's features do not depend on its batch.
 
     Linear algebra libraries choose the order of sums by the shape of a product: with TensorFlow on two cores,
-    a row alone differs in its last bits from the same row in a batch. From some batch size on, all agree. The
-    constructor finds that size, and smaller batches are padded to it.
+    a row alone differs in its last bits from the same row in a batch, and on some processors so does the last
+    of 32 rows. The constructor finds sizes in which no row does, and batches are padded to them.
 
     Args:
         model: Keras model with one integer input, [n, ...], and named outputs, [n, size].
@@ -181,16 +181,16 @@ class KerasRuntime:
             model, settings, on_gpu=on_gpu, max_batch=self.batch, constant_weights=constant_weights
         )
         self._finding = Lock()
-        self._steady: dict[tuple[int, ...], int] = {}
+        self._steady: dict[tuple[int, ...], Sequence[int]] = {}
         _, *shape = model.input_shape
         if None not in shape:
-            self.steady_batch(tuple(shape))
+            self.batch = self.steady_sizes(tuple(shape))[-1]
 
-    def steady_batch(self, shape: tuple[int, ...]) -> int:
-        """Return the size to which smaller batches of a row shape are padded; 1 for no padding."""
+    def steady_sizes(self, shape: tuple[int, ...]) -> Sequence[int]:
+        """Return the sizes to which batches of a row shape are padded, ascending."""
         with self._finding:
             if shape not in self._steady:
-                self._steady[shape] = _steady_batch(self._executor, _example(self._model, self.batch, shape))
+                self._steady[shape] = steady_sizes(self._executor, _example(self._model, shape))
             return self._steady[shape]
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:  # noqa: ARG002 - few rows are filled up anyway
@@ -217,11 +217,10 @@ class KerasRuntime:
         return KerasTail(KerasRuntime(model, self._settings, constant_weights=False))
 
     def _passes(self, rows: NDArray[np.generic], unwanted: Collection[str]) -> Iterator[Views]:
-        steady = self.steady_batch(rows.shape[1:])
-        for start in range(0, len(rows), self.batch):
-            part = rows[start : start + self.batch]
-            least = max(len(part), steady)
-            size = next(size for size in self._executor.sizes if size >= least)
+        sizes = self.steady_sizes(rows.shape[1:])
+        for start in range(0, len(rows), sizes[-1]):
+            part = rows[start : start + sizes[-1]]
+            size = next(size for size in sizes if size >= len(part))
             views = self._executor.execute(_filled(part, size), unwanted)
             yield {name: features[: len(part)] for name, features in views.items()}
 
@@ -237,24 +236,33 @@ class KerasTail:
         return self._runtime.run(activations)[LAST]
 
 
-def _example(model: Any, count: int, shape: tuple[int, ...]) -> NDArray[np.generic]:
-    """Return rows to warm up and test a model."""
+def _example(model: Any, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """Return a row [1, ...] to warm up and test a model."""
     dtype = model.inputs[0].dtype
     # Token IDs are looked up in a table, which may have few rows.
     most = FEW_IDS if dtype == "int32" else 256
-    return np.random.default_rng(0).integers(0, most, (count, *shape)).astype(dtype)
+    return np.random.default_rng(0).integers(0, most, (1, *shape)).astype(dtype)
 
 
-def _steady_batch(executor: Executor, example: NDArray[np.generic]) -> int:
-    """Return the least batch size from which features are bitwise those in the largest batch."""
-    reference = executor.execute(example, ())
-    steady = len(example)
+def steady_sizes(executor: Executor, row: NDArray[np.generic]) -> Sequence[int]:
+    """Return sizes in which a row has the same features at each place of a batch, bit by bit, ascending."""
+    steady: list[int] = []
+    reference: Views = {}
     for size in reversed([size for size in _TRIED if size in executor.sizes]):
-        views = executor.execute(example[:size], ())
-        if any(not np.array_equal(views[name], reference[name][:size]) for name in reference):
+        views = executor.execute(np.repeat(row, size, axis=0), ())
+        alone = {name: features[:1] for name, features in views.items()}
+        reference = reference or alone
+        if all(_all_equal(views[name], reference[name]) for name in views):
+            steady.append(size)
+        elif steady:
             break
-        steady = size
-    return steady
+        else:
+            reference = {}
+    return steady[::-1]
+
+
+def _all_equal(rows: Float32, row: Float32) -> bool:
+    return np.array_equal(rows, np.broadcast_to(row, rows.shape), equal_nan=True)
 
 
 def _filled(rows: NDArray[np.generic], size: int) -> NDArray[np.generic]:
