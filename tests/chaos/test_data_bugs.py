@@ -52,7 +52,7 @@ def promises_about_feedback(folder: Path, bug: str) -> list[str]:
         with closing(Caller([server.target], history, random.Random(3))) as caller:
             feedback_calls.begin(caller, "fed", min_feedback_count=1000, max_delay=1e6)
             sent = [feedback_calls.send(caller, "fed", f"new {place}") for place in range(3)]
-            # An erasure with a rebuild removes the archives that nothing needs at its end, so it is the first.
+            # One with a rebuild removes the archives that nothing needs at its end, so it is the first.
             for feedback_id, rebuild in zip(sent, (True, False), strict=False):
                 assert feedback_id is not None
                 feedback_calls.erase(caller, "fed", feedback_id, rebuild=rebuild)
