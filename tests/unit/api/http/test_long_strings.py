@@ -36,8 +36,9 @@ def test_base64_is_decoded_as_protobuf_decodes_it(parts: list[str], end: str) ->
     if len([each for each in text if each.isascii() and (each.isalnum() or each in "+/-_")]) % 4 == 0:
         end = ""
     text += end
-    # As protobuf does for short strings.
-    expected = outcome(lambda: base64.urlsafe_b64decode(text.encode() + b"=" * (4 - len(text.encode()) % 4)))
+    # As protobuf does for short strings, except that it counts ignored characters when it adds padding.
+    known = bytes(each for each in text.encode() if (chr(each).isalnum() and each < 128) or each in b"+/-_=")
+    expected = outcome(lambda: base64.urlsafe_b64decode(known + b"=" * (4 - len(known) % 4)))
     assert outcome(LongString(text.encode()).decoded) == expected
 
 
