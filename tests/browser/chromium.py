@@ -14,7 +14,7 @@ from programs import CHROMIUM, Requirement
 WEB = Path(__file__).resolve().parents[2] / "server/headstart_server/console/web"
 AXE = Requirement(title="axe-core", remedy="make check-console", in_ci=False)
 #: Milliseconds that something may take on a shared machine.
-PATIENCE = 30_000
+PATIENCE = 60_000
 
 expect.set_options(timeout=PATIENCE)
 

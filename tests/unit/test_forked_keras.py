@@ -49,6 +49,8 @@ def test_it_has_imported_keras_and_gets_its_arguments_variables_and_folder(
 ) -> None:
     monkeypatch.setenv("HF_HOME", "a b")
     monkeypatch.setenv("SECRET", "not inherited")
+    # As after an import of Keras in this process.
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     with start(module, "3") as process:
         assert process.stdout is not None
         assert process.stderr is not None
