@@ -55,6 +55,8 @@ def feed(name: str, seconds: float, number: int, results: Connection, last: Path
         for place, content in enumerate(target.seeds):
             (Path(corpus) / str(place)).write_bytes(content)
         arguments = [sys.argv[0], f"-seed={number % (1 << 31)}", f"-max_len={_MAX_BYTES}", "-rss_limit_mb=0"]
+        # Inputs that take long, which it would write to the current folder.
+        arguments.append(f"-artifact_prefix={corpus}/")
         atheris.Setup([*arguments, "-timeout=600", corpus], one)
         atheris.Fuzz()
 
