@@ -70,7 +70,7 @@ def _erased_is_inherited() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(content_stays())
         stack.enter_context(mock.patch.object(ErasedMembers, "among", return_value=set()))
-        stack.enter_context(mock.patch.object(job_runs, "_check_not_erased"))
+        stack.enter_context(mock.patch.object(job_runs, "check_not_erased"))
         yield
 
 

@@ -12,9 +12,9 @@ from headstart_server.database.dataset_tables import dataset_batches, datasets, 
 from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.tables import jobs, versions
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.datasets.erasure_log import erased_members
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged
+from headstart_server.jobs.erased_members import erased_members
 from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target

@@ -63,7 +63,7 @@ def _lost_feedback() -> Iterator[None]:
 @contextmanager
 def _erased_is_published() -> Iterator[None]:
     """A version is published though one of its examples was erased while its job ran."""
-    with mock.patch.object(job_runs, "_check_not_erased"):
+    with mock.patch.object(job_runs, "check_not_erased"):
         yield
 
 

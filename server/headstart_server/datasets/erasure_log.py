@@ -9,12 +9,11 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
-from headstart_server.database.dataset_tables import erasure_versions, erasures, forgotten
+from headstart_server.database.dataset_tables import erasure_versions, erasures
 from headstart_server.database.locks import batched
 from headstart_server.datasets.dataset_store import ArchiveMember
 from headstart_server.errors import InvalidField, VersionNotFound
-from headstart_server.jobs.archive_retention import CHUNK
-from headstart_server.jobs.running import ExampleErasedError
+from headstart_server.jobs.erased_members import ARCHIVES_AT_ONCE, check_not_erased, erased_members
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import rows
 from headstart_server.models.replacement import Successor, replace_version
@@ -22,9 +21,6 @@ from headstart_server.models.version import Version
 from headstart_server.storage.json_values import JsonValue
 
 # Built once: building a statement takes longer than executing it.
-_ERASED = select(forgotten.c.archive, forgotten.c.member).where(
-    forgotten.c.archive.in_(bindparam("archives", expanding=True))
-)
 _ERASURE = select(erasures).where(erasures.c.erasure_id == bindparam("erasure_id"))
 _OLDEST = (
     select(erasures).where(erasures.c.tenant == bindparam("tenant")).order_by(erasures.c.started).limit(1)
@@ -52,15 +48,9 @@ class ErasedMembers:
         """Return those in some archives."""
         found = set[ArchiveMember]()
         with self._database.read() as connection:
-            for part in batched(sorted(archives), CHUNK):
-                found |= erased_members(connection, part)
+            for part in batched(sorted(archives), ARCHIVES_AT_ONCE):
+                found.update(erased_members(connection, part))
         return found
-
-
-def erased_members(connection: Connection, archives: Collection[str]) -> set[ArchiveMember]:
-    """Return the erased members of archives, of at most `CHUNK` archives."""
-    found = connection.execute(_ERASED, {"archives": sorted(archives)})
-    return {(row.archive, row.member) for row in found}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,9 +199,7 @@ class ErasureLog:
             except VersionNotFound:
                 return None
             # After the registry's counter was locked, so no erasure can commit in between.
-            for part in batched(sorted({archive for archive, _ in successor.members}), CHUNK):
-                if not erased_members(connection, part).isdisjoint(successor.members):
-                    raise ExampleErasedError
+            check_not_erased(connection, successor.members)
             now = self._database.now(connection)
             number, moved = replace_version(connection, old, successor, now=now)
             result = RebuiltVersion(

@@ -16,11 +16,12 @@ from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import archive_uses, forgotten
 from headstart_server.database.locks import Lock
 from headstart_server.datasets import dataset_rows
-from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
-from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest, erased_members
+from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest
 from headstart_server.datasets.example_finder import ExampleFinder, FoundExample
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField
 from headstart_server.jobs.archive_retention import CHUNK
+from headstart_server.jobs.erased_members import erased_members
 from headstart_server.models import feedback_rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.rows import next_revision
@@ -49,9 +50,6 @@ _REWRITTEN = (
     .values(removed=1, rewritten=bindparam("now"))
 )
 _REMOVED = update(forgotten).where(forgotten.c.archive == bindparam("of_archive")).values(removed=2)
-_STATE = select(forgotten.c.archive, forgotten.c.member, forgotten.c.removed).where(
-    forgotten.c.archive.in_(bindparam("archives", expanding=True))
-)
 _HELD = select(archive_uses.c.archive).where(
     archive_uses.c.archive.in_(bindparam("archives", expanding=True)), is_held()
 )
@@ -262,7 +260,7 @@ class ExampleEraser:
     def _removed(self, found: FoundExample) -> int:
         """Return how many of the stored contents are removed, by whichever replica."""
         with self._database.read() as connection:
-            state = _erased_state(connection, {archive for archive, _ in found.stored})
+            state = erased_members(connection, {archive for archive, _ in found.stored})
         return sum(state[place] > 0 for place in found.stored)
 
     def drop_here(self) -> None:
@@ -296,7 +294,7 @@ class ExampleEraser:
             # A transaction that publishes a version either committed before this, or sees these rows.
             next_revision(connection)
             archives = {archive for archive, _ in found.places}
-            known = _erased_state(connection, archives)
+            known = erased_members(connection, archives)
             number = connection.execute(_LAST_NUMBER).scalar() or 0
             now = self._database.now(connection)
             rows = [
@@ -325,14 +323,14 @@ class ExampleEraser:
         count = 0
         while True:
             with self._database.read() as connection:
-                places = erased_members(connection, {archive})
+                places = erased_members(connection, {archive}).keys()
             members = {member for _, member in places}
             found = self._datasets.rewrite(archive, members)
             count += found
             # Another replica may have written it meanwhile, without what it knew of only.
             with self._database.write("examples.record_rewrite") as connection:
                 self._database.lock(connection, Lock.QUEUE)
-                if erased_members(connection, {archive}) == places:
+                if erased_members(connection, {archive}).keys() == places:
                     _note_rewritten(connection, archive, found=found, now=self._database.now(connection))
                     return count
 
@@ -354,12 +352,6 @@ def _note_rewritten(connection: Connection, archive: str, *, found: int, now: fl
         connection.execute(_REWRITTEN, {**here, "now": now})
     else:
         connection.execute(_REMOVED, here)
-
-
-def _erased_state(connection: Connection, archives: Collection[str]) -> dict[ArchiveMember, int]:
-    """Return by place whether erased contents of archives are removed."""
-    found = connection.execute(_STATE, {"archives": sorted(archives)})
-    return {(row.archive, row.member): row.removed for row in found}
 
 
 def _held(connection: Connection, archives: Collection[str]) -> set[str]:

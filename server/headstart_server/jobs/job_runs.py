@@ -7,27 +7,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection
 
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.database import Database
-from headstart_server.database.dataset_tables import forgotten
-from headstart_server.database.locks import Lock, batched
+from headstart_server.database.locks import Lock
 from headstart_server.jobs import rows, running, stored
+from headstart_server.jobs.erased_members import check_not_erased
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, Progress
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.quotas import Quotas
-from headstart_server.jobs.running import ExampleErasedError, JobLostError
+from headstart_server.jobs.running import JobLostError
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Manifest
-
-#: Archives whose erased examples one statement looks for.
-_ARCHIVES_AT_ONCE = 500
-# Built once: building a statement takes longer than executing it.
-_ERASED = select(forgotten.c.archive, forgotten.c.member).where(
-    forgotten.c.archive.in_(bindparam("archives", expanding=True))
-)
 
 
 class JobRuns:
@@ -118,7 +111,7 @@ class JobRuns:
                     principal=job.principal,
                 )
                 # After the registry's counter was locked, so no erasure can commit in between.
-                _check_not_erased(connection, members)
+                check_not_erased(connection, members)
                 _set_version(connection, job, number, promotion)
                 stored.check_published(connection, limits, tenant, spec.model)
         self._registry.index.refresh(manifest.model)
@@ -192,12 +185,3 @@ class JobRuns:
 def _set_version(connection: Connection, job: Job, number: int, promotion: Promotion | None) -> None:
     decision = None if promotion is None else promotion.to_json()
     rows.set_result(connection, job.job_id, {"version": number, "promotion": decision})
-
-
-def _check_not_erased(connection: Connection, members: Collection[tuple[str, int]]) -> None:
-    archives = sorted({archive for archive, _ in members})
-    for part in batched(archives, _ARCHIVES_AT_ONCE):
-        found = connection.execute(_ERASED, {"archives": part})
-        erased = {(row.archive, int(row.member)) for row in found}
-        if not erased.isdisjoint(members):
-            raise ExampleErasedError
