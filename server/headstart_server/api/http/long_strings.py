@@ -1,4 +1,8 @@
-"""Strings of JSON that are too long for a text: contents in base64, which are decoded in parts."""
+"""Long strings of JSON, which are put into messages without protobuf's reader of JSON.
+
+Strings that are too long for a text are contents in base64, which are decoded in parts. Long texts are set as
+they are: protobuf would search them for invalid characters, 80 ns each, and keep Python's lock.
+"""
 
 import binascii
 from collections.abc import Iterator, Sequence
@@ -15,6 +19,9 @@ _PART = 64 << 10
 #: Both alphabets of base64 become the first one, and other characters are ignored, as protobuf does.
 _ALPHABET = bytes.maketrans(b"-_", b"+/")
 _IGNORED = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
+
+#: Characters from which on a text is long.
+LONG_TEXT = 64 << 10
 
 _Path = tuple[str | int, ...]
 
@@ -62,6 +69,44 @@ class LongStrings:
         return sum(_put(message, path, string) for path, string in self._found)
 
 
+class LongTexts:
+    """The long texts of the fields of a message, of which each is replaced with an empty one.
+
+    Args:
+        values: of JSON, as protobuf reads them. They are changed.
+    """
+
+    def __init__(self, values: Any, message: Any) -> None:
+        self._found = list(_texts(values, message, ()))
+
+    def put_into(self, message: Message) -> None:
+        """Set the fields of a message that was read from the values.
+
+        Raise ValueError for invalid characters.
+        """
+        for path, name, text in self._found:
+            setattr(_part(message, path), name, text)
+
+
+def _texts(values: Any, message: Any, path: _Path) -> Iterator[tuple[_Path, str, str]]:
+    if not isinstance(values, dict):
+        return
+    for name, value in values.items():
+        field = message.fields_by_name.get(name) or message.fields_by_camelcase_name.get(name)
+        if field is None:
+            continue
+        inner = field.message_type
+        if inner is None:
+            is_text = field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+            if is_text and isinstance(value, str) and len(value) > LONG_TEXT:
+                values[name] = ""
+                yield path, field.name, value
+        elif not inner.GetOptions().map_entry and inner.file.package != "google.protobuf":
+            parts = enumerate(value) if field.is_repeated and isinstance(value, list) else [(None, value)]
+            for number, part in parts:
+                yield from _texts(part, inner, (*path, name) if number is None else (*path, name, number))
+
+
 def _taken(values: Any, path: _Path) -> Iterator[tuple[_Path, LongString]]:
     if isinstance(values, dict):
         entries: Any = values.items()
@@ -78,9 +123,7 @@ def _taken(values: Any, path: _Path) -> Iterator[tuple[_Path, LongString]]:
 
 
 def _put(message: Any, path: Sequence[str | int], string: LongString) -> int:
-    part = message
-    for step in path[:-1]:
-        part = part[step] if isinstance(step, int) else _value(part, step)
+    part = _part(message, path[:-1])
     field = _field(part.DESCRIPTOR, path[-1]) if isinstance(part, Message) else None
     if field is None or field.type != FieldDescriptor.TYPE_BYTES or field.is_repeated:
         raise ValueError(f"{_text_of(path)} has more than {MAX_TEXT} characters")
@@ -90,6 +133,14 @@ def _put(message: Any, path: Sequence[str | int], string: LongString) -> int:
         raise ValueError(f"{_text_of(path)} is not base64: {error}") from None
     setattr(part, field.name, content)
     return len(content)
+
+
+def _part(message: Any, path: Sequence[str | int]) -> Any:
+    """Return what a path leads to."""
+    part = message
+    for step in path:
+        part = part[step] if isinstance(step, int) else _value(part, step)
+    return part
 
 
 def _value(part: Any, name: str) -> Any:

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from headstart.protojson import to_json
 from headstart_server.api.http.json_forms import expand
 from headstart_server.api.http.json_text import SMALL_BYTES, in_json_thread, load_json
-from headstart_server.api.http.long_strings import LongStrings
+from headstart_server.api.http.long_strings import LongStrings, LongTexts
 from headstart_server.errors import InvalidField
 
 #: Messages that have a text of their own in JSON, so that a query can hold them.
@@ -51,7 +51,10 @@ def parse_values(values: Any, message: Message, where: str) -> int:
     """Fill a message from values of JSON, which are changed; return the bytes of its long contents."""
     try:
         strings = LongStrings(values)
-        ParseDict(expand(values, message.DESCRIPTOR), message)
+        expanded = expand(values, message.DESCRIPTOR)
+        texts = LongTexts(expanded, message.DESCRIPTOR)
+        ParseDict(expanded, message)
+        texts.put_into(message)
         return strings.put_into(message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
         raise _unreadable(message, where, error) from None

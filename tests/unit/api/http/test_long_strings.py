@@ -1,15 +1,19 @@
 """Strings of JSON that are too long for a text: contents in base64."""
 
 import base64
+import json
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.v1 import dataset_service_pb2, prediction_service_pb2
+from headstart.v1 import dataset_service_pb2, input_pb2, prediction_service_pb2
 from headstart_server.api.grpc.requests.limits import MAX_TEXT
-from headstart_server.api.http.long_strings import LongString
+from headstart_server.api.http import messages
+from headstart_server.api.http.long_strings import LONG_TEXT, LongString
 from headstart_server.api.http.messages import parse_json
 from headstart_server.errors import InvalidField
 
@@ -93,3 +97,41 @@ def test_a_value_of_a_wrong_kind_is_short_in_its_error() -> None:
     with pytest.raises(InvalidField, match="an object") as caught:
         parse_json(b'{"inputs": {' + texts + b"}}", prediction_service_pb2.PredictRequest())
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("text", ["aé\U0001f600" * 60_000, "a" * LONG_TEXT])
+def test_a_long_text_is_read_as_a_short_one(text: str) -> None:
+    body = {"inputs": [{"text": "a"}, {"text": text}], "routingKey": text}
+    message = prediction_service_pb2.PredictRequest()
+    parse_json(json.dumps(body).encode(), message, "the body")
+
+    assert [each.text for each in message.inputs] == ["a", text]
+    assert message.routing_key == text
+
+
+def test_a_long_name_of_a_class_may_be_in_the_short_form_of_a_label() -> None:
+    example = input_pb2.Example()
+    parse_json(json.dumps({"label": "b" * 2 * LONG_TEXT, "example_id": "a"}).encode(), example, "line 1")
+
+    assert (example.label.class_name, example.example_id) == ("b" * 2 * LONG_TEXT, "a")
+
+
+@pytest.mark.parametrize("length", [1, 2 * LONG_TEXT])
+def test_half_a_character_is_refused_in_texts_of_any_length(length: int) -> None:
+    body = json.dumps({"inputs": [{"text": "a" * length + "\ud800"}]}).encode()
+    with pytest.raises(InvalidField, match="the body"):
+        parse_json(body, prediction_service_pb2.PredictRequest(), "the body")
+
+
+def test_protobuf_does_not_search_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+
+    def parse(values: Any, message: Message) -> None:
+        found.append(len(values["inputs"][0]["text"]))
+        ParseDict(values, message)
+
+    monkeypatch.setattr(messages, "ParseDict", parse)
+    message = prediction_service_pb2.PredictRequest()
+    parse_json(json.dumps({"inputs": [{"text": "a" * 2 * LONG_TEXT}]}).encode(), message, "the body")
+
+    assert (found, len(message.inputs[0].text)) == ([0], 2 * LONG_TEXT)
