@@ -51,7 +51,7 @@ def run(
     console: Console, client: Client, train: Sequence[LabeledImage], test: Sequence[LabeledImage]
 ) -> None:
     """Fine-tune on some images, predict the others, and print what came of it."""
-    console.print(f"[bold]Fine-tuning[/] 'digits' on {len(train)} pictures it has never seen.")
+    console.print(f"[bold]Fine-tuning[/] 'digits' on {len(train)} images it has never seen.")
     began = time.perf_counter()
     job = client.fine_tune([(image.png, image.label) for image in train], model="digits")
     follow(console, job)
@@ -66,7 +66,7 @@ def run(
     right = sum(prediction.label == label for prediction, label in zip(predictions, labels, strict=True))
     version = client.get_model("digits").versions[0]
 
-    console.print(f"\n[bold]Predicted[/] {len(test)} pictures that were held back:")
+    console.print(f"\n[bold]Predicted[/] {len(test)} images that were held back:")
     console.print(f"  accuracy {right / len(test):.1%}  ({right} of {len(test)})")
     metrics = version.metrics
     if metrics.accuracy is not None:
@@ -116,7 +116,7 @@ def confusion_table(
     return table
 
 
-def times_table(status: JobStatus, to_first: float, each: float, *, what: str = "picture") -> Table:
+def times_table(status: JobStatus, to_first: float, each: float, *, what: str = "image") -> Table:
     """Where the time went.
 
     Args:
