@@ -165,7 +165,10 @@ def _erasures(history: History) -> dict[str, Operation]:
 
 
 def _of_erasures(history: History, final: FinalData) -> Iterator[str]:
-    """Nothing keeps the content of an erased example, and no later version has the example."""
+    """Nothing keeps the content of an erased example, and no later version has the example.
+
+    A version that is too small to be rebuilt without the example keeps it in its list.
+    """
     erasures = _erasures(history)
     sent = [op for op in history.of("SendFeedback") if op.is_ok]
     names = {op.result: op.sent["content"] for op in sent}
@@ -184,8 +187,18 @@ def _of_erasures(history: History, final: FinalData) -> Iterator[str]:
                 yield f"dataset {name} has the erased example {example_id}"
         later = None if op.sent["rebuild"] else _later_versions(op, history, final)
         for number, examples in final.versions.items():
-            if example_id in examples and (later is None or number in later):
+            if example_id not in examples or (later is not None and number not in later):
+                continue
+            if not ((example_id, number) in final.skipped and _is_too_small(examples, op, erasures)):
                 yield f"version {number} of {MODEL} has the erased example {example_id}"
+
+
+def _is_too_small(
+    examples: Mapping[str, tuple[str, float]], erasure: Operation, erasures: Mapping[str, Operation]
+) -> bool:
+    """Return whether an erasure leaves fewer than two classes, so that no successor can be trained."""
+    gone = {each for each, op in erasures.items() if op.called < erasure.returned}
+    return len({label for each, (label, _) in examples.items() if each not in gone}) < 2
 
 
 def _later_versions(erasure: Operation, history: History, final: FinalData) -> set[int]:

@@ -1,14 +1,14 @@
 """Datasets, versions with edits and erasures, as database and files have them after a run."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Connection, bindparam, select
 
 from headstart_server.database.database import Database
-from headstart_server.database.dataset_tables import dataset_batches, datasets, erasure_versions
+from headstart_server.database.dataset_tables import dataset_batches, datasets, erasure_versions, erasures
 from headstart_server.database.feedback_tables import feedback
 from headstart_server.database.tables import jobs, versions
 from headstart_server.datasets.dataset_store import DatasetStore
@@ -29,7 +29,11 @@ _DATASETS, _BATCHES = select(datasets), select(dataset_batches)
 _VERSIONS = select(versions).where(versions.c.model == bindparam("model"))
 _ENDED = select(jobs).where(jobs.c.model == bindparam("model"), jobs.c.result.is_not(None))
 _JOBS = select(jobs).where(jobs.c.job_id.in_(bindparam("job_ids", expanding=True)))
-_REPLACED = select(erasure_versions).where(erasure_versions.c.model == bindparam("model"))
+_REBUILT = select(erasure_versions, erasures.c.example_id).where(
+    erasure_versions.c.model == bindparam("model"),
+    erasure_versions.c.erasure_id == erasures.c.erasure_id,
+    erasure_versions.c.result.is_not(None),
+)
 
 
 def content_of(example_id: str) -> bytes:
@@ -83,6 +87,7 @@ class FinalData:
         unreadable: the IDs of examples that are not erased and whose content is missing or damaged.
         contents: the bytes of each file of an archive, by the name of the file.
         retrained: the retrains that published versions, by the numbers of the versions.
+        skipped: the versions that erasures with rebuild skipped, as pairs of the example and the number.
     """
 
     datasets: Mapping[str, FinalDataset]
@@ -92,6 +97,7 @@ class FinalData:
     unreadable: Sequence[str]
     contents: Mapping[str, bytes]
     retrained: Mapping[int, Retrained] = field(default_factory=dict)
+    skipped: Collection[tuple[str, int]] = ()
 
 
 def read(database: Database, artifacts: Path, model: str) -> FinalData:
@@ -125,6 +131,7 @@ def read_stored(
         examples = {(one.archive, one.member): one for part in listed for one in part}
         gone = set(erased_members(connection, {archive for archive, _ in examples}))
         retrained = dict(_retrained(connection, published))
+        rebuilt = connection.execute(_REBUILT, {"model": model}).all()
     return FinalData(
         datasets={
             row.name: FinalDataset(
@@ -149,13 +156,14 @@ def read_stored(
         ),
         contents=contents,
         retrained=retrained,
+        skipped={(row.example_id, int(row.number)) for row in rebuilt if not row.result.get("number")},
     )
 
 
 def replacements(connection: Connection, model: str) -> Iterator[tuple[int, int]]:
     """Yield the versions of a model that erasures replaced, each with its successor."""
-    for row in connection.execute(_REPLACED, {"model": model}):
-        if row.result is not None and row.result.get("number"):
+    for row in connection.execute(_REBUILT, {"model": model}):
+        if row.result.get("number"):
             yield int(row.number), int(row.result["number"])
 
 

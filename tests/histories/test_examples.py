@@ -151,6 +151,19 @@ def test_a_successor_has_the_examples_of_the_version_that_it_replaces() -> None:
     assert f"version 4 of {MODEL} has the erased example b" in found([*CALLS, erasure], kept)
 
 
+def test_only_a_version_that_is_too_small_without_an_erased_example_keeps_it() -> None:
+    erasure = op("EraseExample", "b", 8.0, 1, rebuild=True, model=MODEL)
+    # Without `b` the second version has one class, and the first one has two.
+    final = replace(FINAL, datasets={"d1": WITHOUT_B}, skipped={("b", 1), ("b", 2)})
+    kept = f"version {{}} of {MODEL} has the erased example b"
+    assert found([*CALLS, erasure], final) == [kept.format(1)]
+    earlier = op("EraseExample", "c", 7.0, 1, rebuild=False, model=MODEL)
+    without_c = replace(final, contents={"archive": content_of("a")})
+    assert found([*CALLS, earlier, erasure], without_c) == []
+    assert found([*CALLS, erasure], replace(final, skipped={("a", 1), ("b", 2)})) == [kept.format(1)]
+    assert found([*CALLS, erasure], replace(final, skipped=())) == [kept.format(1), kept.format(2)]
+
+
 def test_traces_of_an_erased_example_are_found() -> None:
     erased = replace(FINAL, datasets={"d1": WITHOUT_B})
     later = replace(

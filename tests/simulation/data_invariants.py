@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headstart_server.errors import ArtifactDamaged
@@ -53,15 +54,7 @@ def _final(world: "World") -> FinalData:
     here = quiet(world)
     contents = {**world.archives.contents(), **world.captures.contents()}
     found = read_stored(here.database, here.versions, here.datasets, MODEL, contents)
-    return FinalData(
-        datasets=found.datasets,
-        versions=found.versions,
-        published={**found.published, BASE: 1},
-        replaced=found.replaced,
-        unreadable=found.unreadable,
-        contents=contents,
-        retrained=found.retrained,
-    )
+    return replace(found, published={**found.published, BASE: 1})
 
 
 def _of_jobs(world: "World") -> Iterator[str]:
