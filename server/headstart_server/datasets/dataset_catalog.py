@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
@@ -15,12 +15,14 @@ from headstart_server.database.dataset_tables import datasets
 from headstart_server.database.locks import Lock, batched
 from headstart_server.database.scoped import within
 from headstart_server.datasets import dataset_rows
-from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.dataset_store import Dataset, DatasetStore
 from headstart_server.datasets.named_dataset import DatasetState, NamedDataset
 from headstart_server.errors import DatasetExists, DatasetNotReady, EmptyDataset, EtagMismatch, QuotaExceeded
 from headstart_server.jobs import dataset_usage
+from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.learning.examples.dataset import Example, dataset_digest
 from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models import usage
 
 #: Datasets of one tenant.
@@ -229,15 +231,20 @@ class NamedExamples:
 
     def batches(self, name: str) -> Iterator[list[Example]]:
         """Yield the examples of a dataset, some at a time; raise as `stored` and `content`."""
-        with closing(self._store.reader()) as reader:
-            for part in batched(self.stored(name), AT_ONCE):
-                yield [
-                    Example(
-                        content=reader.read(example),
-                        target=example.target,
-                        id=example.id,
-                        held_out=example.held_out,
-                        weight=example.weight,
-                    )
-                    for example in part
-                ]
+        with closing(self._store.read_listed(ExampleList(examples=self.stored(name)))) as dataset:
+            examples = (_example(dataset, index) for index in range(len(dataset)))
+            yield from batched((each for each in examples if each is not None), AT_ONCE)
+
+
+def _example(dataset: Dataset, index: int) -> Example | None:
+    """Return an example with its content; None if it was erased meanwhile."""
+    stored = dataset.examples[index]
+    with suppress(ExampleErasedError):
+        return Example(
+            content=dataset.read(index),
+            target=stored.target,
+            id=stored.id,
+            held_out=stored.held_out,
+            weight=stored.weight,
+        )
+    return None

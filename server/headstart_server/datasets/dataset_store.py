@@ -25,6 +25,7 @@ from headstart_server.datasets.example_archive import (
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged, HeadstartError
+from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.learning.examples.dataset import (
     DatasetLimits,
     Example,
@@ -86,22 +87,38 @@ ArchiveMember: TypeAlias = tuple[str, int]
 class Dataset:
     """The examples of a job. Contents are read one at a time, from any thread.
 
+    Args:
+        erased: returns the members of some archives whose examples were erased.
+
     Attributes:
         examples: the examples in the order of their indexes.
         left_out: marks of the parent's examples that were left out or replaced.
     """
 
-    def __init__(self, listed: ExampleList, contents: ArchiveReader) -> None:
+    def __init__(
+        self,
+        listed: ExampleList,
+        contents: ArchiveReader,
+        erased: Callable[[Collection[str]], Collection[ArchiveMember]],
+    ) -> None:
         self.examples = listed.examples
         self.left_out = listed.left_out
         self._contents = contents
+        self._erased = erased
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def read(self, index: int) -> Content:
-        """The content of an example."""
-        return self._contents.read(self.examples[index])
+        """Return the content of an example. Raise ExampleErasedError if it was erased meanwhile."""
+        example = self.examples[index]
+        try:
+            return self._contents.read(example)
+        except ArtifactDamaged as error:
+            # An erasure is recorded before it rewrites an archive.
+            if (example.archive, example.member) in self._erased({example.archive}):
+                raise ExampleErasedError from error
+            raise
 
     def contradictions(self) -> list[ExampleFault]:
         """The examples whose content came with another target as well, in order."""
@@ -157,13 +174,17 @@ class DatasetStore:
         listed = self.listed(job_id)
         reader = self.reader()
         try:
-            # An erasure is recorded before it rewrites archives: what these ones lack is found afterwards.
+            # Before the erased examples are found, so that an erasure meanwhile ends no attempt.
             reader.hold(listed.archives)
             gone = set(self.erased(listed.archives))
         except BaseException:
             reader.close()
             raise
-        return Dataset(without(listed, gone) if gone else listed, reader)
+        return Dataset(without(listed, gone) if gone else listed, reader, self.erased)
+
+    def read_listed(self, listed: ExampleList) -> Dataset:
+        """Return a dataset of stored examples; close it."""
+        return Dataset(listed, self.reader(), self.erased)
 
     def listed(self, job_id: str) -> ExampleList:
         """The list in a job's archive. Raise StorageUnavailable if the bucket does not answer."""

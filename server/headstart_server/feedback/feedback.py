@@ -9,6 +9,7 @@ from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.models.feedback_rows import Answer, FeedbackState
+from headstart_server.models.retrain_policy import RetrainPolicy
 
 
 class FeedbackOutcome(Enum):
@@ -137,6 +138,17 @@ class RetrainState:
     # reason and message of the last failure; empty without one
     error: Mapping[str, str] = field(default_factory=dict)
     not_before: float = 0.0  # time before which no retrain starts, in seconds since 1970
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadyModel:
+    """A model with pending feedback that may retrain now."""
+
+    name: str
+    policy: RetrainPolicy
+    state: RetrainState
+    pending: int  # number of pending feedback
+    waited: float  # seconds since the first of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

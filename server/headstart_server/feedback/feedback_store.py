@@ -21,6 +21,7 @@ from headstart_server.feedback.feedback import (
     FeedbackCounts,
     FeedbackOutcome,
     NewFeedback,
+    ReadyModel,
     RetrainState,
     not_captured_error,
 )
@@ -64,9 +65,10 @@ _FIRST_PENDING = select(feedback.c.created).where(*_PENDING_OF_MODEL).order_by(f
 # Of each model apart: otherwise SQLite begins with all pending feedback.
 _READY = (
     select(
-        models.c.name,
-        select(func.count()).where(*_PENDING_OF_MODEL).correlate(models).scalar_subquery(),
-        _FIRST_PENDING.correlate(models).scalar_subquery(),
+        models.c.retrain,
+        retrains,
+        select(func.count()).where(*_PENDING_OF_MODEL).correlate(models).scalar_subquery().label("pending"),
+        _FIRST_PENDING.correlate(models).scalar_subquery().label("first"),
     )
     .join(retrains, retrains.c.model == models.c.name)
     .where(*_HAS_POLICY, retrains.c.job_id.is_(None), retrains.c.not_before <= bindparam("now"))
@@ -222,15 +224,25 @@ class FeedbackStore:
             row = connection.execute(_RETRAIN, {"model": model}).one_or_none()
         return policy, RetrainState() if row is None else _state(row)
 
-    def ready(self) -> Sequence[tuple[str, int, float]]:
-        """Return models that may retrain now, with the number and the age in seconds of pending feedback."""
+    def ready(self) -> Sequence[ReadyModel]:
+        """Return the models with pending feedback that may retrain now."""
         with self._database.snapshot() as connection:
             # Most servers have no policy: the rest is left out for them.
             if connection.execute(_ANY_POLICY).first() is None:
                 return []
             now = self._database.now(connection)
             found = connection.execute(_READY, {"now": now}).all()
-        return [(model, int(count), now - float(first)) for model, count, first in found if count]
+        return [
+            ReadyModel(
+                name=row.model,
+                policy=RetrainPolicy.from_json(row.retrain),
+                state=_state(row),
+                pending=int(row.pending),
+                waited=now - float(row.first),
+            )
+            for row in found
+            if row.pending
+        ]
 
     def now(self) -> float:
         """Return the time in seconds since 1970, by the database's clock."""

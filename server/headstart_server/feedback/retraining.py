@@ -25,7 +25,7 @@ from headstart_server.errors import (
     StorageFull,
     VersionNotFound,
 )
-from headstart_server.feedback.feedback import Feedback, RetrainState
+from headstart_server.feedback.feedback import Feedback, ReadyModel, RetrainState
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.spec import PRIORITIES, FineTuneSpec
@@ -136,22 +136,22 @@ class Retraining:
     def run(self) -> Sequence[Job]:
         """Submit a retrain of each model whose policy starts one; return the jobs."""
         jobs = []
-        for model, pending, waited in self._store.ready():
-            job = self._consider(model, pending, waited)
+        for each in self._store.ready():
+            job = self._consider(each)
             if job is not None:
-                log.info("retrain_submitted", model=model, job_id=job.job_id, feedback=job.added_count)
+                log.info("retrain_submitted", model=each.name, job_id=job.job_id, feedback=job.added_count)
                 self._on_considered("submitted")
                 jobs.append(job)
         return jobs
 
-    def _consider(self, model: str, pending: int, waited: float) -> Job | None:
-        policy, state = self._store.retrain_state(model)
-        if policy is None or state.failures >= policy.max_failures:
+    def _consider(self, each: ReadyModel) -> Job | None:
+        model, policy, state = each.name, each.policy, each.state
+        if state.failures >= policy.max_failures:
             return None
         try:
             baseline = self._registry.reader.alias_number(model, policy.alias)
             accuracy = self._accuracy(model, policy, baseline)
-            cause = RetrainCause(pending=pending, waited=waited, accuracy=accuracy)
+            cause = RetrainCause(pending=each.pending, waited=each.waited, accuracy=accuracy)
             if not cause.starts(policy) or not self._take_turn():
                 return None
             return self._submit(model, policy, state, baseline)
@@ -177,6 +177,8 @@ class Retraining:
     def _submit(self, model: str, policy: RetrainPolicy, state: RetrainState, baseline: int) -> Job:
         version, parent = self._parent(model, state, baseline)
         feedback, superseded = _newest(self._store.pending(model, MAX_FEEDBACK))
+        if not feedback:
+            raise FeedbackChangedError(model)
         parent, held_out = _without(parent, {each.digest for each in feedback})
         chosen = ChosenFeedback(
             feedback_ids=[each.feedback_id for each in feedback],

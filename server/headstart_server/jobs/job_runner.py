@@ -20,7 +20,7 @@ from headstart_server.errors import (
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.jobs.job_runs import JobRuns
-from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.running import ExampleErasedError, JobCancelledError, JobLostError
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 
@@ -59,7 +59,7 @@ class Run(Protocol):
 
 
 class InterruptedRunError(Exception):
-    """The server stops: the job goes back to the queue."""
+    """The server stops, or an example was erased: the job goes back to the queue."""
 
 
 class StorageRetryError(Exception):
@@ -186,6 +186,9 @@ class JobRunner:
             raise StorageRetryError(job.job_id) from error
         except (ServiceUnavailable, Draining) as error:
             # No fault of the job: it waits for the database, the bucket or another server in the queue.
+            raise InterruptedRunError(job.job_id) from error
+        except ExampleErasedError as error:
+            # The next attempt leaves the example out.
             raise InterruptedRunError(job.job_id) from error
         except Exception as error:
             if self._stopping:

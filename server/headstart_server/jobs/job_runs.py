@@ -145,7 +145,7 @@ class JobRuns:
         self._hand_over(job, JobState.CANCELLED)
 
     def release(self, job: Job) -> None:
-        """Put a running job back into the queue, for a server that stops; nothing happens if it is lost.
+        """Put a running job back into the queue; nothing happens if it is lost.
 
         A canceled job ends instead: it must not run again.
         """

@@ -32,7 +32,7 @@ class JobLostError(Exception):
 
 
 class ExampleErasedError(Exception):
-    """An example of the version was erased while the job ran: run the job again without it."""
+    """An example was erased while it was trained on: train again without it."""
 
 
 class JobCancelledError(Exception):

@@ -172,14 +172,18 @@ class ErasureService:
                     future.cancel()
 
     def _rebuild(self, version: Version) -> RebuiltHead | HeadstartError:
-        try:
-            return self._rebuilder.rebuild(version, self._checkpoint)
-        except (ServiceUnavailable, StorageFull):
-            raise
-        except HeadstartError as error:
-            if error.retry_after is not None:
+        while True:
+            try:
+                return self._rebuilder.rebuild(version, self._checkpoint)
+            except ExampleErasedError:
+                # By another erasure, which the next fit knows.
+                continue
+            except (ServiceUnavailable, StorageFull):
                 raise
-            return error
+            except HeadstartError as error:
+                if error.retry_after is not None:
+                    raise
+                return error
 
     def _checkpoint(self) -> None:
         if self._closed.is_set():

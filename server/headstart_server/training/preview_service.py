@@ -13,6 +13,7 @@ from headstart_server.embedding.dataset_features import CHECK_SECONDS
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.errors import HeadstartError
 from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
+from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
 from headstart_server.learning.examples.dataset import DatasetSummary, ExampleFault
@@ -143,6 +144,21 @@ class PreviewService:
         checkpoint: Callable[[], None],
     ) -> Validation:
         """Pass every stored example through the backbone, and fit a head if they can be trained on."""
+        while True:
+            try:
+                return self._validated(spec, job_id, summary, backbone, checkpoint)
+            except ExampleErasedError:
+                # Of the parent's. It is left out now.
+                checkpoint()
+
+    def _validated(
+        self,
+        spec: FineTuneSpec,
+        job_id: str,
+        summary: DatasetSummary,
+        backbone: str,
+        checkpoint: Callable[[], None],
+    ) -> Validation:
         embedder = self._pool.load(backbone)
         with closing(self._datasets.open(job_id)) as dataset:
             preview = DatasetPreview(spec, dataset, embedder, window=PREVIEW_WINDOW, checkpoint=checkpoint)

@@ -66,8 +66,8 @@ class PublishStep:
     ) -> int:
         """Write a version and commit the end of its job; return the number of the version.
 
-        Raise JobCancelledError or JobLostError if the job was cancelled, or belongs to another attempt; or it
-        is in the queue again, because an example was erased meanwhile.
+        Raise JobCancelledError or JobLostError if the job was canceled, or belongs to another attempt, and
+        ExampleErasedError if an example was erased meanwhile.
         """
         job = progress.job
         artifact = f"{job.job_id}.{job.attempt}"
@@ -100,12 +100,13 @@ class PublishStep:
             baseline = 0 if promotion is None else promotion.baseline
             moved = alias_moved_promotion(job.spec.alias or "", baseline)
             return _repeated(commit, moved, progress)
-        except ExampleErasedError:
-            # The next attempt leaves the example out.
-            self.remove(artifact)
-            self._runs.release(job)
-            raise JobLostError(job.job_id) from None
-        except (JobCancelledError, JobLostError, QuotaExceeded, TenantQuotaExceeded):
+        except (
+            JobCancelledError,
+            JobLostError,
+            ExampleErasedError,
+            QuotaExceeded,
+            TenantQuotaExceeded,
+        ):
             # After any other error the version may be published; if not, a cleaning removes its files.
             self.remove(artifact)
             raise

@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 import numpy as np
 
 from headstart_server.auth.tenants import tenant_of
-from headstart_server.datasets.dataset_store import ArchiveMember, Dataset, DatasetStore
+from headstart_server.datasets.dataset_store import ArchiveMember, DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.cache import working_for
 from headstart_server.embedding.embedder import Embedder
@@ -83,7 +83,7 @@ class VersionRebuilder:
         return None
 
     def rebuild(self, version: Version, checkpoint: Callable[[], None] = lambda: None) -> RebuiltHead:
-        """Return the successor of a version."""
+        """Return the successor of a version. Raise ExampleErasedError if one was erased meanwhile."""
         listed = self._registry.files.examples_alone(version)
         if listed is None:
             raise _not_kept(version, "its list of examples is missing.")
@@ -180,7 +180,7 @@ class VersionRebuilder:
         checkpoint: Callable[[], None],
     ) -> FeatureTable:
         recipe = version.manifest.requested_recipe or Auto()
-        with closing(Dataset(kept, self._datasets.reader())) as dataset:
+        with closing(self._datasets.read_listed(kept)) as dataset:
             extraction = FeatureExtraction(dataset, required_views(recipe, embedder.info.views))
             key = _features_key(version, embedder, extraction)
             with self._lock:

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets import example_archive
+from headstart_server.datasets.dataset_store import Dataset, DatasetStore
 from headstart_server.datasets.dataset_writer import INDEX
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import (
@@ -26,9 +27,11 @@ from headstart_server.errors import (
     StorageFull,
     TooFewClasses,
 )
+from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.learning.examples.dataset import DatasetLimits, DatasetSummary, Example
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
+from headstart_server.learning.metrics.example_list import ExampleList
 
 CAT, DOG = (
     Example(content=b"1" * 500, target=Target.of_label("cat")),
@@ -45,6 +48,10 @@ def write(store: DatasetStore, examples: Collection[Example], job_id: str = "job
     writer = store.writer(job_id)
     writer.add(examples)
     return writer.finish()
+
+
+def store_list(dataset: Dataset) -> ExampleList:
+    return ExampleList(examples=dataset.examples)
 
 
 def files(store: DatasetStore, tmp_path: Path) -> list[str]:
@@ -307,6 +314,26 @@ def test_an_example_that_is_erased_while_its_dataset_is_opened_does_not_damage_i
         assert [dataset.read(place) for place in range(2)] == [CAT.content, DOG.content]
     with closing(store.open("job")) as dataset:
         assert [each.id for each in dataset.examples] == ["d"]
+
+
+def test_an_example_that_was_erased_before_its_archive_is_opened_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: set[tuple[str, int]] = set()
+    store = DatasetStore(tmp_path / "datasets", DatasetLimits(), lambda _: gone)
+    write(store, [CAT, DOG])
+    # As if it had more archives than are held open.
+    monkeypatch.setattr(example_archive, "MAX_HELD", 0)
+
+    with closing(store.open("job")) as dataset:
+        gone.add(("job", 0))
+        store.rewrite("job", [0])
+        with pytest.raises(ExampleErasedError):
+            dataset.read(0)
+        assert dataset.read(1) == DOG.content
+        store.rewrite("job", [1])
+    with closing(store.read_listed(store_list(dataset))) as dataset, pytest.raises(ArtifactDamaged):
+        dataset.read(1)
 
 
 def test_what_belongs_to_no_job_is_removed_broken_off_uploads_among_it(

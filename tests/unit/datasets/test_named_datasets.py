@@ -370,6 +370,18 @@ def test_erasure_takes_an_example_out_of_datasets(bench: Workbench) -> None:
     assert bench.driver.job_store.quotas.recount_usage() == 0
 
 
+def test_examples_that_are_erased_while_a_dataset_is_read_are_left_out(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.stored_dataset("pets", [pet("cat", 0)], pets(1, start=1), [pet("dog", 2)])
+    monkeypatch.setattr(dataset_catalog, "AT_ONCE", 1)
+    batches = bench.named.batches("pets")
+    assert [each.id for each in next(batches)] == ["cat0"]
+    bench.eraser.erase("dog1")
+    bench.eraser.erase("dog2")
+    assert [each.id for batch in batches for each in batch] == ["cat1", "emu1"]
+
+
 def test_erasure_for_a_model_reaches_the_dataset_of_its_versions(bench: Workbench) -> None:
     bench.stored_dataset("all", pets(2))
     bench.published(dataset="all")

@@ -1,10 +1,13 @@
 """Each acknowledged feedback is an added example of exactly one version, whatever becomes of retrains."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from feedback_bench import EAGER, FeedbackBench
+from headstart_server.feedback.feedback import ReadyModel
+from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs.job import JobTrigger
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.feedback_rows import Answer, ChosenFeedback, FeedbackChangedError, FeedbackState
@@ -80,6 +83,43 @@ def test_only_one_retrain_of_a_model_is_under_way(feedback: FeedbackBench) -> No
     feedback.run(job)
     assert feedback.retrain() == 3
     assert feedback.added(3) == [later]
+
+
+def change_after(monkeypatch: pytest.MonkeyPatch, store: FeedbackStore, change: Callable[[], object]) -> None:
+    """Do something once, right after the models that may retrain were read."""
+    ready = store.ready
+
+    def called() -> Sequence[ReadyModel]:
+        found = ready()
+        monkeypatch.setattr(store, "ready", ready)
+        change()
+        return found
+
+    monkeypatch.setattr(store, "ready", called)
+
+
+def test_feedback_that_another_replica_has_learned_meanwhile_begins_no_retrain(
+    feedback: FeedbackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn() -> None:
+        assert feedback.retrain() == 2
+        labeled(feedback, 53)
+
+    feedback.set_policy(RetrainPolicy(alias="stable", min_feedback_count=3, min_interval=0.0))
+    labeled(feedback, 50, 51, 52)
+    change_after(monkeypatch, feedback.store, learn)
+    # One is too few, and the three are learned.
+    assert feedback.retraining.run() == []
+    assert feedback.retraining.run() == []
+
+
+def test_feedback_that_is_erased_meanwhile_begins_no_retrain(
+    feedback: FeedbackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = labeled(feedback, 50)
+    change_after(monkeypatch, feedback.store, lambda: feedback.bench.eraser.erase(name))
+    assert feedback.retraining.run() == []
+    assert feedback.store.retrain_state("pets")[1].failures == 0
 
 
 def test_a_failed_retrain_gives_its_feedback_back_and_waits(feedback: FeedbackBench) -> None:

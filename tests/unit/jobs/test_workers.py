@@ -22,7 +22,7 @@ from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.jobs.job_runner import MISSING_TRIES, JobRunner
 from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.jobs.job_store import JobStore
-from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.running import ExampleErasedError, JobCancelledError, JobLostError
 from headstart_server.jobs.workers import WorkerPool
 
 Checkpoint = Callable[[], None]
@@ -316,6 +316,19 @@ def test_a_run_that_lost_its_job_leaves_it_alone(shop: Shop) -> None:
     shop.stop()
     assert shop.driver.job_store.reader.get("a").state is JobState.RUNNING
     assert shop.ended == []
+
+
+def test_a_job_whose_example_was_erased_runs_again(shop: Shop) -> None:
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        if job.attempt == 1:
+            raise ExampleErasedError
+        return shop.driver.succeed(job)
+
+    shop.work = work
+    shop.submit("a")
+    assert shop.outcomes(2) == ["released", "succeeded"]
+    shop.stop()
+    assert shop.driver.job_store.reader.get("a").state is JobState.SUCCEEDED
 
 
 class BrokenQueue(JobQueue):

@@ -2,7 +2,7 @@
 
 import gzip
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -12,14 +12,18 @@ from sqlalchemy import select
 
 from fakes import FakeBackbone, JobDriver
 from headstart_server.auth.permissions import Scope
+from headstart_server.backbones.contract.backbone import Content
 from headstart_server.database.dataset_tables import forgotten
+from headstart_server.datasets import example_archive
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
+from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ExampleNotFound, InvalidField, StorageUnavailable
 from headstart_server.evaluation.promotion_check import PromotionCheck
-from headstart_server.jobs.running import JobLostError
+from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.example_edit import ExampleEdit
+from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.heads.fitting import FittedHead, fit
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge
 from headstart_server.learning.metrics.promotion import Decision, Promotion
@@ -196,13 +200,75 @@ def test_a_running_job_that_has_read_the_example_runs_again_without_it(bench: Be
             erased.set()
             bench.erasures.erase(REQUEST, rebuild=True)
 
-    with pytest.raises(JobLostError):
+    with pytest.raises(ExampleErasedError):
         bench.run(job, checkpoint)
     assert erased.is_set()
+    assert list(bench.driver.publisher.store.artifacts()) == []
+    bench.driver.job_store.runs.release(job)
     number = bench.run()
     assert bench.ids(bench.registry.reader.version("pets", number)) == [
         example.id for example in without(pets(4), "cat0")
     ]
+
+
+@on_both_databases
+def test_a_job_runs_again_without_an_example_that_is_erased_before_its_archive_is_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if it had more archives than are held open.
+    monkeypatch.setattr(example_archive, "MAX_HELD", 0)
+    bench.accept(pets(4))
+    job = bench.driver.claim()
+    read = ArchiveReader.read
+
+    def erases(reader: ArchiveReader, example: StoredExample) -> Content:
+        monkeypatch.setattr(ArchiveReader, "read", read)
+        bench.eraser.erase("cat0")
+        return read(reader, example)
+
+    monkeypatch.setattr(ArchiveReader, "read", erases)
+    with pytest.raises(ExampleErasedError):
+        bench.run(job)
+    bench.driver.job_store.runs.release(job)
+    assert bench.ids(bench.registry.reader.version("pets", bench.run())) == [
+        example.id for example in without(pets(4), "cat0")
+    ]
+
+
+def test_a_version_whose_other_example_is_erased_before_it_is_read_is_replaced(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.published(pets(4))
+    bench.forget_features()
+    erased = bench.datasets.erased
+
+    def erases(archives: Collection[str]) -> Collection[tuple[str, int]]:
+        found = erased(archives)
+        monkeypatch.setattr(bench.datasets, "erased", erased)
+        bench.eraser.erase("dog0")
+        return found
+
+    monkeypatch.setattr(bench.datasets, "erased", erases)
+    successor = bench.registry.reader.version("pets", result_of(bench.erased(), 1).number)
+    assert bench.ids(successor) == [each.id for each in without(pets(4), "cat0", "dog0")]
+
+
+def test_a_validation_leaves_out_an_example_that_is_erased_before_it_is_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.published(pets(4))
+    bench.forget_features()
+    monkeypatch.setattr(example_archive, "MAX_HELD", 0)
+    read = ArchiveReader.read
+
+    def erases(reader: ArchiveReader, example: StoredExample) -> Content:
+        monkeypatch.setattr(ArchiveReader, "read", read)
+        bench.eraser.erase("cat0")
+        return read(reader, example)
+
+    monkeypatch.setattr(ArchiveReader, "read", erases)
+    found = bench.validate(pets(1, start=4), parent_version=1)
+    assert (found.valid, found.faults) == (True, ())
 
 
 def test_versions_of_several_models_are_replaced_within_a_scope(bench: Bench) -> None:
