@@ -353,7 +353,7 @@ class Publisher:
         self.clock = clock
         self.resident_bytes = resident_bytes
         file = folder / "headstart.sqlite3"
-        self.database = Database(address, clock=clock) if address else open_empty(file, clock)
+        self.database = open_empty(address or file, clock)
         self.store = VersionStore(folder / "versions")
         self.resident = ResidentVersions(resident_bytes)
         self.registry = Registry(self.database, self.store, self.resident, clock=clock)
