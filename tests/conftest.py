@@ -4,10 +4,12 @@ import gc
 import os
 import sys
 from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from typer import testing
 
 import server_process
 from forked import ForkedProgram
@@ -28,6 +30,9 @@ sys.dont_write_bytecode = False
 for name, folder in {"PIP_CACHE_DIR": "pip", "UV_CACHE_DIR": "uv", "GOCACHE": "go-build"}.items():
     os.environ.setdefault(name, str(default_cache().parent / folder))
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / "build" / "test-cache")
+
+# A runner of commands builds all of them for each call, which takes longer than most calls.
+testing._get_command = cache(testing._get_command)  # type: ignore[attr-defined]
 
 server_process.start_program = ForkedProgram
 fork_programs()

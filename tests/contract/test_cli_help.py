@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ SCREEN = 40
 TOP_SCREEN = 46
 
 
+@cache
 def shown(*arguments: str, columns: int = 100) -> str:
     result = CliRunner().invoke(app, list(arguments), prog_name="headstart", env={"COLUMNS": str(columns)})
     assert result.exit_code == 0, result.output
