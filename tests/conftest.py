@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from typer import testing
 
@@ -30,6 +31,9 @@ sys.dont_write_bytecode = False
 for name, folder in {"PIP_CACHE_DIR": "pip", "UV_CACHE_DIR": "uv", "GOCACHE": "go-build"}.items():
     os.environ.setdefault(name, str(default_cache().parent / folder))
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parents[1] / "build" / "test-cache")
+
+# By default structlog prints the source and the variables of each frame of an error, which takes a second.
+structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
 
 # A runner of commands builds all of them for each call, which takes longer than most calls.
 testing._get_command = cache(testing._get_command)  # type: ignore[attr-defined]

@@ -22,7 +22,6 @@ from headstart_server.backbones.contract.tail_training import (
     TailResult,
     TrainingStop,
 )
-from headstart_server.database.database import Database
 from headstart_server.embedding.queue import Lane
 from headstart_server.errors import BackboneNotFound, UndecodableInput
 from headstart_server.jobs.heartbeat import Lease

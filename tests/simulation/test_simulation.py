@@ -25,7 +25,7 @@ LIKELY = {
     "missing-fence": 673,
     "stale-alias": 580,
     "erased-is-copied": 361,
-    "retrain-forgets": 830,
+    "retrain-forgets": 8415,
     "erased-in-successor": 584,
     "erased-capture-returns": 3312,
 }

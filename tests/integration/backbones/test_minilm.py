@@ -105,6 +105,7 @@ def converted() -> Path:
     return Catalog(runtimes=prepared_settings()).conversion(MINILM.name)
 
 
+@cache
 def on_openvino(path: Path, precision: Precision = Precision.FLOAT32) -> OpenVinoRuntime:
     settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, precision=precision, streams=2)
     return OpenVinoRuntime(path, settings.settled())
@@ -151,7 +152,15 @@ def test_bfloat16_features_point_the_same_way(converted: Path) -> None:
             assert cosine > 0.995, (place, name)
 
 
-@pytest.mark.parametrize("precision", Precision)
+@pytest.mark.parametrize(
+    "precision",
+    [
+        Precision.FLOAT32,
+        Precision.BFLOAT16,
+        # One of the other two, without quantized weights.
+        pytest.param(Precision.INT8, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_row_on_openvino_does_not_depend_on_its_batch_or_on_who_else_runs(
     converted: Path, precision: Precision
 ) -> None:
