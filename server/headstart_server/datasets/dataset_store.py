@@ -34,7 +34,7 @@ from headstart_server.learning.examples.dataset import (
 )
 from headstart_server.learning.examples.stored_example import StoredExample, decode, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.learning.metrics.example_list import LEVEL, ExampleList
 from headstart_server.storage.directory import DirectoryFolder, Folder, old_entries
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_member import read_stored
@@ -293,4 +293,4 @@ def _copy(source: ZipFile, target: Path, gone: Collection[str], listed: ExampleL
             if name not in gone and name != INDEX:
                 copy.writestr(name, source.read(name))
         content = dump_columns(listed.to_json())
-        copy.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
+        copy.writestr(INDEX, content, compress_type=ZIP_DEFLATED, compresslevel=LEVEL)

@@ -14,7 +14,7 @@ from headstart_server.errors import InvalidField, StorageUnavailable
 from headstart_server.learning.examples.dataset import DatasetCount, DatasetLimits, DatasetSummary, Example
 from headstart_server.learning.examples.stored_example import StoredExample, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.learning.metrics.example_list import LEVEL, ExampleList
 from headstart_server.storage.directory import Folder
 from headstart_server.storage.disk import storage_errors
 
@@ -150,7 +150,7 @@ class DatasetWriter:
     def _commit(self, dataset: ExampleList, *, shared: bool) -> None:
         with storage_errors():
             content = dump_columns(dataset.to_json())
-            self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
+            self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED, compresslevel=LEVEL)
             self._archive.close()
             self.nbytes = self._aside.stat().st_size
         self._folder.commit(archive_name(self._job_id), shared=shared)

@@ -1,7 +1,7 @@
 """The examples of a parent after the edits of a fine-tune."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from headstart_server.errors import InvalidField, WrongTask
 from headstart_server.learning.examples.example_checks import FIELDS
@@ -135,8 +135,7 @@ def _positions(examples: Sequence[StoredExample], edits: Sequence[ExampleEdit]) 
 
 def _changed(example: StoredExample, edit: ExampleEdit, position: int, task: Task) -> StoredExample:
     target = example.target if edit.target is None else _target(edit.target, position, task)
-    return replace(
-        example,
+    return example._replace(
         target=target,
         weight=example.weight if edit.weight is None else edit.weight,
         held_out=example.held_out if edit.held_out is None else edit.held_out,

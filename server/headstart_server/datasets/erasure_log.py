@@ -36,6 +36,17 @@ _VERSIONS = (
     .where(erasure_versions.c.erasure_id == bindparam("erasure_id"))
     .order_by(erasure_versions.c.model, erasure_versions.c.number)
 )
+_OF_VERSION = (
+    erasure_versions.c.erasure_id == bindparam("of_erasure"),
+    erasure_versions.c.model == bindparam("of_model"),
+    erasure_versions.c.number == bindparam("of_number"),
+)
+_RESULT = select(erasure_versions.c.number).where(*_OF_VERSION, erasure_versions.c.result.is_not(None))
+_SET_RESULT = (
+    update(erasure_versions)
+    .where(*_OF_VERSION, erasure_versions.c.result.is_(None))
+    .values(result=bindparam("new_result"))
+)
 
 
 class ErasedMembers:
@@ -241,26 +252,13 @@ def _add_versions(connection: Connection, erasure_id: str, versions: Collection[
 def _set_result(
     connection: Connection, erasure_id: str, model: str, number: int, result: RebuiltVersion
 ) -> None:
-    connection.execute(
-        update(erasure_versions)
-        .where(
-            erasure_versions.c.erasure_id == erasure_id,
-            erasure_versions.c.model == model,
-            erasure_versions.c.number == number,
-            erasure_versions.c.result.is_(None),
-        )
-        .values(result=result.to_json())
-    )
+    here = {"of_erasure": erasure_id, "of_model": model, "of_number": number}
+    connection.execute(_SET_RESULT, {**here, "new_result": result.to_json()})
 
 
 def _has_result(connection: Connection, erasure_id: str, version: Version) -> bool:
-    query = select(erasure_versions.c.number).where(
-        erasure_versions.c.erasure_id == erasure_id,
-        erasure_versions.c.model == version.model,
-        erasure_versions.c.number == version.number,
-        erasure_versions.c.result.is_not(None),
-    )
-    return connection.execute(query).first() is not None
+    here = {"of_erasure": erasure_id, "of_model": version.model, "of_number": version.number}
+    return connection.execute(_RESULT, here).first() is not None
 
 
 def _versions(connection: Connection, erasure_id: str) -> dict[tuple[str, int], RebuiltVersion | None]:

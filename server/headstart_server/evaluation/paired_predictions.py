@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import nan
 
 import numpy as np
@@ -107,8 +107,8 @@ def _judged(
     if known is None or known[0].target == target:
         return outcome
     if target.value is not None and outcome.value is not None:
-        return replace(outcome, loss=abs(outcome.value - target.value))
-    return replace(outcome, loss=nan, probability=None)
+        return outcome._replace(loss=abs(outcome.value - target.value))
+    return outcome._replace(loss=nan, probability=None)
 
 
 def _answers(

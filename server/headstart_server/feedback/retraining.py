@@ -192,7 +192,7 @@ class Retraining:
         )
         with closing(upload), closing(self._datasets.reader()) as reader:
             for each in feedback:
-                stored = replace(each.stored, held_out=each.digest in held_out)
+                stored = each.stored._replace(held_out=each.digest in held_out)
                 upload.add([_example(stored, self._read(model, each, reader))])
             return upload.accept()
 

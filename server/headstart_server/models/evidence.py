@@ -14,7 +14,7 @@ from headstart_server.column_json import dump_columns, load_columns
 from headstart_server.learning.analysis.neighbors import NeighborExample, NeighborIndex
 from headstart_server.learning.analysis.references import Directions, Magnitudes
 from headstart_server.learning.analysis.typicality import TypicalityModel
-from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.target import Target, targets_json
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.features.similarity import QuantizedRows
 
@@ -72,7 +72,7 @@ def neighbors_bytes(index: NeighborIndex) -> bytes:
         {
             "views": index.views,
             "ids": [example.id for example in index.examples],
-            "targets": [example.target.to_json() for example in index.examples],
+            "targets": targets_json([example.target for example in index.examples]),
         },
     )
 

@@ -247,7 +247,8 @@ def note_failure(
 def replace_version(connection: Connection, model: str, old: int, new: int) -> None:
     """Let the retraining of a model continue from the successor of a version, in its transaction."""
     # A retrain that is being accepted has chosen its baseline before.
-    connection.execute(_LOCKED_STATE, {"named": model}).all()
+    if not connection.execute(_LOCKED_STATE, {"named": model}).all():
+        return
     for column in (retrains.c.baseline, retrains.c.last_version, retrains.c.last_baseline):
         here = update(retrains).where(retrains.c.model == model, column == old)
         connection.execute(here.values({column: new}))

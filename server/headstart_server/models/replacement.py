@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from headstart_server.database.dataset_tables import archive_uses
 from headstart_server.database.tables import versions
@@ -11,6 +11,13 @@ from headstart_server.models import alias_history, alias_rows, feedback_rows, ro
 from headstart_server.models.alias_history import Cause, Mover
 from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.version import Manifest, Version
+
+# Built once: building a statement takes longer than executing it.
+_VERSION = select(versions).where(
+    versions.c.model == bindparam("model"), versions.c.number == bindparam("number")
+)
+_USE = insert(archive_uses)
+_HELD = select(archive_uses.c.archive).where(archive_uses.c.holder == bindparam("holder"), usage.is_held())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +45,7 @@ def replace_version(
     """
     model = old.model
     change = rows.last_revision(connection)
-    row = connection.execute(
-        select(versions).where(versions.c.model == model, versions.c.number == old.number)
-    ).one()
+    row = connection.execute(_VERSION, {"model": model, "number": old.number}).one()
     number = rows.next_number(connection, model, now=now, change=change)
     manifest = successor.manifest
     kept = ("expires", "promotion", "display_name", "description", "tags")
@@ -63,9 +68,7 @@ def replace_version(
     uses = sorted(held.intersection(successor.archives))
     if uses:
         usage.lock(connection, uses)
-        connection.execute(
-            insert(archive_uses), [{"holder": manifest.job_id, "archive": archive} for archive in uses]
-        )
+        connection.execute(_USE, [{"holder": manifest.job_id, "archive": archive} for archive in uses])
     usage.add_version(connection, model, successor.size_bytes)
     moved = _move_aliases(connection, old, number, judged=successor.judged, now=now)
     usage.remove_versions(connection, [rows.delete_version(connection, model, old.number, now)])
@@ -73,8 +76,7 @@ def replace_version(
 
 
 def _held(connection: Connection, holder: str) -> set[str]:
-    query = select(archive_uses.c.archive).where(archive_uses.c.holder == holder, usage.is_held())
-    return set(connection.execute(query).scalars())
+    return set(connection.execute(_HELD, {"holder": holder}).scalars())
 
 
 def _move_aliases(

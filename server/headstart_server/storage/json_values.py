@@ -34,7 +34,8 @@ class JsonValue:
 
 def _encoded(value: Any) -> Any:
     # Most values: the checks below take ten times as long.
-    if type(value) in _PLAIN:
+    kind = type(value)
+    if kind in _PLAIN or (kind is float and isfinite(value)):
         return value
     if is_dataclass(value) and not isinstance(value, type):
         return value.to_json() if isinstance(value, JsonValue) else _encoded_fields(value)

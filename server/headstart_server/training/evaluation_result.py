@@ -1,7 +1,7 @@
 """How good a fitted head is, over all and on each example of its dataset."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +52,9 @@ def evaluate_fit(
         groups=_groups(table, held_out_mask),
         counted=held_out_mask if held_out_mask.any() else counted,
         interval=head.interval,
-    )
-    if not held_out_mask.any():
         # Summed up in an order that does not depend on that of the examples.
-        evaluation = replace(evaluation, metrics=fitted.metrics)
+        metrics=None if held_out_mask.any() else fitted.metrics,
+    )
     answered = LabeledOutputs(targets=targets, outputs=outputs, thresholds=head.thresholds)
     outcomes = answered.outcomes(held_out=held_out_mask, counted=counted)
     return EvaluationResult(

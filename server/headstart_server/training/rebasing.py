@@ -157,6 +157,6 @@ def marked(kept: ExampleList) -> Sequence[StoredExample]:
     if not kept.outcomes:
         return kept.examples
     return [
-        replace(example, held_out=example.held_out or (outcome is not None and outcome.held_out))
+        example._replace(held_out=example.held_out or (outcome is not None and outcome.held_out))
         for example, outcome in zip(kept.examples, kept.outcomes, strict=True)
     ]

@@ -18,7 +18,7 @@ from headstart_server.models.version import Version
 from headstart_server.training.version_rebuilder import RebuiltHead
 
 #: Seconds between two looks at all versions of a model while many of them are replaced.
-REFRESH_SECONDS = 0.25
+REFRESH_SECONDS = 1.0
 
 
 class SuccessorPublisher:

@@ -269,7 +269,11 @@ class _Fitted:
 
 def _fit_key(version: Version, kept: ExampleList, embedder: Embedder) -> str:
     manifest = version.manifest
-    examples = [(one.id, one.target, one.held_out, one.digest, one.kind, one.weight) for one in kept.examples]
+    # All but the places of the contents.
+    fields = kept.to_json()
+    examples = [
+        fields.get(name) for name in ("id", "target", "held_out", "digest", "kind", "kinds", "weight")
+    ]
     settings = (
         tenant_of(version.model),
         embedder.digest,

@@ -75,7 +75,8 @@ def _of_parts(
     weights = weights * balancing(targets) if settings.balanced else weights
     # Sorted by quarter, so that the examples of a part are neighbors.
     order = np.argsort(quarters.assignment, kind="stable")
-    gram, targets, weights = gram[np.ix_(order, order)], targets.subset(order), weights[order]
+    # Twice as fast as both axes together.
+    gram, targets, weights = gram.take(order, 0).take(order, 1), targets.subset(order), weights[order]
     ends = [0, *np.cumsum(np.bincount(quarters.assignment)).tolist()]
     points = []
     for size in (1, 2):

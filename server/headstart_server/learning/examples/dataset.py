@@ -1,9 +1,10 @@
 """Examples, their limits, and the digest of a dataset."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import Any
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import (
@@ -15,7 +16,7 @@ from headstart_server.errors import (
 )
 from headstart_server.learning.examples.example_checks import FIELDS, check_id, check_weight, checked_target
 from headstart_server.learning.examples.stored_example import StoredExample
-from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.target import Target, targets_json
 from headstart_server.learning.examples.target_count import TargetCount
 from headstart_server.learning.examples.task import Task
 
@@ -187,17 +188,25 @@ def _content_bytes(content: Content) -> int:
 
 
 def _member(example: Example | StoredExample, content_digest: str) -> bytes:
-    target, use = example.target, int(example.held_out)
-    if target.is_hard and example.weight == 1:
-        return sha256(f"{content_digest}\0{target.label}\0{use}".encode()).digest()
-    shown = json.dumps(target.to_json(), ensure_ascii=False)
-    return sha256(f"{content_digest}\0{shown}\0{example.weight!r}\0{use}".encode()).digest()
+    return _member_of(content_digest, example.target.to_json(), example.weight, example.held_out)
 
 
-def dataset_digest(examples: Iterable[StoredExample]) -> str:
+def _member_of(content_digest: str, target: Any, weight: float, held_out: bool) -> bytes:
+    use = int(held_out)
+    if weight == 1 and isinstance(target, str):
+        return sha256(f"{content_digest}\0{target}\0{use}".encode()).digest()
+    shown = json.dumps(target, ensure_ascii=False)
+    return sha256(f"{content_digest}\0{shown}\0{weight!r}\0{use}".encode()).digest()
+
+
+def dataset_digest(examples: Sequence[StoredExample]) -> str:
     """Return the digest of a dataset of stored examples, as `DatasetSummary` has it."""
-    members = sorted(_member(example, example.digest) for example in examples)
-    return sha256(b"".join(members)).hexdigest()
+    targets = targets_json([example.target for example in examples])
+    members = [
+        _member_of(example.digest, target, example.weight, example.held_out)
+        for example, target in zip(examples, targets, strict=True)
+    ]
+    return sha256(b"".join(sorted(members))).hexdigest()
 
 
 def find_label_conflicts(

@@ -1,8 +1,8 @@
 """Examples and contents as archives store them."""
 
 import json
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,9 +55,11 @@ def media_type_of(content: Content) -> str:
     return TENSOR_TYPE
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredExample:
-    """An example without its content, which is member `member` of the archive of job `archive`."""
+class StoredExample(NamedTuple):
+    """An example without its content, which is member `member` of the archive of job `archive`.
+
+    It is a tuple, because a list of many is read and written by columns.
+    """
 
     target: Target
     id: str

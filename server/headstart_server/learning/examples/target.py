@@ -95,6 +95,13 @@ class Target:
         return ", ".join(f"{name!r} {self.shares[name]:g}" for name in sorted(self.shares))
 
 
+def targets_json(targets: Sequence[Target]) -> list[Any]:
+    """Return labels as JSON values, each as `Target.to_json` does."""
+    # A list that was read has one target for all examples of a class.
+    values = {key: target.to_json() for key, target in {id(target): target for target in targets}.items()}
+    return [values[id(target)] for target in targets]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Targets:
     """The labels of N examples."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -74,6 +74,13 @@ class TrainingExamples:
     targets: Targets
     groups: Sequence[str]
     seed: int
+    known_folds: dict[int, Folds] = field(default_factory=dict)
+
+    def folds(self, count: int) -> Folds:
+        """Return the folds of a recipe, 0 to select their number; candidates share them."""
+        if count not in self.known_folds:
+            self.known_folds[count] = folds_for(self.targets, self.groups, folds=count, seed=self.seed)
+        return self.known_folds[count]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -181,7 +188,9 @@ def _sorted(
         shown = targets.matrix[place].tolist() if often[groups[place]] > 1 else []
         return groups[place], [-share for share in shown], float(targets.weights[place])
 
-    order = np.array(sorted(range(len(groups)), key=key))
+    # Nearly always all contents differ.
+    by = groups.__getitem__ if len(often) == len(groups) else key
+    order = np.array(sorted(range(len(groups)), key=by))
     names = [groups[place] for place in order]
     shown = targets.subset(order)
     shown = replace(shown, weights=shown.weights / shown.weights.mean())
@@ -223,7 +232,7 @@ def _try(
     if isinstance(candidate, Partial):
         raise ValueError("Expected a recipe of a head alone. Received: partial.")
     targets = examples.targets
-    folds = folds_for(targets, examples.groups, folds=candidate.folds, seed=examples.seed)
+    folds = examples.folds(candidate.folds)
     balanced = is_imbalanced(targets) if candidate.balanced is None else candidate.balanced
     rows = FeatureMatrix(
         examples.views, candidate.views, candidate.scaling, order=examples.order, checkpoint=checkpoint
@@ -269,7 +278,7 @@ def _mlp(candidate: Mlp, examples: TrainingExamples, checkpoint: Callable[[], No
     views = required_views(candidate, examples.views)
     balanced = is_imbalanced(targets) if candidate.balanced is None else candidate.balanced
     weights = targets.weights * balancing(targets) if balanced else targets.weights
-    folds = folds_for(targets, examples.groups, folds=candidate.folds, seed=examples.seed)
+    folds = examples.folds(candidate.folds)
     rows = FeatureMatrix(
         examples.views, views, candidate.scaling, order=examples.order, checkpoint=checkpoint
     )
@@ -307,9 +316,9 @@ def _fine_tuned(
     if tails is None:
         raise ValueError("Expected tools that train tails for the recipe partial. Received: none.")
     targets = examples.targets
-    folds = folds_for(targets, examples.groups, folds=0, seed=examples.seed)
+    folds = examples.folds(0)
     if folds.count > FINE_TUNING_FOLDS:
-        folds = folds_for(targets, examples.groups, folds=FINE_TUNING_FOLDS, seed=examples.seed)
+        folds = examples.folds(FINE_TUNING_FOLDS)
     shared = Ridge(folds=folds.count, temperature=candidate.temperature, balanced=candidate.balanced)
     probes = [
         _try(replace(shared, views=views, scaling=scaling), examples, checkpoint, matrices)

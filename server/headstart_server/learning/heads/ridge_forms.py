@@ -71,6 +71,8 @@ class DualForm:
         weights = task.weights
         self._roots = np.sqrt(weights)
         self._share = self._roots / np.sqrt(weights.sum())
+        #: A fold's eigenvectors, and its shares in the last column: as large as the largest fold.
+        self._scaled = np.empty((max(map(len, self._members), default=0), len(weights) + 1))
         self._target_mean = weights @ task.targets / weights.sum()
         self._targets = (task.targets - self._target_mean) * self._roots[:, None]
         # Relabeled examples have the same rows.
@@ -85,13 +87,15 @@ class DualForm:
         """Return scores [n, C] of the n examples of a fold by a head fitted on the other folds."""
         self._checkpoint()
         inside = self._members[fold]
-        targets, share = self._targets[inside], self._share[inside]
+        targets, scaled = self._targets[inside], self._scaled[: len(inside)]
         roots = np.sqrt(self._values / (self._values + regularization))
-        vectors = self._vectors[inside] * roots
+        vectors = scaled[:, :-1]
+        np.multiply(self._vectors[inside], roots, out=vectors)
+        scaled[:, -1] = self._share[inside]
         # A product with its own transpose takes half the time.
-        system = vectors @ vectors.T
-        system += np.outer(share, share)
-        np.subtract(np.eye(len(inside)), system, out=system)
+        system = scaled @ scaled.T
+        np.negative(system, out=system)
+        system.flat[:: len(inside) + 1] += 1.0
         residuals = targets - vectors @ (roots[:, None] * self._projected)
         residuals = np.linalg.solve(system, residuals)
         scores: Float64 = (targets - residuals) / self._roots[inside, None] + self._target_mean

@@ -90,7 +90,10 @@ def smoothed_losses(scores: Float64, shares: Float64, temperature: float, count:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Block:
-    """Scores [n, C] less the highest of each row, the smoothed score of the labels [n], and weights [n]."""
+    """Scores [C, n] less the highest of each example, the smoothed score of the labels [n], and weights [n].
+
+    Sums over the first axis take half the time of sums over a short last one.
+    """
 
     shifted: Float64
     wanted: Float64
@@ -111,12 +114,13 @@ class _SmoothedLoss:
         for block in self._made() if self._held is None else self._held:
             shifted = block.shifted
             powers = np.exp(shifted * inverse)
-            sums = powers.sum(axis=1)
+            sums = np.add.reduce(powers)
             powers *= shifted
-            mean = powers.sum(axis=1) / sums
-            variance = np.einsum("nc,nc->n", powers, shifted) / sums - mean * mean
+            mean = np.add.reduce(powers) / sums
+            powers *= shifted
+            variance = np.add.reduce(powers) / sums - mean * mean
             losses = np.log(sums) - inverse * block.wanted
-            totals += block.weights @ np.stack([losses, mean - block.wanted, variance], axis=1)
+            totals += np.stack([losses, mean - block.wanted, variance]) @ block.weights
         loss, slope, curvature = (totals / self._weights.sum()).tolist()
         return loss, slope, curvature
 
@@ -124,8 +128,8 @@ class _SmoothedLoss:
         smoothing = SMOOTHING / (float(self._weights.sum()) + SMOOTHING)
         for start in range(0, len(self._shares), BLOCK):
             part = slice(start, start + BLOCK)
-            block = self._scores[part].astype(np.float64, copy=False)
-            shifted = block - block.max(axis=1, keepdims=True)
-            right, mean = np.einsum("nc,nc->n", self._shares[part], shifted), shifted.mean(axis=1)
+            shifted = self._scores[part].T.astype(np.float64, order="C")
+            shifted -= np.maximum.reduce(shifted)
+            right, mean = np.einsum("nc,cn->n", self._shares[part], shifted), shifted.mean(axis=0)
             wanted = (1 - smoothing) * right + smoothing * mean
             yield _Block(shifted=shifted, wanted=wanted, weights=self._weights[part])

@@ -112,6 +112,7 @@ def evaluate(
     groups: Sequence[str] | None = None,
     counted: NDArray[np.bool_] | None = None,
     interval: tuple[float, float] | None = None,
+    metrics: Metrics | None = None,
 ) -> Evaluation:
     """Evaluate calibrated outputs.
 
@@ -123,11 +124,13 @@ def evaluate(
         ids: the caller's ID of each example, [N].
         groups: the group of near-duplicates of each example, [N]; None if all differ.
         counted: whether each example says something about the head, [N]; None for all.
+        metrics: the summary metrics, if they are known.
     """
     places = np.arange(len(targets)) if counted is None else np.flatnonzero(counted)
     targets, outputs = targets.subset(places), outputs[places]
     groups = None if groups is None else [groups[place] for place in places.tolist()]
-    metrics = measure(targets, outputs, thresholds, source=source, groups=groups)
+    if metrics is None:
+        metrics = measure(targets, outputs, thresholds, source=source, groups=groups)
     if not len(targets):
         return Evaluation(metrics=metrics)
     if targets.task is Task.REGRESSION:

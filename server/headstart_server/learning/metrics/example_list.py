@@ -12,13 +12,13 @@ from typing import Any
 
 from headstart_server.column_json import dump_columns, load_columns
 from headstart_server.learning.examples.stored_example import StoredExample
-from headstart_server.learning.examples.target import Target
+from headstart_server.learning.examples.target import Target, targets_json
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
 
 #: Version of the format, so that later releases can distinguish it.
 _FORMAT = 1
-#: Level of compression: digests compress badly, so higher levels take twice as long for 1 % less.
-_LEVEL = 6
+#: Level of compression: digests compress badly, so level 6 takes three times as long for 5 % less.
+LEVEL = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,27 +39,28 @@ class ExampleList:
 
     def to_json(self) -> dict[str, Any]:
         """Return the list as JSON values."""
-        archives, kinds = _Names(), _Names()
+        archives, archive_places = _coded([example.archive for example in self.examples])
+        kinds, kind_places = _coded([example.kind for example in self.examples])
         columns: dict[str, Any] = {
-            "archive": [archives.place(example.archive) for example in self.examples],
+            "archive": archive_places,
             "member": [example.member for example in self.examples],
             "digest": [example.digest for example in self.examples],
-            "kind": [kinds.place(example.kind) for example in self.examples],
+            "kind": kind_places,
             "id": [example.id for example in self.examples],
-            "target": _targets_json(self.examples),
+            "target": targets_json([example.target for example in self.examples]),
             "held_out": _places(example.held_out for example in self.examples),
         }
-        if any(example.media_type for example in self.examples):
-            types = _Names()
-            columns["media_type"] = [types.place(example.media_type) for example in self.examples]
-            columns["media_types"] = types.names
+        types, type_places = _coded([example.media_type for example in self.examples])
+        if any(types):
+            columns["media_type"] = type_places
+            columns["media_types"] = types
             columns["size"] = [example.nbytes for example in self.examples]
         if feedback := _places(example.feedback for example in self.examples):
             columns["feedback"] = feedback
         if any(example.weight != 1 for example in self.examples):
             columns["weight"] = [example.weight for example in self.examples]
         fields: dict[str, Any] = {"format": _FORMAT, "count": len(self.examples), **columns}
-        fields |= {"archives": archives.names, "kinds": kinds.names, "left_out": list(self.left_out)}
+        fields |= {"archives": archives, "kinds": kinds, "left_out": list(self.left_out)}
         if self.outcomes:
             fields["outcomes"] = _outcomes_json(self.outcomes)
         return fields
@@ -71,38 +72,34 @@ class ExampleList:
             raise ValueError(
                 f"Expected a list of examples of format {_FORMAT}. Received: {fields['format']}."
             )
-        held_out, feedback = set(fields["held_out"]), set(fields.get("feedback", ()))
+        count, kinds, archives = fields["count"], fields["kinds"], fields["archives"]
         types = fields.get("media_types", [""])
-        media_types: Iterable[int] = fields.get("media_type") or repeat(0, fields["count"])
-        sizes: Iterable[int] = fields.get("size") or repeat(0, fields["count"])
-        columns = (fields[name] for name in ("archive", "member", "digest", "kind", "id", "target"))
-        weights: Iterable[float] = fields.get("weight") or repeat(1.0, fields["count"])
         names = {name for name in fields["target"] if isinstance(name, str)}
         labels = {name: Target.of_label(name) for name in names}
-        examples = [
-            StoredExample(
-                target=labels[target] if isinstance(target, str) else Target.from_json(target),
-                id=name,
-                held_out=place in held_out,
-                digest=digest,
-                kind=fields["kinds"][kind],
-                weight=weight,
-                archive=fields["archives"][archive],
-                member=member,
-                media_type=types[media_type],
-                nbytes=nbytes,
-                feedback=place in feedback,
-            )
-            for place, (weight, media_type, nbytes, archive, member, digest, kind, name, target) in enumerate(
-                zip(weights, media_types, sizes, *columns, strict=True)
-            )
-        ]
+        columns: Mapping[str, Iterable[Any]] = {
+            "target": [
+                labels[target] if isinstance(target, str) else Target.from_json(target)
+                for target in fields["target"]
+            ],
+            "id": fields["id"],
+            "held_out": _flags(fields["held_out"], len(fields["id"])),
+            "digest": fields["digest"],
+            "kind": [kinds[kind] for kind in fields["kind"]],
+            "weight": fields.get("weight") or repeat(1.0, count),
+            "archive": [archives[archive] for archive in fields["archive"]],
+            "member": fields["member"],
+            "media_type": (types[kind] for kind in fields.get("media_type") or repeat(0, count)),
+            "nbytes": fields.get("size") or repeat(0, count),
+            "feedback": _flags(fields.get("feedback", ()), len(fields["id"])),
+        }
+        rows = zip(*(columns[name] for name in StoredExample._fields), strict=True)
+        examples = list(map(StoredExample._make, rows))
         outcomes = _outcomes_of(fields["outcomes"]) if with_outcomes and "outcomes" in fields else ()
         return cls(examples=examples, outcomes=outcomes, left_out=fields["left_out"])
 
     def to_bytes(self) -> bytes:
         """Return the content of a file, about 60 bytes for each example. Equal lists give equal bytes."""
-        return compress(dump_columns(self.to_json()).encode(), _LEVEL, mtime=0)
+        return compress(dump_columns(self.to_json()).encode(), LEVEL, mtime=0)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "ExampleList":
@@ -127,38 +124,34 @@ def read_outcomes(content: bytes) -> Sequence[PredictionOutcome | None]:
     return _outcomes_of(fields["outcomes"]) if "outcomes" in fields else ()
 
 
-class _Names:
-    """Repeated names, each written once."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, int] = {}
-
-    @property
-    def names(self) -> list[str]:
-        return list(self._places)
-
-    def place(self, name: str) -> int:
-        return self._places.setdefault(name, len(self._places))
-
-
-def _targets_json(examples: Sequence[StoredExample]) -> list[Any]:
-    # A list that was read has one target for all examples of a class.
-    values = {
-        id(target): target.to_json() for target in {id(one.target): one.target for one in examples}.values()
-    }
-    return [values[id(example.target)] for example in examples]
+def _coded(names: Iterable[str]) -> tuple[list[str], list[int]]:
+    """Return repeated names once, in the order of their first places, and the number of each place's name."""
+    names = list(names)
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return list(places), [places[name] for name in names]
 
 
 def _places(flags: Iterable[bool]) -> list[int]:
     return [place for place, flag in enumerate(flags) if flag]
 
 
+def _flags(places: Iterable[int], count: int) -> list[bool]:
+    flags = [False] * count
+    for place in places:
+        flags[place] = True
+    return flags
+
+
 def _outcomes_json(outcomes: Sequence[PredictionOutcome | None]) -> dict[str, Any]:
-    classes = _Names()
     known = [outcome for outcome in outcomes if outcome is not None]
+    # Few sets of labels occur.
+    sets = dict.fromkeys(outcome.labels for outcome in known)
+    classes, _ = _coded(label for labels in sets for label in labels)
+    numbers = {label: number for number, label in enumerate(classes)}
+    coded = {labels: [numbers[label] for label in labels] for labels in sets}
     return {
         "missing": _places(outcome is None for outcome in outcomes),
-        "labels": [[classes.place(label) for label in outcome.labels] for outcome in known],
+        "labels": [coded[outcome.labels] for outcome in known],
         "value": [outcome.value for outcome in known]
         if any(one.value is not None for one in known)
         else None,
@@ -167,7 +160,7 @@ def _outcomes_json(outcomes: Sequence[PredictionOutcome | None]) -> dict[str, An
         "loss": [_short(outcome.loss) for outcome in known],
         "held_out": _places(outcome.held_out for outcome in known),
         "uncounted": _places(not outcome.counted for outcome in known),
-        "classes": classes.names,
+        "classes": classes,
     }
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,16 +87,15 @@ def worst_regression_examples(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PredictionOutcome:
+class PredictionOutcome(NamedTuple):
     """The out-of-fold prediction of an example."""
 
+    loss: float  # log loss in nats (several labels: mean over the classes); for regression the absolute error
     # the predicted classes: one of a single label, any number of several; empty for regression
     labels: tuple[str, ...] = ()
     value: float | None = None  # the predicted number of a regression
     # of the true class (several labels: the lowest of all true states); None for regression
     probability: float | None = None
-    loss: float  # log loss in nats (several labels: mean over the classes); for regression the absolute error
     # whether the example was held out of training. Otherwise a head fitted without its fold predicted it
     held_out: bool = False
     # whether it says something about the version; False if the predicting head could not know the class of
@@ -134,58 +135,42 @@ class LabeledOutputs:
         self, *, held_out: NDArray[np.bool_] | None = None, counted: NDArray[np.bool_] | None = None
     ) -> Iterator[PredictionOutcome]:
         """Yield the outcome of each example in order; flags [N] default to not held out, and counted."""
-        count = len(self.targets)
-        flags = zip(
-            [False] * count if held_out is None else held_out.tolist(),
-            [True] * count if counted is None else counted.tolist(),
-            strict=True,
-        )
-        numbers = self.targets.task is Task.REGRESSION
-        for part in self._parts():
-            yield from part._of_numbers(flags) if numbers else part._of_classes(flags)
-
-    def _parts(self) -> Iterator["LabeledOutputs"]:
+        flags = {
+            "held_out": np.zeros(len(self.targets), np.bool_) if held_out is None else held_out,
+            "counted": np.ones(len(self.targets), np.bool_) if counted is None else counted,
+        }
+        is_regression = self.targets.task is Task.REGRESSION
         for start in range(0, len(self.targets), BLOCK):
-            part = slice(start, start + BLOCK)
-            yield replace(
-                self,
-                targets=self.targets.subset(np.arange(len(self.targets))[part]),
-                outputs=self.outputs[part],
+            places = np.arange(start, min(start + BLOCK, len(self.targets)))
+            part = replace(self, targets=self.targets.subset(places), outputs=self.outputs[places])
+            columns = part._of_numbers() if is_regression else part._of_classes()
+            columns |= {name: values[places].tolist() for name, values in flags.items()}
+            rows = (
+                columns.get(name) or repeat(PredictionOutcome._field_defaults.get(name), len(places))
+                for name in PredictionOutcome._fields
             )
+            yield from map(PredictionOutcome._make, zip(*rows, strict=True))
 
-    def _of_numbers(self, flags: Iterator[tuple[bool, bool]]) -> Iterator[PredictionOutcome]:
+    def _of_numbers(self) -> dict[str, list[Any]]:
         values = self.outputs[:, 0].astype(np.float64)
         errors = np.abs(values - self.targets.matrix[:, 0])
-        for value, error in zip(values.tolist(), errors.tolist(), strict=True):
-            held_out, counted = next(flags)
-            yield PredictionOutcome(value=value, loss=error, held_out=held_out, counted=counted)
+        return {"value": values.tolist(), "loss": errors.tolist()}
 
-    def _of_classes(self, flags: Iterator[tuple[bool, bool]]) -> Iterator[PredictionOutcome]:
+    def _of_classes(self) -> dict[str, list[Any]]:
         predictions = ClassPredictions.from_outputs(self.targets, self.outputs, self.thresholds)
-        names = self.targets.class_names
-        is_single = self.targets.task is Task.SINGLE_LABEL
-        columns = zip(
-            _names(names, predictions.predicted),
-            label_probability(self.targets, self.outputs, predictions).tolist(),
-            losses(self.targets, self.outputs).tolist(),
-            self.outputs.max(axis=1).tolist(),
-            strict=True,
-        )
-        for labels, probability, loss, highest in columns:
-            held_out, counted = next(flags)
-            yield PredictionOutcome(
-                labels=labels,
-                probability=probability,
-                loss=loss,
-                held_out=held_out,
-                counted=counted,
-                confidence=highest if is_single else None,
-            )
+        columns = {
+            "labels": _names(self.targets.class_names, predictions.predicted),
+            "probability": label_probability(self.targets, self.outputs, predictions).tolist(),
+            "loss": losses(self.targets, self.outputs).tolist(),
+        }
+        if self.targets.task is Task.SINGLE_LABEL:
+            columns["confidence"] = self.outputs.max(axis=1).tolist()
+        return columns
 
 
 def _names(class_names: Sequence[str], predicted: NDArray[np.bool_]) -> list[tuple[str, ...]]:
     """Return the names of the predicted classes of each row of [n, C]."""
-    found: list[list[str]] = [[] for _ in range(len(predicted))]
-    for row, place in np.argwhere(predicted).tolist():
-        found[row].append(class_names[place])
-    return list(map(tuple, found))
+    found: list[tuple[str, ...]] = [()] * len(predicted)
+    for row, place in zip(*(places.tolist() for places in np.nonzero(predicted)), strict=True):
+        found[row] += (class_names[place],)
+    return found

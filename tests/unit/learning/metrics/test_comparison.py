@@ -204,7 +204,7 @@ def test_the_examples_that_only_one_version_gets_right_come_with_the_worst_first
     )
     losses = {3: 1.0, 4: nan, 5: 3.0}
     pairs = [
-        replace(pair, index=index, first=replace(pair.first, loss=losses.get(index, pair.first.loss)))
+        replace(pair, index=index, first=pair.first._replace(loss=losses.get(index, pair.first.loss)))
         for index, pair in enumerate(pairs)
     ]
 

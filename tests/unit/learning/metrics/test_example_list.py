@@ -30,6 +30,8 @@ examples = st.builds(
     weight=st.sampled_from([1.0, 0.5, 1e6]),
     archive=st.sampled_from(["one", "two"]),
     member=st.integers(0, 1 << 40),
+    media_type=st.just(""),
+    nbytes=st.just(0),
 )
 outcomes = st.builds(
     PredictionOutcome,
@@ -39,6 +41,7 @@ outcomes = st.builds(
     loss=finite,
     held_out=st.booleans(),
     counted=st.booleans(),
+    confidence=st.none() | finite,
 )
 
 
