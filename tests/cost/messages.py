@@ -14,6 +14,8 @@ _ENTRY_BYTES = 2
 #: How deep fields are filled: deeper ones are those of recipes and parameters.
 _MOST_DEPTH = 5
 _SINGLE = Limit()
+#: Bytes of a packed number; an integer has one at least.
+_NUMBER_BYTES = {FieldDescriptor.CPPTYPE_FLOAT: 4, FieldDescriptor.CPPTYPE_DOUBLE: 8}
 
 
 def fillings(message: Message, budget: int) -> Iterator[tuple[str, Message]]:
@@ -70,8 +72,9 @@ def _fill(message: Any, path: tuple[FieldDescriptor, ...], budget: int) -> bool:
         else:
             entries.extend(_value(field, limit, each) for _ in range(min(count, budget // 2)))
         return True
-    # Packed numbers of a byte each.
-    entries.extend([1 if field.cpp_type != FieldDescriptor.CPPTYPE_BOOL else True] * min(count, budget // 8))
+    # Packed numbers.
+    one = True if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL else 1
+    entries.extend([one] * min(count, budget // _NUMBER_BYTES.get(field.cpp_type, 1)))
     return True
 
 

@@ -53,8 +53,8 @@ MAX_VIEWS, MAX_RECIPE_VIEWS = 64, 16
 MAX_ROUTING_KEY, MAX_URI_BYTES = 256, 2048
 #: Seconds of a `google.protobuf.Duration`: 10,000 years.
 MAX_DURATION = 315_576_000_000
-#: Numbers of a tensor in a typed field. Protobuf reads integers one by one, up to 20 ns each, and holds
-#: Python's lock meanwhile.
+#: Numbers of a tensor in a typed field; integers also in all fields of a message together. Protobuf reads
+#: integers one by one, up to 20 ns each, and holds Python's lock meanwhile.
 MAX_FLOATS, MAX_DOUBLES, MAX_INTEGERS = 16 << 20, 8 << 20, 2 << 20
 
 

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 
 from headstart_server.api.grpc.requests.limit import Limit
+from headstart_server.api.grpc.requests.limits import MAX_INTEGERS
 from headstart_server.api.grpc.requests.request_checks import LimitExceededError, limit_of, too_long, too_many
 from headstart_server.errors import InvalidField
 
@@ -79,9 +80,10 @@ class _Field:
 
 @dataclass(slots=True)
 class _Budget:
-    """The tags of the messages that ended so far, and the bytes in memory that are left."""
+    """The tags of the messages that ended so far, and the bytes in memory and the integers that are left."""
 
     nbytes: int
+    integers: int
     max_tags: int
     tags: int = 0
 
@@ -103,7 +105,7 @@ def scan(content: bytes, kind: Descriptor, max_tags: int = MAX_TAGS) -> None:
         InvalidField or InvalidLabel: a field exceeds its limit.
         DecodeError: the bytes are no message.
     """
-    budget = _Budget(nbytes=MAX_EXPANSION + len(content), max_tags=max_tags)
+    budget = _Budget(nbytes=MAX_EXPANSION + len(content), integers=MAX_INTEGERS, max_tags=max_tags)
     try:
         _scan(content, 0, len(content), fields_of(kind), budget)
     except LimitExceededError as exceeded:
@@ -130,13 +132,16 @@ def _scan(  # noqa: PLR0912 - one loop: calls for each tag would double its time
             if length >= 0x80:
                 length, place = _varint(content, place - 1)
         elif kind == _VARINT:
-            while content[place] >= 0x80:
+            if content[place] >= 0x80:
+                _, place = _varint(content, place)
+            else:
                 place += 1
-            place += 1
         elif kind in _FIXED:
             place += _FIXED[kind]
         else:
             raise GroupError(f"Wire type {kind} is not used by this contract.")
+        if place + length > end:
+            raise DecodeError("A field ends behind the message that contains it.")
         if (known := fields.get(number)) is None:
             unknown += 1
             if unknown > MAX_UNKNOWN:
@@ -151,16 +156,16 @@ def _scan(  # noqa: PLR0912 - one loop: calls for each tag would double its time
             if length > known.longest > 0:
                 raise too_long(known.limit, f"{length} bytes").within(known.name)
             budget.nbytes -= added * known.nbytes
+            if not known.width:
+                budget.integers -= added
             if known.inner is not None and length:
                 try:
                     _scan(content, place, place + length, known.inner, budget)
                 except LimitExceededError as exceeded:
                     raise exceeded.within(known.at(count - 1)) from None
         place += length
-        if tags + budget.tags > budget.max_tags or budget.nbytes < 0:
-            raise _too_many_elements()
-    if place > end:
-        raise DecodeError("A field ends behind the message that contains it.")
+        if tags + budget.tags > budget.max_tags or budget.nbytes < 0 or budget.integers < 0:
+            raise _too_many_elements(budget)
     budget.tags += tags
 
 
@@ -168,9 +173,6 @@ def _packed_numbers(content: bytes, place: int, length: int, known: _Field) -> i
     """Return how many numbers one occurrence of a repeated field holds."""
     if known.width:
         return length // known.width
-    if length <= known.most:
-        # There are no more numbers than bytes.
-        return length
     end, count = place + length, 0
     while place < end and count <= known.most:
         # Each number has one byte below 0x80. Other threads get the interpreter between pieces.
@@ -180,7 +182,12 @@ def _packed_numbers(content: bytes, place: int, length: int, known: _Field) -> i
     return count
 
 
-def _too_many_elements() -> TooManyElementsError:
+def _too_many_elements(budget: _Budget) -> TooManyElementsError:
+    if budget.integers < 0:
+        return TooManyElementsError(
+            f"Expected at most {MAX_INTEGERS} integers in the typed fields of one message. Received: more. "
+            "Send the values of a tensor as raw bytes, or split the request."
+        )
     return TooManyElementsError(
         f"Expected at most {MAX_TAGS} fields in one message, and at most {MAX_EXPANSION >> 20} MiB of memory "
         "for them beyond its size. Received: more. Split the request."
