@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,14 @@ class LabeledImage:
     id: str
 
 
-def digits() -> list[LabeledImage]:
+@cache
+def digits() -> tuple[LabeledImage, ...]:
     """All 1,797 digits, each 8 x 8 with a margin, enlarged to 96 x 96 pixels."""
     data = sklearn.datasets.load_digits()
-    return [
+    return tuple(
         LabeledImage(png=_png(grey), label=str(label), id=f"digit-{index}")
         for index, (grey, label) in enumerate(zip(data.images, data.target, strict=True))
-    ]
+    )
 
 
 def split(
