@@ -332,7 +332,14 @@ def small_bert() -> Network:
     return Network(info=info, model=build(shape, State()), decoding=decoding, weights="w", identity={})
 
 
-@pytest.mark.parametrize("form", [ExportFormat.KERAS, ExportFormat.ONNX, ExportFormat.LITERT])
+@pytest.mark.parametrize(
+    "form",
+    [
+        ExportFormat.KERAS,
+        ExportFormat.ONNX,
+        pytest.param(ExportFormat.LITERT, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_network_of_texts_answers_the_same_however_far_rows_are_filled_up(
     tmp_path: Path, small_bert: Network, form: ExportFormat
 ) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from headstart.release import installed_version
+from headstart_server.api.http.openapi import openapi
 from integration.server.calls import Api, digit, digits
 from programs import CURL
 from server_process import ServerProcess, running
@@ -181,11 +183,8 @@ def test_pages_of_other_sites_are_refused(url: str):
         assert error.code == 403
 
 
-def test_the_document_is_served_and_valid(url: str):
-    # Slow to import: it compiles a grammar.
-    from openapi_spec_validator import validate
-
-    validate(ask(f"{url}/openapi.json")[1])
+def test_the_document_is_served(url: str):
+    assert ask(f"{url}/openapi.json")[1] == json.loads(openapi(installed_version()))
     assert b"/v1/jobs/{job_id}" in ask(f"{url}/api")[1]
 
 
