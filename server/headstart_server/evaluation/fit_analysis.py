@@ -57,12 +57,8 @@ class FitAnalysis:
             views = {name: frozen(matrix[trained]) for name, matrix in views.items()}
         names, digests = sorted(views), [examined.digests[place] for place in trained.tolist()]
         indexed = [
-            NeighborExample(
-                index=int(examined.indexes[place]),
-                id=examined.ids[place],
-                target=self._examples[place].target,
-            )
-            for place in trained.tolist()
+            NeighborExample(index=index, id=self._examples[place].id, target=self._examples[place].target)
+            for place, index in zip(trained.tolist(), examined.indexes[trained].tolist(), strict=True)
         ]
         groups = [self._groups[place] for place in trained.tolist()]
         check = examined.checkpoint

@@ -22,16 +22,16 @@ class TargetCount:
     _trained: Counter[str] = field(default_factory=Counter)
     _values: set[float] = field(default_factory=set)
 
-    def add(self, target: Target, *, held_out: bool) -> None:
-        """Count a label, which must be of the same task as the others."""
+    def add(self, target: Target, *, held_out: bool, times: int = 1) -> None:
+        """Count a label, which must be of the same task as the others, so many times."""
         self.task = self.task or target.task
-        self.total += 1
-        self.held_out += held_out
+        self.total += times
+        self.held_out += held_out * times
         counted = {target.label} if target.task is Task.SINGLE_LABEL else target.shares.keys()
         for name in target.shares:
-            self.class_counts[name] += name in counted
+            self.class_counts[name] += times * (name in counted)
         if not held_out:
-            self._trained.update(target.shares.keys())
+            self._trained.update(dict.fromkeys(target.shares, times))
             if target.value is not None and len(self._values) < 2:
                 self._values.add(target.value)
 
@@ -87,7 +87,11 @@ _EXPECTED = {
 
 def check_trainable(targets: Iterable[tuple[Target, bool]]) -> None:
     """Check labels, each with whether it is held out, as `TargetCount.check` does."""
+    targets = list(targets)
+    # A list that was read has one target for all examples of a class.
+    distinct = {(id(target), held_out): target for target, held_out in targets}
+    times = Counter((id(target), held_out) for target, held_out in targets)
     count = TargetCount()
-    for target, held_out in targets:
-        count.add(target, held_out=held_out)
+    for key, target in distinct.items():
+        count.add(target, held_out=key[1], times=times[key])
     count.check()

@@ -66,7 +66,7 @@ class ExampleList:
         return fields
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any], *, with_outcomes: bool = True) -> "ExampleList":
+    def from_json(cls, fields: Mapping[str, Any]) -> "ExampleList":
         """Return the list of `to_json`; KeyError, IndexError, TypeError or ValueError if it is invalid."""
         if fields["format"] != _FORMAT:
             raise ValueError(
@@ -94,7 +94,7 @@ class ExampleList:
         }
         rows = zip(*(columns[name] for name in StoredExample._fields), strict=True)
         examples = list(map(StoredExample._make, rows))
-        outcomes = _outcomes_of(fields["outcomes"]) if with_outcomes and "outcomes" in fields else ()
+        outcomes = _outcomes_of(fields["outcomes"]) if "outcomes" in fields else ()
         return cls(examples=examples, outcomes=outcomes, left_out=fields["left_out"])
 
     def to_bytes(self) -> bytes:
@@ -115,7 +115,9 @@ def read_examples(content: bytes, having: str = "") -> ExampleList:
     text = decompress(content)
     if having and json.dumps(having, ensure_ascii=False).encode() not in text:
         return ExampleList(examples=[])
-    return ExampleList.from_json(load_columns(text), with_outcomes=False)
+    # The outcomes are the last entry and most of the list; a quotation mark in a name is escaped.
+    alone, found, _ = text.partition(b', "outcomes": {')
+    return ExampleList.from_json(load_columns(alone + b"}" if found else text))
 
 
 def read_outcomes(content: bytes) -> Sequence[PredictionOutcome | None]:

@@ -126,3 +126,18 @@ def test_missing_outcomes_outside_of_the_list_are_damage(missing: object) -> Non
     fields["outcomes"]["missing"] = missing
     with pytest.raises(ValueError, match="missing outcomes"):
         ExampleList.from_json(fields)
+
+
+@given(
+    st.lists(st.tuples(examples, st.none() | outcomes), max_size=6),
+    st.sampled_from(["", ', "outcomes": {', ", "]),
+)
+def test_a_list_is_read_without_its_predictions(
+    rows: list[tuple[StoredExample, PredictionOutcome | None]], name: str
+) -> None:
+    written = [example._replace(id=example.id + name) for example, _ in rows]
+    listed = ExampleList(examples=written, outcomes=[predicted for _, predicted in rows], left_out=[name])
+
+    read = read_examples(listed.to_bytes())
+
+    assert (list(read.examples), read.left_out, read.outcomes) == (written, [name], ())
