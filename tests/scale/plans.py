@@ -8,6 +8,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 _SCAN = re.compile(r"^SCAN (\w+)")
+#: SQLite reads all rows in a state, although the statement lists their keys. Few jobs are under way, so there
+#: it may.
+_OF_STATE = re.compile(r"^SEARCH (?!jobs\b)(\w+) USING (?:COVERING )?INDEX \w+ \(state=\?\)$")
+_KEYS = re.compile(r"\b\w+_id IN \(\?")
 #: Nodes of a plan that PostgreSQL runs once for a table, and reads all of it.
 WHOLE: tuple[str, ...] = ("Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan")
 
@@ -43,7 +47,7 @@ def _of_sqlite(details: list[str], statement: str, tables: Collection[str]) -> I
         alias: table for table, alias in re.findall(r"(\w+) AS (\w+)", statement) if table in tables
     }
     for detail in details:
-        scan = _SCAN.match(detail)
+        scan = _SCAN.match(detail) or (_KEYS.search(statement) and _OF_STATE.match(detail))
         # An index that is read in the order of the result ends with the first rows that fit.
         in_order = " USING " in detail and "LIMIT" in statement and "TEMP B-TREE" not in " ".join(details)
         if scan and scan.group(1) in names and not in_order:

@@ -117,8 +117,9 @@ _STORED_BYTES = select(func.sum(feedback.c.nbytes)).where(feedback.c.state.in_(_
 _STORED_COUNTS = (
     select(feedback.c.state, func.count()).where(feedback.c.state.in_(_STORED)).group_by(feedback.c.state)
 )
-_HOLDERS = select(feedback.c.feedback_id).where(
-    feedback.c.feedback_id.in_(bindparam("holders", expanding=True)), feedback.c.state.in_(_STORED)
+# Without a condition on the state: SQLite would read all rows in these states, by the index of sizes.
+_HOLDERS = select(feedback.c.feedback_id, feedback.c.state).where(
+    feedback.c.feedback_id.in_(bindparam("holders", expanding=True))
 )
 
 
@@ -297,7 +298,8 @@ def stored_counts(connection: Connection) -> dict[str, int]:
 
 def holders_among(connection: Connection, holders: Sequence[str]) -> set[str]:
     """Return those of some holders of archives that are feedback whose content is needed."""
-    return set(connection.execute(_HOLDERS, {"holders": holders}).scalars())
+    found = connection.execute(_HOLDERS, {"holders": holders})
+    return {feedback_id for feedback_id, state in found if state in _STORED}
 
 
 def insert_feedback(connection: Connection, **values: Any) -> None:
