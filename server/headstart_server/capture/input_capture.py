@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 import numpy as np
@@ -101,7 +101,7 @@ class InputCapture:
         for place, policy in enumerate(policies):
             if policy is None:
                 continue
-            identified = replace(predictions[place], prediction_ids=self._ids.create(len(usable)))
+            identified = predictions[place]._replace(prediction_ids=self._ids.create(len(usable)))
             predictions[place] = identified
             self._observations.put(
                 Observation(
@@ -113,7 +113,7 @@ class InputCapture:
                     is_traffic=is_traffic(),
                 )
             )
-        return replace(result, predictions=predictions)
+        return result._replace(predictions=predictions)
 
     def start(self) -> None:
         """Start the thread."""

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,7 @@ class Lane(Enum):
     __hash__ = object.__hash__
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RowFeatures:
+class RowFeatures(NamedTuple):
     """Features of one input, with timings that are 0 if they came from the cache."""
 
     # a feature vector per view, [D], and the activation per requested cut; matrices [n, D] for a tail

@@ -38,6 +38,7 @@ def head_outputs(views: Views, heads: Sequence[Sequence[RowHead]]) -> Sequence[R
     found: list[dict[RowHead, NDArray[np.float32]]] = [{} for _ in heads]
     for head, chosen in places.items():
         part = views if len(chosen) == len(heads) else {name: views[name][chosen] for name in head.views}
-        for place, row in zip(chosen, head.outputs(part), strict=True):
-            found[place][head] = row
+        outputs = head.outputs(part)
+        for at, place in enumerate(chosen):
+            found[place][head] = outputs[at]
     return found

@@ -7,9 +7,10 @@ gRPC's own names of its codes, such as `NOT_FOUND`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from headstart_server.observability import metrics
+from headstart_server.observability.counter import CounterSeries
 from headstart_server.observability.histogram import HistogramSeries
 
 _TYPES = {
@@ -54,11 +55,11 @@ class MethodMetrics:
     def __init__(
         self,
         *,
-        started: Counter,
-        handled: Callable[[str], Counter],
+        started: CounterSeries,
+        handled: Callable[[str], CounterSeries],
         handling: HistogramSeries,
-        received: Counter,
-        sent: Counter,
+        received: CounterSeries,
+        sent: CounterSeries,
     ) -> None:
         self._find = handled
         self._handled = {"OK": handled("OK")}

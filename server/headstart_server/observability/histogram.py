@@ -10,10 +10,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Exemplar, HistogramMetricFamily
-from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from headstart_server.lru import LruCache
+from headstart_server.observability.labeled_metric import LabeledMetric
 
 #: Models and versions with separate time series; further ones share the name `other`.
 MAX_SERIES = 200
@@ -145,7 +145,7 @@ class HistogramSeries:
             self._sum += amount
 
 
-class Histogram(Collector):
+class Histogram(LabeledMetric[HistogramSeries]):
     """A histogram by labels, as `prometheus_client.Histogram`.
 
     Args:
@@ -165,37 +165,21 @@ class Histogram(Collector):
         buckets: Sequence[float],
         registry: CollectorRegistry,
     ) -> None:
-        self._name, self._documentation, self._labels = name, documentation, tuple(labels)
+        self._name, self._documentation = name, documentation
         self._bounds = (*buckets, math.inf)
-        self._lock = threading.Lock()
-        self._series: dict[tuple[str, ...], HistogramSeries] = {}
-        registry.register(self)
-
-    def labels(self, *values: object) -> HistogramSeries:
-        """Return the series of some label values; raise ValueError for another number than of labels."""
-        key = tuple(map(str, values))
-        if len(key) != len(self._labels):
-            raise ValueError(f"{self._name} needs a value for each of its labels: {', '.join(self._labels)}.")
-        with self._lock:
-            series = self._series.get(key)
-            if series is None:
-                series = self._series[key] = HistogramSeries(self._bounds)
-            return series
-
-    def remove(self, *values: object) -> None:
-        """Remove the series of some label values."""
-        with self._lock:
-            self._series.pop(tuple(map(str, values)), None)
+        super().__init__(name, labels, registry)
 
     def collect(self) -> list[HistogramMetricFamily]:
         """Return all series, for a scrape."""
         family = self.describe()[0]
-        with self._lock:
-            found = list(self._series.items())
-        for values, series in found:
+        for values, series in self.all_series():
             series.add_to(family, values)
         return [family]
 
     def describe(self) -> list[HistogramMetricFamily]:
         """Return the metric without series."""
-        return [HistogramMetricFamily(self._name, self._documentation, labels=self._labels)]
+        return [HistogramMetricFamily(self._name, self._documentation, labels=self.label_names)]
+
+    def create(self) -> HistogramSeries:
+        """Return a series without observations."""
+        return HistogramSeries(self._bounds)

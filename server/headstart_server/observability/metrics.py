@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from headstart_server.observability.counter import Counter
 from headstart_server.observability.histogram import Histogram
 
 #: Bounds of durations, in seconds.
@@ -61,8 +62,10 @@ class Metric:
     def counter(self, registry: CollectorRegistry) -> Counter:
         """Create the counter; its series with known label values begin at 0."""
         metric = Counter(self.name, self.help, self.labels, registry=registry)
-        if len(self.labels) == 1:
-            # To Prometheus a series that begins at 1 is no increase, so the first event would be lost.
+        # To Prometheus a series that begins at 1 is no increase, so the first event would be lost.
+        if not self.labels:
+            metric.labels()
+        elif len(self.labels) == 1:
             for value in self.values:
                 metric.labels(value)
         return metric

@@ -197,15 +197,15 @@ class Telemetry:
 
     def cache_writes_dropped(self, count: int) -> None:
         """Count features that were not written to disk."""
-        self._cache_dropped.inc(count)
+        self._cache_dropped.labels().inc(count)
 
     def job_taken_over(self) -> None:
         """Count a job that was taken over from another process."""
-        self._takeovers.inc()
+        self._takeovers.labels().inc()
 
     def claim_failed(self) -> None:
         """Count a claim that failed."""
-        self._claims_failed.inc()
+        self._claims_failed.labels().inc()
 
     def job_limited(self, reason: str) -> None:
         """Count a run that reached a limit of time or memory."""

@@ -45,8 +45,8 @@ def wrong_modalities(
     return found
 
 
-async def settled(rows: Sequence[PendingRow]) -> dict[int, HeadstartError]:
-    """Wait for the features of inputs; return the errors of those that cannot be used, by place.
+async def settled(rows: Sequence[PendingRow]) -> list[RowFeatures | HeadstartError]:
+    """Wait for the features of inputs; return them, or the errors of inputs that cannot be used.
 
     Raises:
         BaseException: a deadline, a stop of the server or a fault of the runtime: no input is to blame.
@@ -58,16 +58,20 @@ async def settled(rows: Sequence[PendingRow]) -> dict[int, HeadstartError]:
         except asyncio.CancelledError:
             cancel(futures)
             raise
-    faults: dict[int, HeadstartError] = {}
-    for place, row in enumerate(rows):
-        if isinstance(row, RowFeatures):
-            continue
-        error = row.exception() if isinstance(row, Future) else row
-        if error is not None and not isinstance(error, _FAULTS_OF_INPUTS):
-            raise error
-        if error is not None:
-            faults[place] = error
-    return faults
+    return [row if isinstance(row, RowFeatures) else _finished(row) for row in rows]
+
+
+def _finished(row: HeadstartError | Future[RowFeatures]) -> RowFeatures | HeadstartError:
+    """Return the features of an input, or its error; raise an error that no input is to blame for."""
+    try:
+        if isinstance(row, Future):
+            return row.result()
+        raise row
+    except _FAULTS_OF_INPUTS as error:
+        return error
+    finally:
+        # The error holds this frame: with the future in it, both would wait for garbage collection.
+        del row
 
 
 def cancel(rows: Iterable[PendingRow]) -> None:
@@ -79,9 +83,10 @@ def cancel(rows: Iterable[PendingRow]) -> None:
 
 async def gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures]:
     """The features of all inputs, or one error that names every input at fault."""
-    if faults := await settled(futures):
+    rows = await settled(futures)
+    if faults := {place: row for place, row in enumerate(rows) if isinstance(row, HeadstartError)}:
         raise fault(faults, len(futures))
-    return [future.result() for future in futures]
+    return [row for row in rows if isinstance(row, RowFeatures)]
 
 
 async def _all_done(futures: Sequence["Future[RowFeatures]"]) -> None:

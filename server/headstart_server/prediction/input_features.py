@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 from headstart_server.backbones.contract.backbone import Content, Modality, Truncation
 from headstart_server.embedding.embedder import Embedder
@@ -22,8 +23,7 @@ from headstart_server.prediction.input_faults import (
 HEAD_WORK_IN_BATCH = 2_000_000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class InputFeatures:
+class InputFeatures(NamedTuple):
     """Features of the usable inputs of a call."""
 
     contents: Sequence[Content]  # the usable inputs
@@ -59,17 +59,20 @@ async def compute_features(
     places = [place for place in range(len(contents)) if place not in faults]
     usable = [contents[place] for place in places] if faults else contents
     begun = _begun(embedders, usable, deadline, versions)
-    for at, error in (await settled([part for parts in begun.values() for part in parts])).items():
-        faults.setdefault(places[at % len(places)], error)
+    found = await settled([part for parts in begun.values() for part in parts])
+    for at, row in enumerate(found):
+        if isinstance(row, HeadstartError):
+            faults.setdefault(places[at % len(places)], row)
     if faults and (not skip_invalid or len(faults) == len(contents)):
         raise fault(faults, len(contents))
+    each = iter(found)
     rows = {
         name: [
-            part if isinstance(part, RowFeatures) else part.result()
-            for place, part in zip(places, parts, strict=True)
-            if place not in faults and not isinstance(part, HeadstartError)
+            row
+            for place, row in zip(places, islice(each, len(places)), strict=True)
+            if place not in faults and isinstance(row, RowFeatures)
         ]
-        for name, parts in begun.items()
+        for name in begun
     }
     if faults:
         contents = [content for place, content in enumerate(contents) if place not in faults]

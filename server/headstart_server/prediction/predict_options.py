@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from headstart_server.errors import InvalidField
 from headstart_server.models.evidence import NEIGHBORS_FILE, TYPICALITY_FILE
@@ -45,8 +46,7 @@ class SaliencyOptions:
     overlay: bool = False  # whether an image with the map is returned too
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PredictOptions:
+class PredictOptions(NamedTuple):
     """The options of a Predict call."""
 
     top_k: int = 0  # most classes for each input; 0 for all

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -140,15 +139,15 @@ class Predictor:
         if options.saliency is not None:
             embedder = embedders[versions[0].backbone]
             maps = await saliency_maps(options.saliency, versions[0], embedder, features.contents, deadline)
-            predictions[0] = replace(predictions[0], saliency=maps)
+            predictions[0] = predictions[0]._replace(saliency=maps)
         for place, model in enumerate(influence):
             views = stacked(rows[versions[place].backbone], versions[place].head.views)
             found = await self._influence.influences(model, views, options.influence)
-            predictions[place] = replace(predictions[place], influences=found)
+            predictions[place] = predictions[place]._replace(influences=found)
         truncation = {name: truncations(one, rows[name]) for name, one in embedders.items()}
         if any(truncation.values()):
             predictions = [
-                replace(each, truncation=truncation[each.version.backbone]) for each in predictions
+                each._replace(truncation=truncation[each.version.backbone]) for each in predictions
             ]
         finished = self._clock()
         returned = [
@@ -288,8 +287,7 @@ def _nbytes(contents: Sequence[Content]) -> int:
 
 
 def _slowest(rows: Sequence[RowFeatures]) -> dict[str, float]:
-    return {
-        "decode": max(row.decoded for row in rows),
-        "queue": max(row.queued for row in rows),
-        "backbone": max(row.ran for row in rows),
-    }
+    decode = queue = backbone = 0.0
+    for row in rows:
+        decode, queue, backbone = max(decode, row.decoded), max(queue, row.queued), max(backbone, row.ran)
+    return {"decode": decode, "queue": queue, "backbone": backbone}

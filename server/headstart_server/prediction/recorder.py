@@ -51,8 +51,7 @@ class PredictionRecorder:
             self.statistics.answered(model, number, inputs, result.times)
             if self._traffic is not None:
                 abstained = prediction.abstention_result
-                reasons = () if abstained is None else abstained.reasons
-                unknowns = sum(reason is not None for reason in reasons)
+                unknowns = 0 if abstained is None else len(abstained.reasons) - abstained.reasons.count(None)
                 seconds = result.times.total
                 self._traffic.answered(model, number, inputs=inputs, unknowns=unknowns, seconds=seconds)
         first = result.predictions[0]

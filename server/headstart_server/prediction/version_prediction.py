@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeVar
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +41,7 @@ class AbstentionResult:
     reasons: Sequence[AbstentionReason | None]  # why each is unknown, [n]; None for one that is known
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class VersionPrediction:
+class VersionPrediction(NamedTuple):
     """What one version answered."""
 
     version: ResidentVersion  # the version
@@ -58,7 +58,7 @@ class VersionPrediction:
     # which parts of each input speak for the answer; empty unless requested
     saliency: Sequence[Saliency] = ()
     # of each input whose end the backbone did not see, how much it saw, by place
-    truncation: Mapping[int, Truncation] = field(default_factory=dict)
+    truncation: Mapping[int, Truncation] = MappingProxyType({})
     # ID of the prediction for each input; empty unless the model captures inputs
     prediction_ids: Sequence[str] = ()
 
@@ -73,15 +73,14 @@ class BackboneFeatures:
     truncation: Mapping[int, Truncation] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PredictResult:
+class PredictResult(NamedTuple):
     """The answers of a call."""
 
     predictions: Sequence[VersionPrediction]  # one for each selector, in order
     features: Sequence[BackboneFeatures]  # one for each backbone that was run; none unless requested
     times: StageTimes  # where the time went
     # why inputs were skipped, by place; the answers are about the others
-    faults: Mapping[int, HeadstartError] = field(default_factory=dict)
+    faults: Mapping[int, HeadstartError] = MappingProxyType({})
 
 
 def predict_version(

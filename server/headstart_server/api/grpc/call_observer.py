@@ -9,8 +9,6 @@ from headstart_server.observability.call_metrics import MethodMetrics
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Span, Tracing
 
-log = structlog.get_logger(__name__)
-
 HEALTH = "/grpc.health.v1.Health/"
 
 
@@ -20,6 +18,8 @@ class CallObserver:
     def __init__(self, telemetry: Telemetry, tracing: Tracing = NO_TRACING) -> None:
         self._telemetry = telemetry
         self._tracing = tracing
+        # Bound once: the logger of a module looks up how logs are configured whenever it is used.
+        self._log = structlog.get_logger(__name__).bind()
 
     def method(self, method: Method) -> MethodMetrics:
         """Return the metrics of a method."""
@@ -43,4 +43,4 @@ class CallObserver:
         metrics.ended(code, seconds, None if span is None else span.exemplar)
         if span is not None:
             span.end(code)
-        log.debug("call_completed", method=call.method.name, code=code, seconds=round(seconds, 6))
+        self._log.debug("call_completed", method=call.method.name, code=code, seconds=round(seconds, 6))

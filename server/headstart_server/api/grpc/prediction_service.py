@@ -39,7 +39,7 @@ class PredictionService(stubs.PredictionServiceServicer):
         if not request.targets:
             raise InvalidField("Expected at least one target. Received: 0 targets.", field="targets")
         selectors = [
-            selector_of(message, f"targets[{place}]") for place, message in enumerate(request.targets)
+            selector_of(message, f"targets[{place}]") for place, message in enumerate(request.targets[:])
         ]
         contents = await self._contents(request.inputs)
         with CanaryCall(self._predictor.recorder, context, request.routing_key) as router:

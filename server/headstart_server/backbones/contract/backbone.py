@@ -32,6 +32,9 @@ class Modality(Enum):
     TEXT = "text"
     TENSOR = "tensor"
 
+    # Modalities are keys; `Enum` would hash their names, in Python.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneInfo:

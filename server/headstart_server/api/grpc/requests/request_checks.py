@@ -3,8 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -70,7 +70,7 @@ def check_request(message: Message, nbytes: int | None = None) -> None:
         nbytes: the bytes it was parsed from: no value in it is longer. None if unknown.
     """
     try:
-        run(steps_of(message.DESCRIPTOR), message, 1 << 62 if nbytes is None else nbytes)
+        checks_of(message.DESCRIPTOR).run(message, 1 << 62 if nbytes is None else nbytes)
     except LimitExceededError as exceeded:
         raise exceeded.error() from None
 
@@ -86,26 +86,54 @@ def check_text(text: str, field: str) -> None:
         raise exceeded.within(field).error() from None
 
 
-def run(steps: Sequence[Step], message: Any, nbytes: int) -> None:
-    """Run the checks of one message. Raise LimitExceededError if a field exceeds its limit."""
-    for step in steps:
-        step(message, nbytes)
+class SingleValue(NamedTuple):
+    """A field with a single value, and the check of values that are not its default."""
+
+    name: str
+    check: ValueCheck
+    longest: int  # bytes of a message up to which the value is not read
+
+
+class Checks(NamedTuple):
+    """The checks of a type of message."""
+
+    values: tuple[SingleValue, ...]
+    steps: tuple[Step, ...]  # of the other fields
+
+    def run(self, message: Any, nbytes: int) -> None:
+        """Check one message that was parsed from so many bytes.
+
+        Raise LimitExceededError if a field exceeds its limit.
+        """
+        # In a loop, because most fields are unset: a call for each would take most of the time.
+        for name, check, longest in self.values:
+            if nbytes > longest and (value := getattr(message, name)):
+                try:
+                    check(value)
+                except LimitExceededError as exceeded:
+                    raise exceeded.within(name) from None
+        for step in self.steps:
+            step(message, nbytes)
 
 
 @cache
-def steps_of(kind: Descriptor) -> tuple[Step, ...]:
+def checks_of(kind: Descriptor) -> Checks:
     """Return the checks of a type of message; fields that their type limits have none.
 
     Raise ValueError if a field has no limit, or the type contains itself.
     """
-    return _steps(kind, ())
+    return _checks(kind, ())
 
 
-def _steps(kind: Descriptor, above: tuple[str, ...]) -> tuple[Step, ...]:
+def _checks(kind: Descriptor, above: tuple[str, ...]) -> Checks:
     if kind.full_name in above:
         raise ValueError(f"{kind.full_name} contains itself. Give requests a bounded depth.")
     inside = (*above, kind.full_name)
-    return tuple(step for field in kind.fields if (step := _step(field, inside)) is not None)
+    found = [_check(field, inside) for field in kind.fields]
+    return Checks(
+        tuple(each for each in found if isinstance(each, SingleValue)),
+        tuple(each for each in found if each is not None and not isinstance(each, SingleValue)),
+    )
 
 
 def limit_of(field: FieldDescriptor) -> Limit | None:
@@ -126,57 +154,58 @@ _LIMITED_TYPES = frozenset(
 )
 
 
-def _step(field: FieldDescriptor, above: tuple[str, ...]) -> Step | None:
+def _check(field: FieldDescriptor, above: tuple[str, ...]) -> SingleValue | Step | None:
     limit = limit_of(field)
     inner = field.message_type
     if inner is not None and inner.GetOptions().map_entry:
         return _map_step(field, limit or Limit(), above)
     if inner is not None:
-        steps = _steps(inner, above)
+        checks = _checks(inner, above)
         if field.is_repeated:
-            return _messages_step(field.name, limit or Limit(), steps)
-        return _message_step(field.name, steps) if steps else None
+            return _messages_step(field.name, limit or Limit(), checks)
+        return _message_step(field.name, checks) if any(checks) else None
     if limit is None:
         return None
     check, is_data = _value_check(field, limit), field.type == FieldDescriptor.TYPE_BYTES
     if field.is_repeated:
         return _values_step(field.name, limit, check, is_data=is_data)
-    return None if check is _accept else _single_step(field, limit, check)
+    return None if check is _accept else _single_value(field, limit, check)
 
 
-def _single_step(field: FieldDescriptor, limit: Limit, check: ValueCheck) -> Step:
+def _single_value(field: FieldDescriptor, limit: Limit, check: ValueCheck) -> SingleValue | Step:
     if field.has_presence and limit.low is not None and limit.low > 0:
         return _present_value_step(field.name, check)
     is_data = field.type == FieldDescriptor.TYPE_BYTES
-    return _value_step(field.name, check, (limit.nbytes or 0) if is_data else 0)
+    return SingleValue(field.name, check, (limit.nbytes or 0) if is_data else 0)
 
 
-def _message_step(name: str, steps: Sequence[Step]) -> Step:
+def _message_step(name: str, checks: Checks) -> Step:
     def check(part: Any, nbytes: int) -> None:
         if part.HasField(name):
             try:
-                run(steps, getattr(part, name), nbytes)
+                checks.run(getattr(part, name), nbytes)
             except LimitExceededError as exceeded:
                 raise exceeded.within(name) from None
 
     return check
 
 
-def _messages_step(name: str, limit: Limit, steps: Sequence[Step]) -> Step:
+def _messages_step(name: str, limit: Limit, checks: Checks) -> Step:
     most = limit.entries or 0
+    is_unchecked = not any(checks)
 
     def check(part: Any, nbytes: int) -> None:
         messages = getattr(part, name)
         count = len(messages)
         if count > most:
             raise too_many(limit, str(count)).within(name)
-        if not count or not steps:
+        if is_unchecked:
             return
         place = 0
         try:
-            for place, each in enumerate(messages):  # noqa: B007 - where the loop stopped
-                for step in steps:
-                    step(each, nbytes)
+            # Iteration would end with an error of protobuf, whose text takes as long as checking a message.
+            for place in range(count):
+                checks.run(messages[place], nbytes)
         except LimitExceededError as exceeded:
             raise exceeded.within(f"{name}[{place}]") from None
 
@@ -211,7 +240,7 @@ def _map_step(field: FieldDescriptor, limit: Limit, above: tuple[str, ...]) -> S
 
 def _map_value_check(field: FieldDescriptor, above: tuple[str, ...]) -> Step | None:
     if field.message_type is not None:
-        return partial(run, _steps(field.message_type, above))
+        return _checks(field.message_type, above).run
     check = _value_check(field, limit_of(field) or Limit())
     return lambda value, _: check(value)
 
@@ -246,19 +275,6 @@ def _present_value_step(name: str, check_value: ValueCheck) -> Step:
         if part.HasField(name):
             try:
                 check_value(getattr(part, name))
-            except LimitExceededError as exceeded:
-                raise exceeded.within(name) from None
-
-    return check
-
-
-def _value_step(name: str, check_value: ValueCheck, longest: int) -> Step:
-    """Return the check of a single value, which is read only if more than so many bytes came."""
-
-    def check(part: Any, nbytes: int) -> None:
-        if nbytes > longest and (value := getattr(part, name)):
-            try:
-                check_value(value)
             except LimitExceededError as exceeded:
                 raise exceeded.within(name) from None
 

@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from headstart_server.api.grpc.call import Call, CallCheck
-from headstart_server.api.grpc.requests.request_checks import check_request, limit_of, steps_of
+from headstart_server.api.grpc.requests.request_checks import check_request, checks_of, limit_of
 from headstart_server.api.grpc.requests.wire_scan import TooManyElementsError, fields_of, scan
 from headstart_server.errors import HeadstartError, InvalidField
 
@@ -104,7 +104,7 @@ class RequestParser:
     def __init__(self, kind: Descriptor, parse: Callable[[bytes], Message]) -> None:
         self._kind = kind
         self._parse = parse
-        steps_of(kind)
+        checks_of(kind)
         fields_of(kind)
         self._thread_bytes = SCAN_BYTES if _most_messages(kind) > _FEW else THREAD_BYTES
 
