@@ -1,21 +1,17 @@
 """A process that is killed before or after any durable write leaves nothing half done; another goes on."""
 
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from failpoints.aftermath import be_killed, pass_points
+from failpoints.lives import Lives
 from failpoints.names import names
-from forked import start_importing
 from postgres import PostgresServer
 
-#: Seconds that a process gets; never waited for when the code is right.
-PATIENCE = 120.0
 #: Chains of lives on SQLite and on PostgreSQL. One of n chains is killed at every n-th failpoint, so that no
 #: job is interrupted so often that it fails.
 CHAINS, SHARED_CHAINS = 20, 6
@@ -55,36 +51,32 @@ def postgres() -> Iterator[PostgresServer]:
     server.close()
 
 
-def run(work: Callable[..., None], *arguments: object) -> int | None:
-    """Run a function in a new process; return how that ended."""
-    start_importing()
-    process = multiprocessing.get_context("forkserver").Process(target=work, args=arguments)
-    process.start()
-    process.join(PATIENCE)
-    if process.is_alive():
-        for each in (*psutil.Process(process.pid).children(), process):
-            each.kill()
-        process.join()
-    return process.exitcode
+@pytest.fixture(scope="module")
+def lives() -> Iterator[Lives]:
+    made = Lives()
+    yield made
+    made.close()
 
 
-def passed(folder: Path, address: str | None) -> list[str]:
+def passed(lives: Lives, folder: Path, address: str | None) -> list[str]:
     """Return the failpoints in the order in which a life passes them first."""
     folder.mkdir()
     report = folder.parent / f"{folder.name}.json"
-    assert run(pass_points, folder, address, report) == 0
+    lives.run(pass_points, folder, address, report)
     known = names()
     return [point for point in json.loads(report.read_text()) if point.partition(":")[0] in known]
 
 
 @pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return passed(tmp_path_factory.mktemp("points") / "life", None)
+def points(tmp_path_factory: pytest.TempPathFactory, lives: Lives) -> list[str]:
+    return passed(lives, tmp_path_factory.mktemp("points") / "life", None)
 
 
 @pytest.fixture(scope="module")
-def shared_points(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) -> list[str]:
-    found = passed(tmp_path_factory.mktemp("points") / "life", address_in(postgres))
+def shared_points(
+    tmp_path_factory: pytest.TempPathFactory, lives: Lives, postgres: PostgresServer
+) -> list[str]:
+    found = passed(lives, tmp_path_factory.mktemp("points") / "life", address_in(postgres))
     return [point for point in found if point.partition(":")[0] in TRANSACTIONS]
 
 
@@ -93,12 +85,12 @@ def address_in(postgres: PostgresServer) -> str:
     return postgres.database(synchronous_commit="off")
 
 
-def check(folder: Path, address: str | None, points: list[str]) -> None:
+def check(lives: Lives, folder: Path, address: str | None, points: list[str]) -> None:
     """Kill a life at each of these failpoints, and the one that recovers from it at the next."""
     data, report = folder / "life", folder / "report.json"
     data.mkdir()
 
-    assert run(be_killed, data, address, points, report) == 0
+    lives.run(be_killed, data, address, points, report)
     assert json.loads(report.read_text()) == [], f"killed at {points}"
 
 
@@ -110,33 +102,35 @@ def of_each(points: list[str], chosen: Collection[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("place", range(CHAINS))
-def test_kills_at_any_write_leave_nothing_half_done(tmp_path: Path, points: list[str], place: int) -> None:
-    check(tmp_path, None, of_each(points, {*names()} - ONLY_POSTGRES)[place::CHAINS])
+def test_kills_at_any_write_leave_nothing_half_done(
+    tmp_path: Path, lives: Lives, points: list[str], place: int
+) -> None:
+    check(lives, tmp_path, None, of_each(points, {*names()} - ONLY_POSTGRES)[place::CHAINS])
 
 
 @pytest.mark.parametrize("place", range(SHARED_CHAINS))
 def test_the_same_at_the_commits_of_postgresql(
-    tmp_path: Path, postgres: PostgresServer, shared_points: list[str], place: int
+    tmp_path: Path, lives: Lives, postgres: PostgresServer, shared_points: list[str], place: int
 ) -> None:
-    check(tmp_path, address_in(postgres), of_each(shared_points, AT_COMMITS)[place::SHARED_CHAINS])
+    check(lives, tmp_path, address_in(postgres), of_each(shared_points, AT_COMMITS)[place::SHARED_CHAINS])
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", sorted(set(names()) - ONLY_POSTGRES))
-def test_a_kill_at_any_write_leaves_nothing_half_done(tmp_path: Path, name: str) -> None:
+def test_a_kill_at_any_write_leaves_nothing_half_done(tmp_path: Path, lives: Lives, name: str) -> None:
     for moment in ("before", "after"):
         (tmp_path / moment).mkdir()
-        check(tmp_path / moment, None, [f"{name}:{moment}"])
+        check(lives, tmp_path / moment, None, [f"{name}:{moment}"])
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", sorted(TRANSACTIONS - ONLY_SQLITE))
 def test_a_kill_at_any_commit_of_postgresql_leaves_nothing_half_done(
-    tmp_path: Path, postgres: PostgresServer, name: str
+    tmp_path: Path, lives: Lives, postgres: PostgresServer, name: str
 ) -> None:
     for moment in ("before", "after"):
         (tmp_path / moment).mkdir()
-        check(tmp_path / moment, address_in(postgres), [f"{name}:{moment}"])
+        check(lives, tmp_path / moment, address_in(postgres), [f"{name}:{moment}"])
 
 
 def test_each_transaction_that_is_checked_on_postgresql_is_there() -> None:
