@@ -1,7 +1,7 @@
 """A real network quantized to 8 bits by the command, and used like every other backbone."""
 
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from forked import run_headstart
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone
 from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
@@ -46,16 +47,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepare(cache: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [
-        sys.executable,
-        "-m",
-        "headstart_server",
-        "prepare",
-        "--backbone-cache",
-        str(cache),
-        *arguments,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    arguments = ("prepare", "--backbone-cache", str(cache), *arguments)
+    return run_headstart(*arguments, environment=os.environ, module="headstart_server", timeout=300)
 
 
 @pytest.fixture(scope="module")

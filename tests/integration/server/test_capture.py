@@ -1,8 +1,7 @@
 """Inputs of Predict calls are captured as the policy of their model says, listed for review, and erased."""
 
 import json
-import subprocess
-import sys
+import os
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,6 +12,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from forked import run_headstart
 from headstart import AsyncClient, CapturePolicy, Client
 from headstart.v1 import capture_policy_pb2, model_service_pb2
 from headstart.v1 import review_service_pb2 as pb
@@ -238,8 +238,9 @@ def test_the_commands_set_a_policy_list_and_save(
     image = digit(1, 60)
 
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "headstart", "--server", server.target, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT).stdout
+        done = run_headstart("--server", server.target, *arguments, environment=os.environ)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     assert "0.5" in run("model", "capture", captured, "--random", "0.5")
     assert "captures no inputs" in run("model", "capture", captured, "--off")

@@ -1,5 +1,6 @@
 """What operators see and set: health, reflection, metrics, ports and limits."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from forked import run_headstart
 from integration.server.calls import SERVICES, TIMEOUT, Api, Start, digit, digits, example, refused
-from server_process import START_SECONDS, Samples, ServerProcess, eventually, serve_command
+from server_process import START_SECONDS, Samples, ServerProcess, eventually, serve_arguments
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -38,11 +40,11 @@ def test_the_health_of_an_unknown_service_is_not_found(api: Api):
 
 
 def test_the_health_command_reports_whether_a_server_is_serving(server: ServerProcess):
-    command = [*serve_command(server.data)[:3], "health", "--target"]
-    serving = subprocess.run([*command, server.target], capture_output=True, text=True, check=False)
-    missing = subprocess.run(
-        [*command, "127.0.0.1:1", "--timeout", "5"], capture_output=True, text=True, check=False
-    )
+    def health(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return run_headstart("health", *arguments, environment=os.environ, module="headstart_server")
+
+    serving = health("--target", server.target)
+    missing = health("--target", "127.0.0.1:1", "--timeout", "5")
 
     assert (serving.returncode, serving.stdout) == (0, f"{server.target}: SERVING\n")
     assert missing.returncode == 1
@@ -145,8 +147,8 @@ def test_a_message_over_the_limit_is_refused_with_the_limit(api: Api, digits_mod
 
 def failed_start(data: Path, *flags: str, port: int = 0, code: int = 1) -> str:
     """Return the last line of a server that cannot start."""
-    done = subprocess.run(
-        serve_command(data, *flags, port=port), capture_output=True, text=True, timeout=60, check=False
+    done = run_headstart(
+        *serve_arguments(data, *flags, port=port), environment=os.environ, module="headstart_server"
     )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
