@@ -71,7 +71,8 @@ _READY = (
         _FIRST_PENDING.correlate(models).scalar_subquery().label("first"),
     )
     .join(retrains, retrains.c.model == models.c.name)
-    .where(*_HAS_POLICY, retrains.c.job_id.is_(None), retrains.c.not_before <= bindparam("now"))
+    # Not by `job_id`: SQLite would read all models without a job rather than those with a policy.
+    .where(*_HAS_POLICY, retrains.c.not_before <= bindparam("now"))
     .order_by(models.c.name)
 )
 #: States in which the same answer again is a repetition: no version has learned it, nothing has replaced it.
@@ -241,7 +242,7 @@ class FeedbackStore:
                 waited=now - float(row.first),
             )
             for row in found
-            if row.pending
+            if row.pending and row.job_id is None
         ]
 
     def now(self) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fakes import ManualClock, Publisher
+from headstart_server.feedback import feedback_store
 from postgres import PostgresServer
 from scale.check import REPORTS, measured
 from scale.dataset import Sizes, fill
@@ -50,3 +51,12 @@ def test_every_statement_finds_its_rows_by_an_index(
     assert {each.name: each.fault for each in found if each.fault} == {}
     names = {each.name.partition(" ")[0] for each in found}
     assert set(REPORTS) <= names
+
+
+def test_models_that_may_retrain_are_found_by_the_index_of_those_with_a_policy(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path, ManualClock(0.0))
+    with publisher.database.read() as connection:
+        query = str(feedback_store._READY.compile(dialect=connection.dialect))
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", (0.0,) * query.count("?")).all()
+    publisher.close()
+    assert plan[0][3] == "SCAN models USING INDEX models_retrained"
