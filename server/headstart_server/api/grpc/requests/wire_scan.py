@@ -140,8 +140,6 @@ def _scan(  # noqa: PLR0912 - one loop: calls for each tag would double its time
             place += _FIXED[kind]
         else:
             raise GroupError(f"Wire type {kind} is not used by this contract.")
-        if place + length > end:
-            raise DecodeError("A field ends behind the message that contains it.")
         if (known := fields.get(number)) is None:
             unknown += 1
             if unknown > MAX_UNKNOWN:
@@ -164,6 +162,8 @@ def _scan(  # noqa: PLR0912 - one loop: calls for each tag would double its time
                 except LimitExceededError as exceeded:
                     raise exceeded.within(known.at(count - 1)) from None
         place += length
+        if place > end:
+            raise DecodeError("A field ends behind the message that contains it.")
         if tags + budget.tags > budget.max_tags or budget.nbytes < 0 or budget.integers < 0:
             raise _too_many_elements(budget)
     budget.tags += tags
@@ -173,7 +173,8 @@ def _packed_numbers(content: bytes, place: int, length: int, known: _Field) -> i
     """Return how many numbers one occurrence of a repeated field holds."""
     if known.width:
         return length // known.width
-    end, count = place + length, 0
+    # A length may claim more than there is.
+    end, count = min(place + length, len(content)), 0
     while place < end and count <= known.most:
         # Each number has one byte below 0x80. Other threads get the interpreter between pieces.
         piece = content[place : min(place + _PIECE, end)]
