@@ -213,9 +213,9 @@ bench-console: $(VENV)/.stamp-dev ## Measure the web console in Chromium: make b
 docs: $(VENV)/.stamp-dev ## Build the documentation site into build/site, and check its links.
 	@PYTHONPATH=tests $(BIN)/python -m docs_site.build
 
-.PHONY: pictures
-pictures: $(VENV)/.stamp-dev ## Make the images of README and docs from a real run: make pictures ARGS='--only plots'.
-	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m pictures.run $(ARGS)
+.PHONY: illustrations
+illustrations: $(VENV)/.stamp-dev ## Make the images of README and docs from a real run: make illustrations ARGS='--only plots'.
+	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m illustrations.run $(ARGS)
 
 # The sources of the web console, and the folder of what is built from them.
 CONSOLE := server/headstart_server/console

@@ -177,7 +177,7 @@ class FakeDecoder:
     def decode(self, content: Content) -> NDArray[np.float32]:
         raw = content if isinstance(content, bytes) else _raw(content)
         if raw.startswith(b"broken"):
-            raise UndecodableInput(f"Expected a picture. Received: {raw[:20]!r}.")
+            raise UndecodableInput(f"Expected an image. Received: {raw[:20]!r}.")
         if raw.startswith(b"endless"):
             return np.full(self.size, np.inf, np.float32)
         word = vector_of(raw.split(b":")[0], self.size)

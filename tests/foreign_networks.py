@@ -23,7 +23,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def make(folder: Path) -> Mapping[str, np.ndarray]:
-    """Make the networks in a folder; returns their features of `pictures`, by name."""
+    """Make the networks in a folder; returns their features of `sample_images`, by name."""
     # TensorFlow and PyTorch warn of their own parts; nothing here depends on them.
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, __file__, str(folder)], check=True, env=environment)
@@ -31,7 +31,7 @@ def make(folder: Path) -> Mapping[str, np.ndarray]:
         return dict(features)
 
 
-def pictures(size: int) -> np.ndarray:
+def sample_images(size: int) -> np.ndarray:
     """Three images of smooth colors, uint8 [3, size, size, 3]."""
     y, x = np.mgrid[0:size, 0:size] / size
     waves = np.stack([np.sin(3 * x + shift) * np.cos(5 * y - shift) for shift in range(9)])
@@ -80,7 +80,7 @@ def _of_torch(folder: Path) -> dict[str, np.ndarray]:
         str(folder / "varying.pt2"),
     )
     torch.save(small.state_dict(), folder / "small.pth")
-    pixels = torch.from_numpy(pictures(SIZE).transpose(0, 3, 1, 2).astype(np.float32))
+    pixels = torch.from_numpy(sample_images(SIZE).transpose(0, 3, 1, 2).astype(np.float32))
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     with torch.no_grad():
         features = {
@@ -88,7 +88,7 @@ def _of_torch(folder: Path) -> dict[str, np.ndarray]:
             "small maps, bgr": small.maps(pixels.flip(1) * 0.5 - 3).amax((2, 3)),
             "small classes": small(pixels),
         }
-        large = (torch.from_numpy(pictures(LARGE).transpose(0, 3, 1, 2)) / 255 - mean) / std
+        large = (torch.from_numpy(sample_images(LARGE).transpose(0, 3, 1, 2)) / 255 - mean) / std
         resnet = _trained(torchvision.models.resnet18())
         torch.save(resnet.state_dict(), folder / "resnet18.pth")
         features["resnet18"] = torch.nn.Sequential(*list(resnet.children())[:-1])(large).flatten(1)
@@ -147,9 +147,9 @@ def _of_onnx(folder: Path) -> dict[str, np.ndarray]:
         model, external / "last.onnx", save_as_external_data=True, location="last.weights", size_threshold=0
     )
     session = onnxruntime.InferenceSession(external / "last.onnx", providers=["CPUExecutionProvider"])
-    (maps,) = session.run(None, {"pixels": pictures(SIZE).astype(np.float32)})
+    (maps,) = session.run(None, {"pixels": sample_images(SIZE).astype(np.float32)})
     classifier = onnxruntime.InferenceSession(folder / "small.onnx", providers=["CPUExecutionProvider"])
-    one = pictures(SIZE).transpose(0, 3, 1, 2).astype(np.float32)
+    one = sample_images(SIZE).transpose(0, 3, 1, 2).astype(np.float32)
     rows = [classifier.run(None, {"x": row[None]})[0] for row in one]
     unknown = helper.make_graph(
         [helper.make_node("Riddle", ["pixels"], ["answer"], domain="riddles.example")],
@@ -196,7 +196,7 @@ def _of_tensorflow(folder: Path) -> dict[str, np.ndarray]:
         hub, folder / "hub", signatures={"serving_default": hub.__call__, "spatial": hub.maps}
     )
     tf.saved_model.save(hub, folder / "python", signatures={"serving_default": hub.python})
-    images = tf.constant(pictures(SIZE).astype(np.float32) / 255)
+    images = tf.constant(sample_images(SIZE).astype(np.float32) / 255)
     return {
         "hub": hub(images)["feature_vector"].numpy(),
         "hub logits": hub(images)["logits"].numpy(),

@@ -61,7 +61,8 @@ def pattern_of(words: list[str]) -> re.Pattern[str]:
     forms = (
         f"[{word[0].upper()}{word[0]}]{re.escape(word[1:])}".replace(r"\ ", r"[\s_-]+#?\s*") for word in words
     )
-    return re.compile(rf"(?<![A-Za-z])({'|'.join(forms)})(?![A-Za-z])")
+    # An element of HTML has the name of a word.
+    return re.compile(rf"(?<![A-Za-z<])(?<!</)({'|'.join(forms)})(?![A-Za-z])")
 
 
 def findings(path: str, text: str, pattern: re.Pattern[str]) -> Iterator[Finding]:

@@ -111,12 +111,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "data") as server:
         server.wait_until_serving()
         with Client(server.target) as client:
-            for model, inputs in (("pictures", files), ("rows", list(rows))):
+            for model, inputs in (("images", files), ("rows", list(rows))):
                 examples = [Example(each, str(place % 2)) for place, each in enumerate(inputs)]
                 client.fine_tune(examples, model=model).result(120)
         lines = []
         for what, requests in (
-            ("one image", image_requests("pictures", files[0])),
+            ("one image", image_requests("images", files[0])),
             (f"one row of {FEATURES} features", row_requests("rows", rows[0])),
         ):
             for callers in (1, 8):

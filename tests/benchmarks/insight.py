@@ -46,7 +46,7 @@ Views = Mapping[str, Float32]
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="choices of pictures for each row")
+    parser.add_argument("--seeds", type=int, default=3, help="choices of images for each row")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for features and downloads")
     options = parser.parse_args()
     print(f"Machine: {machine()}\nSoftware: {software()}\n", flush=True)

@@ -366,7 +366,7 @@ def by_keras(trial: Trial) -> tuple[NDArray[np.floating], float]:
     """The Keras recipe with flips, rotations and dropout, in a separate process, on all cores."""
     one = trial.one
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pictures.npz"
+        path = Path(folder) / "images.npz"
         rows = {
             name: np.stack([trial.backbone.decode(one.images[place]) for place in places])
             for name, places in (("train_rows", trial.train), ("test_rows", trial.test))

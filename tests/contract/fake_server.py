@@ -680,7 +680,7 @@ _STANDING: dict[str, Any] = {
                 parameter_count=4_652_008,
                 license="Apache-2.0",
                 default=True,
-                description="A small network for pictures.",
+                description="A small network for images.",
             )
         ],
         statuses=[

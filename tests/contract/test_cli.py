@@ -220,13 +220,13 @@ def test_a_fine_tune_as_json_is_one_document(run, pets):
 
 
 def test_a_failed_job_is_reported_in_a_line(run, server, pets):
-    error = status_pb2.Status(code=3, message="Example 3 (dog/1.jpg): no picture.")
+    error = status_pb2.Status(code=3, message="Example 3 (dog/1.jpg): no image.")
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=error))
 
     result = run("fine-tune", "pets", pets, code=1)
 
     assert result.stderr.endswith(
-        "error: The job failed: Example 3 (dog/1.jpg): no picture. (INVALID_ARGUMENT)\n"
+        "error: The job failed: Example 3 (dog/1.jpg): no image. (INVALID_ARGUMENT)\n"
     )
     assert "Traceback" not in result.output
 
@@ -236,7 +236,7 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
         valid=False,
         example_count=4,
         class_counts={"cat": 2, "dog": 2},
-        faults=[{"index": 1, "example_id": "cat/1.jpg", "message": "no picture"}],
+        faults=[{"index": 1, "example_id": "cat/1.jpg", "message": "no image"}],
         fault_count=3,
         warnings=["Few examples."],
         message="3 examples cannot be used.",
@@ -246,7 +246,7 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
     result = run("check", "pets", pets, code=1)
 
     assert "Not usable: 3 examples cannot be used." in result.stdout
-    assert "  example 1 (cat/1.jpg):\n    no picture" in result.stdout
+    assert "  example 1 (cat/1.jpg):\n    no image" in result.stdout
     assert "\n  and 2 more\nCorrect them, or exclude them with --max-excluded-fraction" in result.stdout
     assert "warning: Few examples." in result.stdout
 
@@ -801,11 +801,11 @@ def test_a_version_may_be_named_with_its_model(run, server, pets, name, selected
 
 
 def test_broken_images_come_with_a_way_out(run, server, pets):
-    broken = Fault(code=grpc.StatusCode.INVALID_ARGUMENT, message="No picture.", reason="UNDECODABLE_INPUT")
+    broken = Fault(code=grpc.StatusCode.INVALID_ARGUMENT, message="No image.", reason="UNDECODABLE_INPUT")
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=broken.status()))
 
     assert run("fine-tune", "pets", pets, code=1).stderr.endswith(
-        "error: The job failed: No picture. (UNDECODABLE_INPUT)\n"
+        "error: The job failed: No image. (UNDECODABLE_INPUT)\n"
         "Leave them out with --max-excluded-fraction 0.2, or list all with headstart check.\n"
     )
 

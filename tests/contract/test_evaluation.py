@@ -69,7 +69,7 @@ def test_an_evaluation_is_sent_again_where_no_server_answered(client: Client, se
 
 
 def test_examples_that_cannot_be_measured_on_are_listed(client: Client, server: FakeServer):
-    fault = {"index": 1, "reason": "ERROR_REASON_UNDECODABLE_INPUT", "message": "no picture"}
+    fault = {"index": 1, "reason": "ERROR_REASON_UNDECODABLE_INPUT", "message": "no image"}
     server.standing["Evaluate"] = evaluating.EvaluateResponse(
         model="pets", version=3, evaluation=evaluation(), faults=[fault], fault_count=1
     )

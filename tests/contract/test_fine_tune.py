@@ -263,7 +263,7 @@ def test_validation_asks_for_findings_and_makes_no_job(client: Client, server: F
                         "index": 1,
                         "example_id": "x",
                         "reason": "ERROR_REASON_UNDECODABLE_INPUT",
-                        "message": "no picture",
+                        "message": "no image",
                     }
                 ],
                 fault_count=1,

@@ -27,7 +27,7 @@ LOST = Fault(code=grpc.StatusCode.UNAVAILABLE, message="connection lost")
 
 
 def failed_job() -> job_pb2.Job:
-    error = status_pb2.Status(code=3, message="Example 3 (dog.jpg): no picture.")
+    error = status_pb2.Status(code=3, message="Example 3 (dog.jpg): no image.")
     error.details.add().Pack(
         error_details_pb2.ErrorInfo(reason="UNDECODABLE_INPUT", domain="headstart", metadata={"example": "3"})
     )
@@ -158,7 +158,7 @@ def test_a_failed_job_raises_its_own_error(client: Client, server: FakeServer):
 
     assert caught.value.reason == "UNDECODABLE_INPUT"
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert caught.value.message == "Example 3 (dog.jpg): no picture."
+    assert caught.value.message == "Example 3 (dog.jpg): no image."
     assert caught.value.metadata == {"example": "3"}
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 

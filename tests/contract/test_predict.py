@@ -272,16 +272,16 @@ def test_large_inputs_go_in_messages_that_the_server_takes(client: Client, serve
 def test_an_input_at_fault_is_named_by_its_place_in_the_whole_list(client: Client, server: FakeServer):
     fault = Fault(
         code=grpc.StatusCode.INVALID_ARGUMENT,
-        message="Input 3: no picture of 2 bytes.",
+        message="Input 3: no image of 2 bytes.",
         reason="UNDECODABLE_INPUT",
-        violations={"inputs[3].image": "inputs[3] is no picture."},
+        violations={"inputs[3].image": "inputs[3] is no image."},
     )
     server.script("Predict", server.standing["Predict"], fault)
 
     with pytest.raises(InvalidArgument) as caught:
         client.predict([b"x"] * 300, model="m")
 
-    assert caught.value.message == "Input 259: no picture of 2 bytes."
+    assert caught.value.message == "Input 259: no image of 2 bytes."
     assert caught.value.field_violations[0].field == "inputs[259].image"
 
 

@@ -103,7 +103,7 @@ def _code(text: str, name: str) -> str:
 
 
 def diagram_file(text: str) -> Path:
-    """Return the file of a diagram, which `make pictures` draws from its text."""
+    """Return the file of a diagram, which `make illustrations` draws from its text."""
     return DIAGRAMS / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.svg"
 
 
@@ -121,7 +121,9 @@ def diagrams() -> list[str]:
 def _diagram(text: str, name: str) -> str:
     file = diagram_file(text)
     if not file.exists():
-        raise StagingError(f"{name}: its diagram is not drawn yet. Run: make pictures ARGS='--only diagrams'")
+        raise StagingError(
+            f"{name}: its diagram is not drawn yet. Run: make illustrations ARGS='--only diagrams'"
+        )
     return _figure(file) + "\n"
 
 

@@ -108,7 +108,7 @@ def test_without_json_people_can_read_it(command, made: dict[str, Any], queries:
 def test_exit_codes_tell_what_kind_of_thing_went_wrong(
     command, made: dict[str, Any], queries: list[Path], tmp_path
 ):
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     codes = {
         4: command("predict", "nosuch", queries[0]),
         1: command("predict", "shell", tmp_path / "text.png"),

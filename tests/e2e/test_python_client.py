@@ -191,7 +191,7 @@ def test_what_goes_wrong_is_caught_by_kind_and_says_what(
     with pytest.raises(NotFound, match="nosuch") as missing:
         client.predict(queries[0], model="nosuch")
     with pytest.raises(InvalidArgument) as unreadable:
-        client.predict([queries[0], b"no picture"], model="letters")
+        client.predict([queries[0], b"no image"], model="letters")
     with pytest.raises(InvalidArgument, match=r"\.\./x"):
         client.fine_tune([(b"a", "a")], model="../x")
 

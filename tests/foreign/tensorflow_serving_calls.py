@@ -25,7 +25,7 @@ target, model, alias, *files = sys.argv[1:]
 channel = grpc.insecure_channel(target)
 stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 models = model_service_pb2_grpc.ModelServiceStub(channel)
-pictures = [Path(name).read_bytes() for name in files]
+contents = [Path(name).read_bytes() for name in files]
 
 
 def predict(tensor, **spec):
@@ -45,7 +45,7 @@ def named(request, name=model, version=None, label=None):
 
 
 def with_examples(request):
-    for image in pictures:
+    for image in contents:
         feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
         example = tf.train.Example(features=tf.train.Features(feature={"image": feature}))
         request.input.example_list.examples.append(example)
@@ -79,7 +79,7 @@ def classes_of(result):
     return [[[each.label, each.score] for each in classes.classes] for classes in result.classifications]
 
 
-images = tf.make_tensor_proto(pictures)
+images = tf.make_tensor_proto(contents)
 both = several(("classify", {}), ("classify", {"label": alias}))
 classified = stub.Classify(with_examples(named(classification_pb2.ClassificationRequest())), timeout=30)
 request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])

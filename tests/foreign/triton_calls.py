@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 target, model, alias, features, *files = sys.argv[1:]
 client = triton.InferenceServerClient(target)
-pictures = np.array([[Path(name).read_bytes()] for name in files], dtype=np.object_)
+contents = np.array([[Path(name).read_bytes()] for name in files], dtype=np.object_)
 
 
 def tensor(name, array, datatype):
@@ -41,7 +41,7 @@ def statistics(*arguments):
     return client.get_inference_statistics(*arguments, as_json=True)["model_stats"]
 
 
-images = tensor("input", pictures, "BYTES")
+images = tensor("input", contents, "BYTES")
 before = statistics(f"{model}@{alias}")
 answer = client.infer(model, [images], request_id="seven", client_timeout=30)
 wanted = [triton.InferRequestedOutput("label"), triton.InferRequestedOutput("probabilities", class_count=2)]
@@ -50,7 +50,7 @@ chosen = client.infer(f"{model}@{alias}", [images], outputs=wanted, timeout=20_0
 rows = np.arange(12, dtype=np.float32).reshape(2, 6)
 halves = client.infer(features, [tensor("input", rows.astype(ml_dtypes.bfloat16), "BF16")])
 whole = client.infer(features, [tensor("input", rows, "FP32")])
-undecodable = tensor("input", np.array([b"no picture"], dtype=np.object_), "BYTES")
+undecodable = tensor("input", np.array([b"no image"], dtype=np.object_), "BYTES")
 error_of(lambda: client.infer(f"{model}@{alias}", [undecodable]))
 after = statistics(model, "1")
 answers = queue.Queue()
@@ -116,7 +116,7 @@ print(
                 ),
                 "bytes": error_of(lambda: client.infer(model, [undecodable])),
                 "input in shared memory": error_of(
-                    lambda: client.infer(model, [in_shared_memory(tensor("input", pictures, "BYTES"))])
+                    lambda: client.infer(model, [in_shared_memory(tensor("input", contents, "BYTES"))])
                 ),
                 "output in shared memory": error_of(
                     lambda: client.infer(

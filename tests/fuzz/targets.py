@@ -218,7 +218,7 @@ def targets() -> dict[str, Target]:
             parse=lambda token: common.page_key(token, str),
             refusals=(HeadstartError,),
         ),
-        "pictures": Target(
+        "images": Target(
             inputs=inputs.any_of(inputs.images()),
             parse=_IMAGES.decode,
             refusals=(HeadstartError,),

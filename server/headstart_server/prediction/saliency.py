@@ -1,4 +1,4 @@
-"""Which parts of a image speak for an answer: occlusion sensitivity (Zeiler and Fergus 2014, section 4.2).
+"""Parts of an image that support an answer: occlusion sensitivity (Zeiler and Fergus 2014, section 4.2).
 
 Part after part of the image, as the backbone sees it, is covered; by how much the score falls is what that
 part contributes. It needs only passes of the network, so it works for every backbone, runtime and head.

@@ -111,7 +111,7 @@ def _kept(file: Path) -> list[Measured]:
 
 def _prepared(place: Path, variants: int) -> tuple[Path, Path]:
     """The folders of the networks and of the images."""
-    networks, images = place / "networks", place / "pictures"
+    networks, images = place / "networks", place / "images"
     networks.mkdir()
     images.mkdir()
     for number, file in enumerate(photographs(IMAGES)):

@@ -69,7 +69,7 @@ def _percentile(latencies: Sequence[float], share: float) -> float | None:
 def main() -> None:
     """Measure and print."""
     task = json.load(sys.stdin)
-    files = [path.read_bytes() for path in sorted(Path(task["pictures"]).glob("*.jpg"))]
+    files = [path.read_bytes() for path in sorted(Path(task["images"]).glob("*.jpg"))]
     asking = asking_of(task["protocol"], task["variants"], files)
     measured = asyncio.run(
         measure(

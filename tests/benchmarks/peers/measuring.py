@@ -176,7 +176,7 @@ def _load(contender: Contender, job: Job, plan: Plan, callers: int) -> dict[str,
         "variants": list(job.variants),
         "callers": callers,
         "seconds": plan.seconds,
-        "pictures": str(plan.images),
+        "images": str(plan.images),
     }
     done = subprocess.run(
         [sys.executable, "-m", "peers.load"],

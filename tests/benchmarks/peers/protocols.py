@@ -120,7 +120,7 @@ class FormAsking:
 
     def __init__(self, variants: Sequence[str], files: Sequence[bytes], *, field: str, path: str) -> None:
         disposition = 'Content-Disposition: form-data; name="{}"'
-        part = disposition.format(field) + '; filename="picture.jpg"\r\nContent-Type: image/jpeg'
+        part = disposition.format(field) + '; filename="image.jpg"\r\nContent-Type: image/jpeg'
         self._bodies = [
             b"--frontier\r\n" + part.encode() + b"\r\n\r\n" + file + b"\r\n--frontier" for file in files
         ]

@@ -20,20 +20,20 @@ def savedmodel(path, rows):
     import tensorflow as tf
 
     answer = tf.saved_model.load(path).signatures["serving_default"]
-    return answer(pictures=tf.constant(rows))["probabilities"].numpy()
+    return answer(images=tf.constant(rows))["probabilities"].numpy()
 
 
 def onnx(path, rows):
     import onnxruntime
 
-    return onnxruntime.InferenceSession(path).run(["probabilities"], {"pictures": rows})[0]
+    return onnxruntime.InferenceSession(path).run(["probabilities"], {"images": rows})[0]
 
 
 def openvino(path, rows):
     import openvino
 
     network = openvino.Core().compile_model(f"{path}/model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return network({"pictures": rows})["probabilities"]
+    return network({"images": rows})["probabilities"]
 
 
 def litert(path, rows):

@@ -138,9 +138,9 @@ def test_a_repository_is_downloaded_once_without_its_code_and_later_opened_witho
         ("not installed", "Install it with: pip install 'headstart[kerashub]'"),
         ("too long", "Expected at most 40 tokens, as the network takes. Received: 41."),
         ("no such layer", "Expected a layer of the network: images, vit_patching_and_embedding, vit_encoder"),
-        ("wrong size", "with pictures of 64 pixels instead of 32"),
-        ("text as pictures", "Expected a network of pictures. Received: BertBackbone"),
-        ("settings of pictures", "Received: size, a setting of pictures"),
+        ("wrong size", "with images of 64 pixels instead of 32"),
+        ("text as images", "Expected a network of images. Received: BertBackbone"),
+        ("settings of images", "Received: size, a setting of images"),
         ("unknown scale", "the folder does not say how ViTBackbone takes pixels"),
     ],
 )
@@ -205,9 +205,9 @@ def test_what_a_server_prepared_gives_the_features_of_other_code(
 
 
 def test_a_server_fine_tunes_on_a_declared_preset_of_images_and_answers(api: Api) -> None:
-    job = api.published(digits((0, 1), 12), model="pictures")
-    assert api.version("pictures", job.version).lineage.backbone == "vit"
-    assert set(api.names("pictures", digit(0, 0), digit(1, 0))) == {"0", "1"}
+    job = api.published(digits((0, 1), 12), model="images")
+    assert api.version("images", job.version).lineage.backbone == "vit"
+    assert set(api.names("images", digit(0, 0), digit(1, 0))) == {"0", "1"}
 
 
 def test_a_server_fine_tunes_on_a_declared_checkpoint_of_texts_and_answers(api: Api) -> None:

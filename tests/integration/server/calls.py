@@ -299,9 +299,9 @@ def photograph(name: str) -> bytes:
     return resources.files("sklearn.datasets.images").joinpath(f"{name}.jpg").read_bytes()
 
 
-def _encoded(picture: Image.Image, kind: str) -> bytes:
+def _encoded(image: Image.Image, kind: str) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind)
+    image.save(file, kind)
     return file.getvalue()
 
 

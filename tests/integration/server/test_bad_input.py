@@ -627,7 +627,7 @@ def test_the_same_content_with_the_same_label_is_no_fault(api: Api, model: str):
 
 
 def test_without_leave_one_example_that_cannot_be_read_fails_the_job(api: Api, model: str):
-    examples = [*digits((0, 1), 3), example(b"not a picture", "0", example_id="notes/readme.txt")]
+    examples = [*digits((0, 1), 3), example(b"not an image", "0", example_id="notes/readme.txt")]
     job = api.ended(api.fine_tune(examples, model=model).job_id)
 
     assert job.state == FAILED
@@ -641,7 +641,7 @@ def test_without_leave_one_example_that_cannot_be_read_fails_the_job(api: Api, m
 
 def test_with_leave_examples_that_cannot_be_read_are_left_out_and_listed(api: Api, model: str):
     broken = [
-        example(b"not a picture", "0", example_id="a"),
+        example(b"not an image", "0", example_id="a"),
         example(cut(photograph("china"), 0.3), "1", example_id="b"),
         example(bomb(), "1", example_id="c"),
     ]

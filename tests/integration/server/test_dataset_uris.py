@@ -26,7 +26,7 @@ from integration.server.calls import TIMEOUT, Api, digit, digits, refused, strea
 from integration.server.test_tls import AUTHORITY, identity
 from s3 import SECRET, Fault, S3Server
 
-IMAGES = {f"pictures/{label} {place}.png": digit(label, place) for label in (0, 1) for place in range(6)}
+IMAGES = {f"images/{label} {place}.png": digit(label, place) for label in (0, 1) for place in range(6)}
 LABELS = "path,label\n" + "".join(f"{name},digit {name[9]}\n" for name in IMAGES)
 #: Bytes of one input.
 MOST = 10_000
@@ -39,7 +39,7 @@ MOST = 10_000
 def uri(sets: Path) -> str:
     """A list in the folder that the server may read."""
     folder = sets / "digits"
-    (folder / "pictures").mkdir(parents=True)
+    (folder / "images").mkdir(parents=True)
     for name, content in IMAGES.items():
         (folder / name).write_bytes(content)
     (folder / "labels.csv").write_text(LABELS)
@@ -63,7 +63,7 @@ def test_a_fine_tune_of_a_uri_is_one_of_the_same_examples(api: Api, uri: str, mo
 def test_a_call_that_is_repeated_gets_its_job_whatever_has_become_of_the_list(
     api: Api, sets: Path, uri: str, model: str
 ):
-    (sets / "passing.csv").write_text(LABELS.replace("pictures/", "digits/pictures/"))
+    (sets / "passing.csv").write_text(LABELS.replace("images/", "digits/images/"))
     spec = {"model": model, "request_id": f"{model}-once", "dataset_uri": f"file://{sets}/passing.csv"}
     job = api.fine_tune((), **spec)
     (sets / "passing.csv").unlink()
@@ -82,7 +82,7 @@ def test_a_list_can_be_checked_without_a_job(api: Api, uri: str, model: str):
     ("path", "reason"),
     [
         ("digits/none.csv", "DATA_UNREADABLE"),
-        ("digits/pictures", "DATA_UNREADABLE"),
+        ("digits/images", "DATA_UNREADABLE"),
         ("../server0/data/headstart.sqlite3", "INVALID_FIELD"),
         ("link/passwd", "DATA_UNREADABLE"),
     ],
@@ -132,14 +132,14 @@ def test_a_bucket_is_read_as_a_folder_is(s3: S3Server, bucket: str):
     found = read(reader, f"s3://{bucket}/sets/labels.csv")
     assert [example.content for example in found] == list(IMAGES.values())
 
-    s3.put(bucket, "sets/more.csv", b"path,label\npictures/none.png,a\n")
+    s3.put(bucket, "sets/more.csv", b"path,label\nimages/none.png,a\n")
     with pytest.raises(DataUnreadable, match=r"line 2: .*none.png cannot be read: it is not there"):
         read(reader, f"s3://{bucket}/sets/more.csv")
     s3.put(bucket, "sets/large.png", b"x" * (MOST + 1))
     s3.put(bucket, "sets/more.csv", b"path,label\nlarge.png,a\n")
     with pytest.raises(InputTooLarge, match=f"{MOST + 1} bytes"):
         read(reader, f"s3://{bucket}/sets/more.csv")
-    for other in (f"s3://{bucket}/secret.csv", f"s3://{bucket}/sets/pictures"):
+    for other in (f"s3://{bucket}/secret.csv", f"s3://{bucket}/sets/images"):
         with pytest.raises(HeadstartError) as caught:
             read(reader, other)
         assert SECRET not in caught.value.message

@@ -25,11 +25,11 @@ from headstart_server.backbones.runtimes.keras_import import load_keras
 keras = load_keras()
 for name in ("own", "other"):
     keras.utils.set_random_seed(len(name))
-    pictures = keras.Input((32, 32, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pictures)
+    images = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
     for filters in (16, 32):
         x = keras.layers.Conv2D(filters, 3, 2, activation="relu")(x)
-    keras.Model(pictures, keras.layers.Flatten()(x)).save(f"{name}.keras")
+    keras.Model(images, keras.layers.Flatten()(x)).save(f"{name}.keras")
 zoo = keras.applications.MobileNetV3Small(weights=None, include_top=False, input_shape=(64, 64, 3))
 zoo.save_weights("zoo.weights.h5")
 """

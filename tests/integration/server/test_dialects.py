@@ -68,7 +68,7 @@ def rows(api: Api) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     paths = [folder / f"{label}-{place}.png" for label, place in SAMPLES]
     for path, sample in zip(paths, SAMPLES, strict=True):
         path.write_bytes(digit(*sample))

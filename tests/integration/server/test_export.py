@@ -73,7 +73,7 @@ def row() -> Row:
 @pytest.fixture(scope="module")
 def rows(row: Row, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     """The images, uint8 [6, 224, 224, 3], decoded from files by the documentation's code."""
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for place, image in enumerate(IMAGES):
         (folder / f"{place}.png").write_bytes(image)
     return np.stack([row(folder / f"{place}.png") for place in range(len(IMAGES))])
@@ -93,7 +93,7 @@ def test_the_documented_decoding_is_the_servers(
     image = Image.fromarray(golden_image()).resize(size).convert(mode)
     exif = Image.Exif()
     exif[0x0112] = turned
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     image.save(path, exif=exif)
     for side, crop in ((224, 0.875), (96, 1.0)):
         wanted = ImageDecoder(side, crop=crop).decode(path.read_bytes())
@@ -130,21 +130,21 @@ def savedmodel(path: Path, rows: np.ndarray) -> np.ndarray:
     import tensorflow as tf
 
     answer = tf.saved_model.load(str(path)).signatures["serving_default"]
-    return answer(pictures=tf.constant(rows))["probabilities"].numpy()
+    return answer(images=tf.constant(rows))["probabilities"].numpy()
 
 
 def onnx(path: Path, rows: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path))
-    return session.run(["probabilities"], {"pictures": rows})[0]
+    return session.run(["probabilities"], {"images": rows})[0]
 
 
 def openvino(path: Path, rows: np.ndarray) -> np.ndarray:
     import openvino
 
     network = openvino.Core().compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return network({"pictures": rows})["probabilities"]
+    return network({"images": rows})["probabilities"]
 
 
 def litert(path: Path, rows: np.ndarray) -> np.ndarray:

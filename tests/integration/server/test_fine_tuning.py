@@ -158,7 +158,7 @@ def test_validating_reports_what_is_there_and_creates_nothing(api: Api, model: s
 def test_validating_names_each_example_that_cannot_be_used(api: Api, model: str):
     examples = [
         *digits((0, 1), 2),
-        example(b"no picture", "0", example_id="notes.txt"),
+        example(b"no image", "0", example_id="notes.txt"),
         example(digit(0, 0), "1", example_id="twice"),
     ]
     strict = api.validate(examples, model=model)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import foreign_networks
-from foreign_networks import LARGE, MEAN, SIZE, STD, pictures
+from foreign_networks import LARGE, MEAN, SIZE, STD, sample_images
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.networks.declaration import Declaration, read_declarations
@@ -109,7 +109,7 @@ def test_a_declared_network_gives_the_features_its_own_framework_gives(
     backbone = Catalog(read_declarations(declared), runtimes=settings).load(name)
     (size, _) = backbone.info.input_size
     wanted, count = SCHEMES[name]
-    assert relative_error(backbone.run(pictures(size))["last"], features[wanted]) < 1e-4
+    assert relative_error(backbone.run(sample_images(size))["last"], features[wanted]) < 1e-4
     assert backbone.info.parameter_count == count
 
 
@@ -151,7 +151,7 @@ def test_features_are_those_of_the_declared_layer_after_the_declared_preprocessi
 ) -> None:
     model = opened(folder, location, **said)
     received = load_openvino().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(
-        pictures(SIZE)
+        sample_images(SIZE)
     )
     assert relative_error(received["last"], features[name]) < 1e-4
 
@@ -171,7 +171,7 @@ def test_weights_of_torchvision_give_its_features_and_layers_have_its_names(
     said = {"layer": layer} if layer else {}
     architecture = file.partition(".")[0]
     model = opened(folder, f"torch-weights:{file}", architecture=architecture, size=LARGE, **said)
-    outputs = model(pictures(LARGE), training=False)
+    outputs = model(sample_images(LARGE), training=False)
     assert relative_error(np.asarray(outputs["last"]), features[name]) < 1e-4
 
 
@@ -183,7 +183,7 @@ def test_a_wide_resnet_of_bottlenecks_gives_the_features_of_torchvision(
     wide = ResNet((1, 1, 1, 1), bottleneck=True, width=2)
     model = wide.build(layers, LARGE)
     layers.check(wide.classifier)
-    pixels = (pictures(LARGE) / 255 - np.array(MEAN)) / np.array(STD)
+    pixels = (sample_images(LARGE) / 255 - np.array(MEAN)) / np.array(STD)
     maps = np.asarray(model(pixels.astype(np.float32), training=False))
     assert relative_error(maps.mean(axis=(1, 2)), features["wide"]) < 1e-4
 

@@ -276,7 +276,7 @@ def test_streams_that_are_none_are_refused(api: Api, digits_model: str):
 
 
 def test_a_version_is_measured_on_a_stream_of_new_examples(api: Api, digits_model: str):
-    broken = example(b"no picture", "0", example_id="broken")
+    broken = example(b"no image", "0", example_id="broken")
     stranger = example(digit(3, 60), "3")
     found = api.evaluate([*digits(LABELS, 20, start=60), broken, stranger], digits_model, batch=7)
 

@@ -72,7 +72,7 @@ def exercise(api: Api) -> job_pb2.Job:
     """Calls and jobs of all kinds, the ends that are bad among them; returns a job that went well."""
     api.published(digits((0, 1, 7), 8), model="digits", alias="shadow")
     job = api.published(digits((0, 1, 7), 8, start=8), model="digits")
-    failing = [*digits((0, 1), 4), example(b"no picture", "0")]
+    failing = [*digits((0, 1), 4), example(b"no image", "0")]
     failed = api.ended(api.fine_tune(failing, model="broken").job_id)
     assert failed.state == job_pb2.JOB_STATE_FAILED
     api.prediction.Predict(predict_request("digits"), metadata=TRACED)

@@ -71,8 +71,8 @@ def test_several_versions_answer_one_call_and_share_the_pass(api: Api, colors: s
         version_selector_pb2.VersionSelector(model=digits_model),
         version_selector_pb2.VersionSelector(model=colors, version=1),
     ]
-    pictures = [digit(0, 30), digit(7, 31)]
-    response = api.predict(colors, *pictures, further=further, return_features=True)
+    images = [digit(0, 30), digit(7, 31)]
+    response = api.predict(colors, *images, further=further, return_features=True)
     results = list(response.results)
     (features,) = response.features
 
@@ -82,11 +82,11 @@ def test_several_versions_answer_one_call_and_share_the_pass(api: Api, colors: s
         (colors, 1),
     ]
     # Bitwise what each of them answers alone.
-    assert results[1] == api.predict(digits_model, *pictures).results[0]
-    assert results[2] == api.predict(colors, *pictures, version=1).results[0]
+    assert results[1] == api.predict(digits_model, *images).results[0]
+    assert results[2] == api.predict(colors, *images, version=1).results[0]
     assert features.backbone == "efficientnet-lite0"
     assert {view: tensors.decode(each).shape for view, each in features.views.items()} == {
-        view: (2, each.shape[1]) for view, each in embed(api, *pictures, views=["last", "taps"]).items()
+        view: (2, each.shape[1]) for view, each in embed(api, *images, views=["last", "taps"]).items()
     }
 
 
@@ -95,9 +95,9 @@ def test_features_are_returned_only_if_requested(api: Api, digits_model: str):
 
 
 def test_embedding_returns_the_requested_views(api: Api):
-    pictures = [digit(0, 30), photograph("china")]
-    last = embed(api, *pictures)
-    both = embed(api, *pictures, views=["taps", "last"], backbone="efficientnet-lite0")
+    images = [digit(0, 30), photograph("china")]
+    last = embed(api, *images)
+    both = embed(api, *images, views=["taps", "last"], backbone="efficientnet-lite0")
 
     assert set(last) == {"last"}
     assert set(both) == {"taps", "last"}
@@ -107,11 +107,11 @@ def test_embedding_returns_the_requested_views(api: Api):
 
 
 def test_features_of_a_row_do_not_depend_on_its_company(api: Api):
-    pictures = [digit(label, 30) for label in range(10)]
-    together = embed(api, *pictures)["last"]
+    images = [digit(label, 30) for label in range(10)]
+    together = embed(api, *images)["last"]
 
     for place in (0, 4, 9):
-        assert np.array_equal(embed(api, pictures[place])["last"][0], together[place])
+        assert np.array_equal(embed(api, images[place])["last"][0], together[place])
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (12, 12, 1), (12, 12, 3)])
@@ -140,9 +140,9 @@ def test_a_model_learns_from_arrays_of_pixels_too(api: Api, model: str):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
 def test_every_format_of_the_contract_is_read(api: Api, model: str, kind: str):
     def encoded(name: str) -> bytes:
-        picture = Image.open(io.BytesIO(photograph(name))).resize((160, 120))
+        image = Image.open(io.BytesIO(photograph(name))).resize((160, 120))
         file = io.BytesIO()
-        picture.save(file, kind)
+        image.save(file, kind)
         return file.getvalue()
 
     features = embed(api, encoded("china"), encoded("flower"), photograph("china"), photograph("flower"))
@@ -155,12 +155,12 @@ def test_every_format_of_the_contract_is_read(api: Api, model: str, kind: str):
 
 def test_as_many_inputs_as_the_server_holds_are_answered_in_order(api: Api, digits_model: str):
     labels = [(0, 1, 7)[place % 3] for place in range(64)]
-    pictures = [digit(label, place) for place, label in enumerate(labels)]
-    together = api.predict(digits_model, *pictures).results[0].predictions
+    images = [digit(label, place) for place, label in enumerate(labels)]
+    together = api.predict(digits_model, *images).results[0].predictions
 
     assert len(together) == 64
     for place in (0, 31, 63):
-        (alone,) = api.predict(digits_model, pictures[place]).results[0].predictions
+        (alone,) = api.predict(digits_model, images[place]).results[0].predictions
         assert [each.name for each in together[place].classes] == [each.name for each in alone.classes]
         # The features are bitwise the same; the head's product is one for all inputs of a call.
         assert [each.probability for each in together[place].classes] == pytest.approx(

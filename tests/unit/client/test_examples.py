@@ -108,11 +108,11 @@ def test_files_are_read_when_it_is_their_turn(tmp_path):
 
 
 def test_a_csv_lists_paths_from_its_own_folder(tmp_path):
-    write(tmp_path / "pictures" / "a.jpg", b"A")
-    write(tmp_path / "pictures" / "b.jpg", b"B")
+    write(tmp_path / "images" / "a.jpg", b"A")
+    write(tmp_path / "images" / "b.jpg", b"B")
     table = write(
         tmp_path / "list.csv",
-        "﻿path,label,id,held_out,note\npictures/a.jpg,cat,first,true,x\npictures/b.jpg,dog,,,\n",
+        "﻿path,label,id,held_out,note\nimages/a.jpg,cat,first,true,x\nimages/b.jpg,dog,,,\n",
     )
 
     source = open_examples(table)
@@ -128,7 +128,7 @@ def test_a_csv_lists_paths_from_its_own_folder(tmp_path):
     assert (second.input.image, second.label.class_name, second.example_id, second.held_out) == (
         b"B",
         "dog",
-        "pictures/b.jpg",
+        "images/b.jpg",
         False,
     )
 

@@ -6,11 +6,11 @@ from headstart.inputs.inputs import Text, input_message
 
 
 def test_a_file_s_ending_determines_what_it_holds(tmp_path):
-    (tmp_path / "a.webp").write_bytes(b"picture")
+    (tmp_path / "a.webp").write_bytes(b"image")
     (tmp_path / "a.txt").write_text("grüße", encoding="utf-8")
     np.save(tmp_path / "a.npy", np.arange(3, dtype=np.float32))
 
-    assert input_message(tmp_path / "a.webp").image == b"picture"
+    assert input_message(tmp_path / "a.webp").image == b"image"
     assert input_message(tmp_path / "a.txt").text == "grüße"
     assert tensors.decode(input_message(tmp_path / "a.npy").tensor).tolist() == [0, 1, 2]
 

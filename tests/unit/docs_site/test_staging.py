@@ -81,7 +81,7 @@ def test_code_in_a_list_moves_with_it(source: Path) -> None:
 
 
 def test_a_diagram_that_is_not_drawn_names_the_command(source: Path) -> None:
-    with pytest.raises(StagingError, match="make pictures"):
+    with pytest.raises(StagingError, match="make illustrations"):
         staged(source, "```mermaid\nflowchart LR\n  a --> b\n```\n")
 
 

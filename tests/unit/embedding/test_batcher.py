@@ -199,7 +199,7 @@ def test_a_thread_that_waits_does_not_keep_its_last_rows_in_memory(bench: Bench)
 
 
 def test_an_input_that_cannot_be_prepared_gets_its_error_and_the_others_go_on(bench: Bench) -> None:
-    broken = bench.submit(UndecodableInput("Expected a picture. Received: a text."))
+    broken = bench.submit(UndecodableInput("Expected an image. Received: a text."))
     fine = bench.submit(row(1))
     bench.work()
     assert isinstance(broken.exception(0), UndecodableInput)
@@ -252,7 +252,7 @@ def test_closing_finishes_the_batch_that_runs_and_fails_what_waits(bench: Bench)
 
 @pytest.mark.parametrize(
     ("made", "end"),
-    [(row(1), Draining), (UndecodableInput("no picture"), UndecodableInput)],
+    [(row(1), Draining), (UndecodableInput("no image"), UndecodableInput)],
     ids=["row", "error"],
 )
 def test_an_input_that_is_prepared_while_the_batcher_closes_is_answered(

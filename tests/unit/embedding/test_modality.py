@@ -35,13 +35,13 @@ def test_each_modality_takes_its_own_kinds_and_names_the_field_of_others(
 @pytest.mark.parametrize(
     ("default", "content", "expected"),
     [
-        ("pictures", b"a picture", "pictures"),
-        ("pictures", "a text", "words"),
-        ("pictures", np.zeros((2, 2), np.uint8), "pictures"),
-        ("pictures", np.zeros(5, np.float32), "features:5"),
-        ("words", b"a picture", "pictures"),
+        ("images", b"an image", "images"),
+        ("images", "a text", "words"),
+        ("images", np.zeros((2, 2), np.uint8), "images"),
+        ("images", np.zeros(5, np.float32), "features:5"),
+        ("words", b"an image", "images"),
         ("words", "a text", "words"),
-        ("words", np.zeros((2, 2), np.uint8), "pictures"),
+        ("words", np.zeros((2, 2), np.uint8), "images"),
         ("words", np.zeros(5, np.float32), "features:5"),
         ("table", np.zeros(5, np.float32), "table"),
         ("table", "a text", "words"),
@@ -53,7 +53,7 @@ def test_the_default_is_meant_if_it_takes_the_content_else_the_first_that_does(
     infos = {
         name: FakeBackbone(name, modality=modality).info
         for name, modality in (
-            ("pictures", Modality.IMAGE),
+            ("images", Modality.IMAGE),
             ("more", Modality.IMAGE),
             ("words", Modality.TEXT),
             ("table", Modality.TENSOR),
@@ -63,5 +63,5 @@ def test_the_default_is_meant_if_it_takes_the_content_else_the_first_that_does(
 
 
 def test_where_nothing_takes_the_content_the_default_says_so() -> None:
-    info = FakeBackbone("pictures").info
-    assert default_backbone_for(info, [info], "a text") == "pictures"
+    info = FakeBackbone("images").info
+    assert default_backbone_for(info, [info], "a text") == "images"

@@ -161,7 +161,7 @@ def test_an_example_without_a_label_is_named(bench: Workbench) -> None:
     assert caught.value.field == "examples[1].label.class_name"
 
 
-def test_a_text_for_pictures_is_refused(bench: Workbench) -> None:
+def test_a_text_for_images_is_refused(bench: Workbench) -> None:
     bench.published(pets(8))
     with pytest.raises(WrongModality):
         evaluated(bench, [Example(content="a text", target=Target.of_label("cat"))])

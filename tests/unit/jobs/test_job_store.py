@@ -218,7 +218,7 @@ def test_progress_is_kept_with_the_job_and_in_its_events(driver: JobDriver, cloc
     job = driver.running("a")
     clock.advance(2)
     progress = Progress(step=JobStep.EVALUATE, fraction=0.9, done=3, total=9, loss=0.5, accuracy=0.75)
-    fault = ExampleFault(index=3, id="x", reason="UNDECODABLE_INPUT", message="no picture")
+    fault = ExampleFault(index=3, id="x", reason="UNDECODABLE_INPUT", message="no image")
     findings = Findings(excluded=(fault,), excluded_count=1, step_seconds={"fit": 0.25})
     driver.job_store.runs.report(job, progress, findings)
     stored = driver.restarted().reader.get("a")

@@ -57,5 +57,9 @@ def test_longer_words_and_the_value_none_are_not_found() -> None:
     )
 
 
+def test_elements_of_html_are_not_found() -> None:
+    assert found("docs/index.md", "<told>\n</told>\n") == []
+
+
 def test_files_of_this_repository_are_read() -> None:
     assert Finding("readme", "README.md", 1, "Headstart") in all_findings(pattern_of(["Headstart"]))

@@ -148,7 +148,7 @@ async def test_what_is_out_of_range_is_refused_by_name(
     assert error.field == field
 
 
-async def test_saliency_is_for_pictures(stall: Stall) -> None:
+async def test_saliency_is_for_images(stall: Stall) -> None:
     stall.publisher.publish("rows", backbone="table", backbone_digest="e" * 64)
     error = await refusal(
         stall, InvalidField, [np.zeros(3)], [Selector(model="rows")], saliency=SaliencyOptions()

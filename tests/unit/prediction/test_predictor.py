@@ -360,7 +360,7 @@ async def test_an_input_that_cannot_be_read_is_named(stall: Stall) -> None:
     stall.publisher.publish()
     error = await refusal(stall, UndecodableInput, [b"a", b"b", b"broken"])
     assert error.field == "inputs[2]"
-    assert error.message == "Input 2: Expected a picture. Received: b'broken'."
+    assert error.message == "Input 2: Expected an image. Received: b'broken'."
 
 
 async def test_of_several_faulty_inputs_the_first_is_named_and_the_others_counted(stall: Stall) -> None:
@@ -369,10 +369,10 @@ async def test_of_several_faulty_inputs_the_first_is_named_and_the_others_counte
     error = await refusal(stall, UndecodableInput, [b"a", b"broken1", b"b", b"broken2"])
     assert error.field == "inputs[1]"
     assert error.message == (
-        "Input 1: Expected a picture. Received: b'broken1'. (2 of 4 inputs are at fault.)"
+        "Input 1: Expected an image. Received: b'broken1'. (2 of 4 inputs are at fault.)"
     )
     assert [(each.field, each.message) for each in error.further] == [
-        ("inputs[3]", "Input 3: Expected a picture. Received: b'broken2'.")
+        ("inputs[3]", "Input 3: Expected an image. Received: b'broken2'.")
     ]
 
 
@@ -812,7 +812,7 @@ async def test_inputs_that_cannot_be_used_are_skipped_on_request(stall: Stall) -
         1: UndecodableInput,
         3: WrongModality,
     }
-    assert mixed.faults[1].message == "Expected a picture. Received: b'broken'."
+    assert mixed.faults[1].message == "Expected an image. Received: b'broken'."
     np.testing.assert_array_equal(mixed.predictions[0].probabilities, alone.predictions[0].probabilities)
     for view, matrix in mixed.features[0].views.items():
         np.testing.assert_array_equal(matrix[[0, 2]], alone.features[0].views[view])

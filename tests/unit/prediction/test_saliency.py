@@ -28,7 +28,7 @@ NUMBER = Head(
 )
 
 
-def picture(row: int = 1, column: int = 5) -> Pixels:
+def image(row: int = 1, column: int = 5) -> Pixels:
     """Grey with a bright spot in one cell of seven by seven."""
     pixels = np.full((70, 70, 3), 100, np.uint8)
     pixels[10 * row + 2 : 10 * row + 8, 10 * column + 2 : 10 * column + 8] = 250
@@ -52,7 +52,7 @@ class Brightness:
 
 
 async def test_the_part_whose_loss_lowers_the_score_most_is_highest() -> None:
-    found = await saliency_of(picture(), HEAD, SaliencyOptions(), Brightness(), Grid(reach=1.0))
+    found = await saliency_of(image(), HEAD, SaliencyOptions(), Brightness(), Grid(reach=1.0))
     assert found.class_name == "class 1"
     assert found.values.dtype == np.float32
     assert np.unravel_index(found.values.argmax(), (7, 7)) == (1, 5)
@@ -61,21 +61,21 @@ async def test_the_part_whose_loss_lowers_the_score_most_is_highest() -> None:
 
 
 async def test_what_speaks_for_one_class_speaks_against_another() -> None:
-    found = await saliency_of(picture(), HEAD, SaliencyOptions(class_name="class 0"), Brightness())
+    found = await saliency_of(image(), HEAD, SaliencyOptions(class_name="class 0"), Brightness())
     assert found.class_name == "class 0"
     assert found.values.min() < 0
     assert found.values.max() == 0
 
 
 async def test_of_a_regression_the_number_falls() -> None:
-    found = await saliency_of(picture(), NUMBER, SaliencyOptions(), Brightness(number=True), Grid(reach=1.0))
+    found = await saliency_of(image(), NUMBER, SaliencyOptions(), Brightness(number=True), Grid(reach=1.0))
     assert found.class_name == ""
     assert 50 < found.values.max() < 150
 
 
 async def test_only_so_many_rows_wait_at_once() -> None:
     network = Brightness()
-    await saliency_of(picture(), HEAD, SaliencyOptions(), network)
+    await saliency_of(image(), HEAD, SaliencyOptions(), network)
     assert sum(network.batches) == 50
     assert max(network.batches) == ROWS_AT_ONCE
 
@@ -90,7 +90,7 @@ async def test_other_calls_get_their_turns_while_an_overlay_is_made() -> None:
             turns += len(network.batches) == 8
 
     other = asyncio.create_task(take_turns())
-    found = await saliency_of(picture(), HEAD, SaliencyOptions(overlay=True), network)
+    found = await saliency_of(image(), HEAD, SaliencyOptions(overlay=True), network)
     other.cancel()
     assert found.overlay.startswith(b"\x89PNG")
     assert turns > 10
@@ -127,6 +127,6 @@ def test_an_overlay_is_orange_where_it_speaks_for_and_blue_where_against() -> No
     assert np.ptp(made[224, 224].astype(int)) < 10
 
 
-def test_an_overlay_of_a_flat_map_is_the_picture_alone() -> None:
+def test_an_overlay_of_a_flat_map_is_the_image_alone() -> None:
     made = overlay(np.full((224, 224, 3), 128, np.uint8), np.zeros((7, 7), np.float32))
     assert np.ptp(np.asarray(Image.open(io.BytesIO(made)))) == 0

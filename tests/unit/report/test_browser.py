@@ -42,7 +42,7 @@ def opened(folder: Path, width: int = 1200) -> subprocess.CompletedProcess:
 
 def probed(content: str, folder: Path, width: int) -> tuple[dict, str]:
     policy = re.search("script-src &#x27;.*?&#x27;", content)[0]
-    # The copy's own script needs another rule; style and pictures keep theirs.
+    # The copy's own script needs another rule; style and images keep theirs.
     copy = content.replace(policy, "script-src &#x27;unsafe-inline&#x27;").replace(
         "</body>", f"<script>{PROBE}</script></body>"
     )

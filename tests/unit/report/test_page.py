@@ -89,7 +89,7 @@ def test_every_anchor_leads_somewhere_and_no_id_comes_twice(made):
     assert {each["href"][1:] for each in read.named("a")} <= set(ids)
 
 
-def test_every_picture_and_chart_says_what_it_shows(made):
+def test_every_image_and_chart_says_what_it_shows(made):
     _, read = made
 
     assert all(each["alt"] for each in read.named("img"))
@@ -105,7 +105,7 @@ def test_headings_go_down_one_level_at_a_time(made):
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
-def test_there_are_at_most_a_hundred_small_pictures(made):
+def test_there_are_at_most_a_hundred_small_images(made):
     content, read = made
 
     assert len(read.named("img")) <= 100
@@ -191,7 +191,7 @@ def test_the_backbone_selection_has_its_section():
     assert HOSTILE not in hostile
 
 
-def test_without_kept_examples_there_are_names_in_place_of_pictures():
+def test_without_kept_examples_there_are_names_in_place_of_images():
     facts = replace(of_classes(2, 60), samples={})
     read = Reading(page(facts))
 

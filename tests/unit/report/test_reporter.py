@@ -76,10 +76,10 @@ def test_a_version_is_reported_in_each_form(bench: Bench, form, media_type, begi
     assert report == bench.reporter.report(Selector(model="pets", number=1), form)
 
 
-def test_only_the_page_asks_for_pictures_and_only_for_those_it_shows(bench: Bench):
+def test_only_the_page_asks_for_images_and_only_for_those_it_shows(bench: Bench):
     bench.publish(evaluation=STORED)
     wanted = sample_indexes(FACTS.evaluation, FACTS.findings)
-    bench.contents = {wanted[0]: image(1), wanted[1]: b"no picture", wanted[2]: "a text"}
+    bench.contents = {wanted[0]: image(1), wanted[1]: b"no image", wanted[2]: "a text"}
 
     bench.text(ReportFormat.TEXT)
     bench.text(ReportFormat.JSON)
@@ -123,7 +123,7 @@ def test_a_version_that_is_not_there_cannot_be_reported(bench: Bench):
         bench.text(ReportFormat.HTML, alias="canary")
 
 
-def test_of_texts_the_page_has_the_beginnings_and_no_pictures(bench: Bench):
+def test_of_texts_the_page_has_the_beginnings_and_no_images(bench: Bench):
     bench.publish(evaluation=STORED)
     indexes = sample_indexes(FACTS.evaluation, FACTS.findings)
     long = "An <i>italic</i>\n\n  text, " + "and so on " * 100

@@ -28,7 +28,7 @@ def images(*sizes: int) -> list[FakeBackbone]:
 
 def tried(
     pool: BackbonePool,
-    content: Content = b"picture",
+    content: Content = b"image",
     names: Sequence[str] = (),
     recipe: Recipe = Auto(),  # noqa: B008 - frozen
     free: int | None = None,

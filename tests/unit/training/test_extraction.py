@@ -34,7 +34,7 @@ def bench(tmp_path: Path, driver: JobDriver) -> Iterator[Workbench]:
 
 
 def table_of(target: Callable[[int], Target], *, seed: int) -> FeatureTable:
-    """Twenty pictures, each of them twice: all but the same, and shown to be the same."""
+    """Twenty images, each of them twice: all but the same, and shown to be the same."""
     rng = np.random.default_rng(seed)
     rows = np.repeat(rng.uniform(size=(20, 30)), 2, axis=0) + rng.normal(scale=1e-4, size=(40, 30))
     examples = [

@@ -289,7 +289,7 @@ def test_faulty_examples_within_the_share_are_dropped_and_listed(rig: Rig, drive
         (9, "b0", "UNDECODABLE_INPUT"),
         (10, "b1", "UNDECODABLE_INPUT"),
     ]
-    assert findings.excluded[0].message == "Expected a picture. Received: b'broken:0'."
+    assert findings.excluded[0].message == "Expected an image. Received: b'broken:0'."
 
 
 def test_dropped_examples_leave_no_trace_in_the_head(rig: Rig) -> None:
@@ -306,7 +306,7 @@ def test_more_faulty_examples_than_allowed_fail_with_the_first_of_them(rig: Rig,
     assert caught.value.reason == "UNDECODABLE_INPUT"
     assert caught.value.message == (
         "2 of 20 examples cannot be used, and max_excluded_fraction allows 1. The first is example 3 ('b0'): "
-        "Expected a picture. Received: b'broken:0'."
+        "Expected an image. Received: b'broken:0'."
     )
     assert run.findings.excluded_count == 2
     assert [fault.index for fault in run.findings.excluded] == [3, 4]

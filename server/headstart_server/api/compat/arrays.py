@@ -43,11 +43,11 @@ def check_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
 
 
 def check_strings_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
-    """The number of pictures or texts that a shape says."""
+    """The number of images or texts that a shape says."""
     count = check_shape(shape, name, max_inputs)
     if math.prod(shape) != count or len(shape) > 2:
         raise InvalidField(
-            f"Expected a shape of [n] or [n, 1] for the pictures or texts of input '{name}'. "
+            f"Expected a shape of [n] or [n, 1] for the images or texts of input '{name}'. "
             f"Received: {list(shape)[:16]}.",
             field="inputs",
         )
@@ -109,7 +109,7 @@ def rows_of(array: Array, name: str) -> list[Content]:
 
 
 def contents_of(strings: Iterable[bytes], backbone: BackboneInfo, name: str) -> list[Content]:
-    """One input for each string of bytes: an encoded picture or, for a backbone of texts, a text in UTF-8."""
+    """One input for each string of bytes: an encoded image or, for a backbone of texts, a text in UTF-8."""
     if backbone.modality is not Modality.TEXT:
         return list(strings)
     texts: list[Content] = []

@@ -57,7 +57,7 @@ async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_i
     """The inputs of a request: those of its one tensor.
 
     Args:
-        backbone: what is to look at them; it decides whether bytes are pictures or texts.
+        backbone: what is to look at them; it decides whether bytes are images or texts.
     """
     if len(request.inputs) != 1:
         names = ", ".join(repr(each.name) for each in request.inputs[:10]) or "none"

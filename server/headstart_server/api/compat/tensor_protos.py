@@ -49,7 +49,7 @@ async def inputs_of(
 
     Args:
         tensor: strings [n], [n, 1] or [], or numbers [n, ...].
-        backbone: what is to look at them; it decides whether strings are pictures or texts.
+        backbone: what is to look at them; it decides whether strings are images or texts.
     """
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.dtype == pb.DT_STRING:
@@ -76,7 +76,7 @@ async def inputs_of(
 
 
 def examples_of(examples: Sequence[pb.Example], backbone: BackboneInfo, max_inputs: int) -> list[Content]:
-    """The inputs of examples, each of one feature: an encoded picture, a text, or numbers."""
+    """The inputs of examples, each of one feature: an encoded image, a text, or numbers."""
     check_shape([len(examples)], "input", max_inputs)
     contents: list[Content] = []
     for place, example in enumerate(examples):

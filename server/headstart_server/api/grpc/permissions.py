@@ -99,7 +99,7 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}DatasetService/ListDatasets": Rule(on=Subject.LISTED, rights=_TRAIN),
     f"{_V1}DatasetService/UpdateDataset": Rule(on=Subject.DATASET, rights=_TRAIN, changes=True),
     f"{_V1}DatasetService/DeleteDataset": Rule(on=Subject.DATASET, rights=_ADMIN, changes=True),
-    # Both show what was trained on: ids and labels, and pictures.
+    # Both show what was trained on: ids and labels, and images.
     f"{_V1}ModelService/GetEvaluation": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ModelService/GetReport": Rule(on=Subject.MODEL, rights=_TRAIN),
     # All that a version has learnt.

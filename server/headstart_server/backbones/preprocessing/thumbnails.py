@@ -45,10 +45,10 @@ def _scale(side: int, header: JpegHeader) -> int:
 def _from_array(
     pixels: np.ndarray[tuple[int, ...], np.dtype[np.generic]], max_pixels: int, side: int
 ) -> Image.Image | None:
-    is_picture = pixels.dtype == np.uint8 and (
+    is_image = pixels.dtype == np.uint8 and (
         pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3))
     )
-    if not is_picture:
+    if not is_image:
         return None
     check_size((pixels.shape[1], pixels.shape[0]), max_pixels=max_pixels)
     image = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).convert(

@@ -61,7 +61,7 @@ class EfficientNetLite:
             description=declaration.description
             or (
                 f"EfficientNet-Lite{declaration.location}, trained on ImageNet ({member.top1} % top-1), for "
-                f"pictures of {side} x {side} pixels."
+                f"images of {side} x {side} pixels."
             ),
             tails=member.scaling.tail_plans(),
         )

@@ -51,7 +51,7 @@ def hub_images(folder: HubFolder, declaration: Declaration) -> Network:
     try:
         backbone = hub.models.Backbone.from_preset(str(folder.path), **resized)
     except Exception as error:  # damaged files end in nearly any
-        also = f" with pictures of {size} pixels instead of {own}" if resized else ""
+        also = f" with images of {size} pixels instead of {own}" if resized else ""
         raise SourceError(
             f"Expected a network that KerasHub {hub.__version__} loads{also}. Received: {folder.kind}, "
             f"{summary_of(error)}."
@@ -75,10 +75,10 @@ def _body(backbone: Any, declaration: Declaration) -> Any:
     keras = load_keras()
     if hasattr(backbone, "get_vision_embeddings"):
         outputs = _vision_outputs(backbone)
-        return keras.Model(outputs.pop("pictures"), outputs if declaration.layer else outputs["embedding"])
+        return keras.Model(outputs.pop("images"), outputs if declaration.layer else outputs["embedding"])
     if len(backbone.inputs) != 1:
         names = ", ".join(one.name for one in backbone.inputs)
-        raise SourceError(f"Expected a network of pictures. Received: {type(backbone).__name__}, of {names}.")
+        raise SourceError(f"Expected a network of images. Received: {type(backbone).__name__}, of {names}.")
     return keras.Model(backbone.inputs[0], backbone.output)
 
 
@@ -86,7 +86,7 @@ def _vision_outputs(backbone: Any) -> dict[str, Any]:
     """Return input and outputs of the image half of a network of images and texts."""
     images = load_keras().Input(backbone.vision_encoder.image_shape, name="images")
     tokens = backbone.vision_encoder({"images": images})
-    outputs = {"pictures": images, "embedding": backbone.get_vision_embeddings(images)}
+    outputs = {"images": images, "embedding": backbone.get_vision_embeddings(images)}
     if len(tokens.shape) == 3:
         outputs["tokens"] = tokens
     if hasattr(backbone, "vision_pooler"):
@@ -196,5 +196,5 @@ def _side(size: Any) -> int | None:
         return None
     sides = {size} if isinstance(size, int) else set(size)
     if len(sides) != 1 or None in sides:
-        raise SourceError(f"Expected a network of square pictures. Received: size {size}.")
+        raise SourceError(f"Expected a network of square images. Received: size {size}.")
     return int(sides.pop())

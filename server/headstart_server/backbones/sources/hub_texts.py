@@ -46,7 +46,7 @@ def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
     hub = load_keras_hub()
     for setting in ("size", "crop", "scale", "mean", "std", "channels"):
         if setting in declaration.given():
-            raise SourceError(f"Expected settings of texts. Received: {setting}, a setting of pictures.")
+            raise SourceError(f"Expected settings of texts. Received: {setting}, a setting of images.")
     try:
         backbone = hub.models.Backbone.from_preset(str(folder.path))
     except Exception as error:  # damaged files end in nearly any

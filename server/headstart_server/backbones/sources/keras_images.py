@@ -16,7 +16,7 @@ from headstart_server.backbones.sources.image_networks import declared_network
 from headstart_server.backbones.sources.source import SourceError
 
 #: Changes whenever the layers added around a model compute something else.
-_FORM = "keras-pictures/2"
+_FORM = "keras-images/2"
 
 
 def image_network(
@@ -51,7 +51,7 @@ def image_network(
         SourceError: the layer is missing, or its values cannot be pooled.
     """
     keras = load_keras()
-    images = keras.Input((size, size, 3), dtype="uint8", name="pictures")
+    images = keras.Input((size, size, 3), dtype="uint8", name="images")
     pixels = keras.ops.cast(images, body.inputs[0].dtype if body.inputs else "float32")
     if declaration.channels == "bgr":
         pixels = pixels[..., ::-1]
@@ -92,13 +92,13 @@ def side_of(body: Any, declaration: Declaration) -> int:
     shape = tuple(body.input_shape) if not isinstance(body.input_shape, dict | list) else ()
     if len(shape) != 4 or shape[3] not in (3, None):
         raise SourceError(
-            f"Expected a network of one input, pictures [n, height, width, 3]. Received: {body.input_shape}."
+            f"Expected a network of one input, images [n, height, width, 3]. Received: {body.input_shape}."
         )
     own = {side for side in shape[1:3] if side is not None}
     sizes = {declaration.size} if declaration.size else own
     if len(own | sizes) != 1:
         raise SourceError(
-            "Expected a network of square pictures whose size is its own, or declared. Received: input "
+            "Expected a network of square images whose size is its own, or declared. Received: input "
             f"shape {list(shape)}, declared size {declaration.size}."
         )
     return int((own | sizes).pop())

@@ -107,7 +107,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 #: Changes whenever the layers added around a model compute something else.
-_FORM = "openvino-pictures/1"
+_FORM = "openvino-images/1"
 
 #: Minimum declared side of images, in pixels.
 _LEAST_SIZE = 8
@@ -155,7 +155,7 @@ def image_network(
     shape = model.output(0).get_partial_shape()
     if shape.rank.get_length() != 2 or shape[1].is_dynamic or shape[1].get_length() < 1:
         raise SourceError(
-            f"Expected one vector of features of a known size for each picture. Received: shape {shape}."
+            f"Expected one vector of features of a known size for each image. Received: shape {shape}."
         )
     decoding = Images(size=size, crop=CROP if declaration.crop is None else declaration.crop)
     _check_rows(model, decoding)
@@ -174,7 +174,7 @@ def _the_input(model: Any) -> Any:
     inputs = model.get_parameters()
     if len(inputs) != 1:
         names = ", ".join(one.get_friendly_name() for one in inputs) or "none"
-        raise SourceError(f"Expected a network of one input, pictures. Received: {len(inputs)}, {names}.")
+        raise SourceError(f"Expected a network of one input, images. Received: {len(inputs)}, {names}.")
     return inputs[0]
 
 
@@ -183,7 +183,7 @@ def _shaped(model: Any, pixels: Any, declaration: Declaration) -> tuple[bool, in
     shape = pixels.get_partial_shape()
     if shape.rank.is_dynamic or len(shape) != 4:
         raise SourceError(
-            "Expected a network that takes pictures, [n, 3, height, width] or [n, height, width, 3]. "
+            "Expected a network that takes images, [n, 3, height, width] or [n, height, width, 3]. "
             f"Received: input shape {shape}."
         )
     refusals = []
@@ -196,7 +196,7 @@ def _shaped(model: Any, pixels: Any, declaration: Declaration) -> tuple[bool, in
         else:
             return channels_first, size
     raise SourceError(
-        "Expected a network of square pictures whose size is its own, or declared, and any number of them. "
+        "Expected a network of square images whose size is its own, or declared, and any number of them. "
         f"Received: input shape {shape}, declared size {declaration.size}. {' '.join(refusals)}"
     )
 
@@ -226,7 +226,7 @@ def _preprocessed(
     openvino = load_openvino()
     opset = openvino.opset13
     kind = pixels.get_element_type()
-    images = opset.parameter([-1, size, size, 3], np.uint8, name="pictures")
+    images = opset.parameter([-1, size, size, 3], np.uint8, name="images")
     values: Any = images
     if declaration.channels == "bgr":
         values = opset.gather(values, np.array([2, 1, 0]), np.array(3))
@@ -290,14 +290,14 @@ def _check_rows(model: Any, decoding: Images) -> None:
         alone = [compiled(row[None])[0].copy() for row in rows]
     except RuntimeError as error:
         raise SourceError(
-            f"Expected a network that takes any number of pictures. Received: {reason_of(error)}"
+            f"Expected a network that takes any number of images. Received: {reason_of(error)}"
         ) from error
     apart = np.concatenate(alone)
     bound = _ROW_TOLERANCE * float(np.max(np.abs(apart), initial=0.0))
     if together.shape != apart.shape or not np.all(np.abs(together - apart) <= bound):  # a NaN fails too
         raise SourceError(
-            "Expected a network whose features of a picture depend on it alone, and are numbers. Received: "
-            f"others for two pictures together, {list(together.shape)}, than for each alone."
+            "Expected a network whose features of an image depend on it alone, and are numbers. Received: "
+            f"others for two images together, {list(together.shape)}, than for each alone."
         )
 
 

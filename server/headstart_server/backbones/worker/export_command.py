@@ -29,7 +29,7 @@ from headstart_server.backbones.worker.export_request import (
 )
 
 #: The input's name in an exported network.
-INPUTS = {Modality.IMAGE: "pictures", Modality.TEXT: "ids", Modality.TENSOR: "features"}
+INPUTS = {Modality.IMAGE: "images", Modality.TEXT: "ids", Modality.TENSOR: "features"}
 #: Formats with a single file, which contains the metadata.
 _SINGLE_FILES = {ExportFormat.KERAS, ExportFormat.ONNX, ExportFormat.LITERT}
 

@@ -59,16 +59,16 @@ def tensor_proto_shape(shape: list[int]) -> Any:
 
 
 @pytest.mark.parametrize("shape", [[2], [2, 1]])
-async def test_bytes_are_pictures_or_texts_as_the_backbone_takes_them(shape: list[int]) -> None:
+async def test_bytes_are_images_or_texts_as_the_backbone_takes_them(shape: list[int]) -> None:
     typed = infer_request("BYTES", shape, bytes_contents=[b"one", b"zw\xc3\xb6lf"])
     raw = infer_request("BYTES", shape, packed(b"one", b"zw\xc3\xb6lf"))
     strings = tensor_proto(tf.DT_STRING, shape, string_val=[b"one", b"zw\xc3\xb6lf"])
-    for pictures in (
+    for images in (
         await of_request(typed, IMAGES),
         await of_request(raw, IMAGES),
         await of_tensor(strings, IMAGES),
     ):
-        assert pictures == [b"one", b"zw\xc3\xb6lf"]
+        assert images == [b"one", b"zw\xc3\xb6lf"]
     for texts in (await of_request(raw, TEXTS), await of_tensor(strings, TEXTS)):
         assert texts == ["one", "zwölf"]
 
@@ -176,10 +176,10 @@ def feature(**kinds: Any) -> Any:
     return tf.Example(features=tf.Features(feature={"x": tf.Feature(**kinds)}))
 
 
-def test_examples_hold_a_picture_a_text_or_numbers() -> None:
-    picture = feature(bytes_list=tf.BytesList(value=[b"one"]))
-    assert tensor_protos.examples_of([picture], IMAGES, MOST) == [b"one"]
-    assert tensor_protos.examples_of([picture], TEXTS, MOST) == ["one"]
+def test_examples_hold_an_image_a_text_or_numbers() -> None:
+    image = feature(bytes_list=tf.BytesList(value=[b"one"]))
+    assert tensor_protos.examples_of([image], IMAGES, MOST) == [b"one"]
+    assert tensor_protos.examples_of([image], TEXTS, MOST) == ["one"]
     numbers = [feature(float_list=tf.FloatList(value=[1, 2])), feature(int64_list=tf.Int64List(value=[3]))]
     rows = tensor_protos.examples_of(numbers, FEATURES, MOST)
     assert [np.asarray(row).tolist() for row in rows] == [[1.0, 2.0], [3]]

@@ -32,7 +32,7 @@ ROUTE = next(route for route in ROUTES if route.descriptor.name == "FineTune")
 FORM_OF_TWO = (
     b'--x\r\nContent-Disposition: form-data; name="spec"\r\n\r\n{"alias": "stable"}\r\n'
     b'--x\r\nContent-Disposition: form-data; name="cat"; filename="1.jpg"\r\n'
-    b"Content-Type: image/jpeg\r\n\r\n\xff\xd8picture\r\n"
+    b"Content-Type: image/jpeg\r\n\r\n\xff\xd8images\r\n"
     b'--x\r\nContent-Disposition: form-data; name="files"; filename="dog/2.png"\r\n\r\npng\r\n'
     b'--x\r\nContent-Disposition: form-data; name="liked"\r\n\r\nA joy.\r\n--x--\r\n'
 )
@@ -92,7 +92,7 @@ async def test_a_form_gives_files_their_folder_or_field_as_class_however_it_is_c
         ("dog", "dog/2.png"),
         ("liked", ""),
     ]
-    assert examples[0].input.image == b"\xff\xd8picture"
+    assert examples[0].input.image == b"\xff\xd8images"
     assert examples[2].input.text == "A joy."
 
 
@@ -124,7 +124,7 @@ async def test_a_body_that_is_not_what_it_says_is_refused(tmp_path: Path, body: 
 
 async def test_a_part_that_is_too_large_is_refused_before_it_is_whole(tmp_path: Path) -> None:
     with pytest.raises(InputTooLarge):
-        body = FORM_OF_TWO[: FORM_OF_TWO.index(b"picture")] + b"a" * 9999
+        body = FORM_OF_TWO[: FORM_OF_TWO.index(b"images")] + b"a" * 9999
         await read(body, "multipart/form-data; boundary=x", tmp_path, input_bytes=99)
 
 
@@ -326,7 +326,7 @@ def archive(files: Sequence[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLAT
 
 async def zipped(tmp_path: Path, *names: str, **given: int) -> list[tuple[str, str]]:
     _, examples = await read(
-        archive([(name, b"picture") for name in names]), "application/zip", tmp_path, **given
+        archive([(name, b"images") for name in names]), "application/zip", tmp_path, **given
     )
     return [(each.label.class_name, each.example_id) for each in examples]
 

@@ -1,4 +1,4 @@
-"""Pictures of more parts than any has: refused before a decoder takes its time; and all others are not."""
+"""Images of more parts than any has: refused before a decoder takes its time; and all others are not."""
 
 import io
 
@@ -72,10 +72,10 @@ def test_too_many_parts_are_refused(content: bytes, what: str) -> None:
         made.tiny_frames(1000),
     ],
 )
-def test_pictures_of_many_parts_are_decoded(content: bytes) -> None:
+def test_images_of_many_parts_are_decoded(content: bytes) -> None:
     assert DECODER.decode(content).shape == (32, 32, 3)
 
 
-def test_a_picture_within_a_picture_is_no_part_of_it() -> None:
+def test_an_image_within_an_image_is_no_part_of_it() -> None:
     thumbnail = b"Exif\0\0" + made.scans(MAX_SCANS, 8)[:60_000]
     check_jpeg_parts(between(saved("JPEG", progressive=True), 2, made.segment(0xE1, thumbnail)))

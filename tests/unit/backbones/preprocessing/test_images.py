@@ -1,4 +1,4 @@
-"""Decoding of pictures: formats, modes, orientations, and everything that is no picture."""
+"""Decoding of images: formats, modes, orientations, and everything that is no image."""
 
 import io
 import struct
@@ -122,14 +122,14 @@ def test_the_centre_of_the_shorter_side_is_kept() -> None:
 )
 def test_every_mode_a_format_can_hold_is_decoded(kind: str, mode: str) -> None:
     colours = Image.fromarray(scene())
-    picture = (
+    image = (
         Image.fromarray(np.asarray(colours.convert("L")).astype(np.uint16) << 8)
         if mode == "I;16"
         else colours.convert(mode)
     )
     grey = mode in ("1", "L", "LA", "I;16")
     expected = DECODER.decode(np.asarray(colours.convert("L")) if grey else np.asarray(colours))
-    assert difference(DECODER.decode(encode(picture, kind)), expected) < (60 if mode == "1" else 12)
+    assert difference(DECODER.decode(encode(image, kind)), expected) < (60 if mode == "1" else 12)
 
 
 def test_sixteen_bit_grey_keeps_its_high_byte() -> None:
@@ -150,8 +150,8 @@ def test_half_transparent_pixels_are_mixed_with_white() -> None:
 
 @pytest.mark.parametrize(("mode", "colour"), [("L", 7), ("RGB", (7, 8, 9)), ("P", 0)])
 def test_a_colour_declared_transparent_is_white(mode: str, colour: object) -> None:
-    picture = Image.new(mode, (40, 40), colour)
-    assert (DECODER.decode(encode(picture, transparency=colour)) == 255).all()
+    image = Image.new(mode, (40, 40), colour)
+    assert (DECODER.decode(encode(image, transparency=colour)) == 255).all()
 
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:
@@ -169,8 +169,8 @@ def test_the_orientation_a_camera_recorded_is_honoured(kind: str, orientation: i
     exif.endian = order
     exif[0x0112] = orientation
     exif[0x010F] = "camera"
-    picture = Image.fromarray(scene())
-    data = encode(picture, kind, exif=exif)
+    image = Image.fromarray(scene())
+    data = encode(image, kind, exif=exif)
     with Image.open(io.BytesIO(data)) as opened:
         upright = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
     assert difference(DECODER.decode(data), DECODER.decode(upright)) < 2
@@ -187,11 +187,11 @@ def test_the_orientation_a_camera_recorded_is_honoured(kind: str, orientation: i
         b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0",
     ],
 )
-def test_damaged_exif_leaves_the_picture_as_it_is(exif: bytes) -> None:
-    picture = Image.fromarray(scene())
+def test_damaged_exif_leaves_the_image_as_it_is(exif: bytes) -> None:
+    image = Image.fromarray(scene())
     with warnings.catch_warnings(record=True) as caught:
-        row = DECODER.decode(encode(picture, "JPEG", exif=exif))
-    np.testing.assert_array_equal(row, DECODER.decode(encode(picture, "JPEG")))
+        row = DECODER.decode(encode(image, "JPEG", exif=exif))
+    np.testing.assert_array_equal(row, DECODER.decode(encode(image, "JPEG")))
     assert not caught
 
 
@@ -238,7 +238,7 @@ def test_pixels_may_be_a_view_with_strides() -> None:
         "a text",
     ],
 )
-def test_content_that_is_no_picture_is_of_the_wrong_modality(content: NDArray[np.generic] | str) -> None:
+def test_content_that_is_no_image_is_of_the_wrong_modality(content: NDArray[np.generic] | str) -> None:
     with pytest.raises(WrongModality, match=r"Expected .* Received: "):
         DECODER.decode(content)
 
@@ -278,13 +278,13 @@ def test_a_truncated_file_is_refused(kind: str, part: float) -> None:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_picture_of_too_many_pixels_is_refused(name: str) -> None:
+def test_an_image_of_too_many_pixels_is_refused(name: str) -> None:
     with pytest.raises(InputTooLarge, match=r"at most 64,000,000 pixels\. Received: ") as refused:
         DECODER.decode(BOMBS[name])
     assert refused.value.metadata["max_pixels"] == "64000000"
 
 
-def test_refusing_a_picture_takes_little_memory() -> None:
+def test_refusing_an_image_takes_little_memory() -> None:
     for name, bomb in BOMBS.items():
         assert memory_of_decoding(bomb) < 4 << 20, name
 
@@ -306,7 +306,7 @@ def test_a_limit_above_pillows_own_warns_of_nothing() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 60_000), (60_000, 1), (2, 3)])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
-def test_the_thinnest_pictures_are_decoded(kind: str, size: tuple[int, int]) -> None:
+def test_the_thinnest_images_are_decoded(kind: str, size: tuple[int, int]) -> None:
     row = DECODER.decode(encode(Image.new("RGB", size, (0, 128, 0)), kind))
     np.testing.assert_allclose(row[SIDE // 2, SIDE // 2], [0, 128, 0], atol=3)
 
@@ -318,10 +318,10 @@ def test_a_file_without_pixels_is_refused(data: bytes) -> None:
 
 
 def test_many_threads_get_the_same_pixels() -> None:
-    pictures = [encode(Image.fromarray(scene()), kind) for kind in FORMATS] * 20
-    expected = [DECODER.decode(data) for data in pictures]
+    images = [encode(Image.fromarray(scene()), kind) for kind in FORMATS] * 20
+    expected = [DECODER.decode(data) for data in images]
     with ThreadPoolExecutor(8) as pool:
-        rows = list(pool.map(DECODER.decode, pictures))
+        rows = list(pool.map(DECODER.decode, images))
     assert all(np.array_equal(one, other) for one, other in zip(rows, expected, strict=True))
 
 

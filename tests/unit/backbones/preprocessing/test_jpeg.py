@@ -34,13 +34,13 @@ def jpeg(kind: str = "420", height: int = 61, width: int = 0, **options: object)
     pixels = scene(height, width or height + 23)
     if kind in SUBSAMPLINGS and not options:
         return simplejpeg.encode_jpeg(pixels, quality=95, colorsubsampling=kind)
-    picture = Image.fromarray(pixels).convert({"grey": "L", "cmyk": "CMYK"}.get(kind, "RGB"))
+    image = Image.fromarray(pixels).convert({"grey": "L", "cmyk": "CMYK"}.get(kind, "RGB"))
     special: dict[str, dict[str, object]] = {
         "progressive": {"progressive": True},
         "restarts": {"restart_marker_rows": 1},
         "rgb": {"keep_rgb": True},
     }
-    return encode(picture, "JPEG", quality=95, **special.get(kind, {}), **options)
+    return encode(image, "JPEG", quality=95, **special.get(kind, {}), **options)
 
 
 def exif(orientation: int) -> Image.Exif:
@@ -50,9 +50,9 @@ def exif(orientation: int) -> Image.Exif:
 
 
 def by_pillow(data: bytes, scale: int) -> NDArray[np.uint8]:
-    with JpegImageFile(io.BytesIO(data)) as picture:
-        picture.draft(None, (picture.width // scale, picture.height // scale))
-        return np.asarray(picture)
+    with JpegImageFile(io.BytesIO(data)) as image:
+        image.draft(None, (image.width // scale, image.height // scale))
+        return np.asarray(image)
 
 
 def edited(data: bytes, edits: list[tuple[int, bytes]]) -> bytes:
@@ -79,12 +79,12 @@ def test_the_header_is_the_one_pillow_reads(
 ) -> None:
     tags = {} if orientation is None else {"exif": exif(orientation)}
     data = jpeg(kind, *size, comment=comment, icc_profile=profile, **tags)
-    with JpegImageFile(io.BytesIO(data)) as picture:
+    with JpegImageFile(io.BytesIO(data)) as image:
         assert read_jpeg_header(data) == JpegHeader(
-            width=picture.width,
-            height=picture.height,
-            components=len(picture.getbands()),
-            exif=picture.info.get("exif", b""),
+            width=image.width,
+            height=image.height,
+            components=len(image.getbands()),
+            exif=image.info.get("exif", b""),
         )
 
 
@@ -151,7 +151,7 @@ def test_every_kind_at_every_scale_shows_the_scene(kind: str, height: int) -> No
 @given(size=st.tuples(st.integers(1, 400), st.integers(1, 400)), subsampling=st.sampled_from(SUBSAMPLINGS))
 def test_a_jpeg_of_any_size_keeps_its_place(size: tuple[int, int], subsampling: str) -> None:
     pixels = scene(*size)
-    pixels[:] = pixels.mean(axis=-1, keepdims=True)  # colours would bleed in thin pictures
+    pixels[:] = pixels.mean(axis=-1, keepdims=True)  # colours would bleed in thin images
     data = simplejpeg.encode_jpeg(pixels, quality=95, colorsubsampling=subsampling)
     assert difference(DECODER.decode(data), DECODER.decode(pixels)) < 6
 

@@ -12,9 +12,9 @@ from pathological_images import comments, empty_chunks, fill_bytes, lossless, pn
 MAX_PIXELS = 1_000_000
 
 
-def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
     out = io.BytesIO()
-    picture.save(out, kind, **options)
+    image.save(out, kind, **options)
     return out.getvalue()
 
 
@@ -25,20 +25,20 @@ def small(content) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
-def test_a_picture_is_made_small_and_keeps_its_shape(kind):
+def test_an_image_is_made_small_and_keeps_its_shape(kind):
     made = small(encoded(Image.new("RGB", (640, 320), "red"), kind))
 
     assert (made.format, made.size) == ("JPEG", (SIDE, SIDE // 2))
 
 
-def test_a_small_picture_stays_as_it_is():
+def test_a_small_image_stays_as_it_is():
     assert small(encoded(Image.new("RGB", (8, 8), "red"), "PNG")).size == (8, 8)
 
 
 @pytest.mark.parametrize(
     ("mode", "colour"), [("L", 200), ("P", 3), ("1", 1), ("CMYK", (0, 0, 0, 0)), ("I;16", 9)]
 )
-def test_a_picture_of_any_colours_can_be_shown(mode, colour):
+def test_an_image_of_any_colours_can_be_shown(mode, colour):
     kind = "JPEG" if mode == "CMYK" else "PNG"
 
     assert small(encoded(Image.new(mode, (200, 100), colour), kind)).mode == "RGB"
@@ -50,7 +50,7 @@ def test_what_is_transparent_is_white():
     assert min(np.asarray(made).min(axis=(0, 1))) > 250
 
 
-def test_a_picture_is_turned_upright():
+def test_an_image_is_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
     made = small(encoded(Image.new("RGB", (400, 200), "red"), "JPEG", exif=exif.tobytes()))
@@ -59,7 +59,7 @@ def test_a_picture_is_turned_upright():
 
 
 @pytest.mark.parametrize("shape", [(300, 150), (300, 150, 1), (300, 150, 3)])
-def test_an_array_of_pixels_is_a_picture(shape):
+def test_an_array_of_pixels_is_an_image(shape):
     assert small(np.full(shape, 99, np.uint8)).size == (SIDE // 2, SIDE)
 
 
@@ -67,7 +67,7 @@ def test_an_array_of_pixels_is_a_picture(shape):
     "content",
     [
         b"",
-        b"no picture",
+        b"no image",
         b"\x89PNG\r\n\x1a\n broken",
         "a text",
         np.zeros(5, np.float32),

@@ -24,14 +24,14 @@ from headstart_server.learning.examples.dataset import Example
 
 
 class Publisher:
-    """A folder that may be read, with pictures, and a reader of it."""
+    """A folder that may be read, with images, and a reader of it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "sets"
         self.clock = ManualClock()
-        (self.folder / "pictures").mkdir(parents=True)
+        (self.folder / "images").mkdir(parents=True)
         for place in range(40):
-            (self.folder / "pictures" / f"{place}.jpg").write_bytes(b"picture %d" % place)
+            (self.folder / "images" / f"{place}.jpg").write_bytes(b"image %d" % place)
         (folder / "elsewhere.jpg").write_bytes(b"secret")
         self.reader = DatasetReader(
             DatasetUriPolicy([str(self.folder)]), read_dataset_list, max_input_bytes=100, clock=self.clock
@@ -58,18 +58,18 @@ def publisher(tmp_path: Path) -> Iterator[Publisher]:
 
 def test_examples_come_in_the_order_of_the_list_with_all_it_says(publisher: Publisher) -> None:
     (publisher.folder / "a.txt").write_text("a text, grüß dich")
-    rows = "".join(f"pictures/{place}.jpg,label {place % 3},id{place},yes,0.5\n" for place in range(40))
+    rows = "".join(f"images/{place}.jpg,label {place % 3},id{place},yes,0.5\n" for place in range(40))
     found = publisher.read(f"path,label,id,held_out,weight\n{rows}a.txt,b,,,\n")
-    assert [example.content for example in found[:40]] == [b"picture %d" % place for place in range(40)]
+    assert [example.content for example in found[:40]] == [b"image %d" % place for place in range(40)]
     first, last = found[0], found[-1]
     assert (first.target.label, first.id, first.held_out, first.weight) == ("label 0", "id0", True, 0.5)
     assert (last.content, last.id, last.held_out, last.weight) == ("a text, grüß dich", "a.txt", False, 1.0)
 
 
 def test_lists_of_json_name_uris_texts_and_every_kind_of_target(publisher: Publisher) -> None:
-    uri = f"file://{publisher.folder}/pictures/3.jpg"
+    uri = f"file://{publisher.folder}/images/3.jpg"
     (one,) = publisher.read(f'{{"path": "{uri}", "probabilities": {{"a": 0.25, "b": 0.75}}}}\n', "a.jsonl")
-    assert (one.content, one.id, dict(one.target.shares)) == (b"picture 3", uri, {"a": 0.25, "b": 0.75})
+    assert (one.content, one.id, dict(one.target.shares)) == (b"image 3", uri, {"a": 0.25, "b": 0.75})
     (two,) = publisher.read('{"text": "t", "labels": ["a", "b"]}', "b.jsonl")
     assert (two.content, set(two.target.shares)) == ("t", {"a", "b"})
     (three,) = publisher.read("text\tvalue\nt\t1.5\n", "c.tsv")
@@ -85,12 +85,12 @@ def test_lists_of_json_name_uris_texts_and_every_kind_of_target(publisher: Publi
         ("https://169.254.169.254/latest,a", InvalidField, "line 2: .*--allow-dataset-uri"),
         ("s3://bucket/a.jpg,a", InvalidField, "line 2: .*--allow-dataset-uri"),
         ("http://localhost/,a", InvalidField, "line 2: .*another beginning"),
-        ("pictures/none.jpg,a", DataUnreadable, "line 2: .*none.jpg cannot be read: it is not there"),
-        ("pictures,a", DataUnreadable, "line 2: .*no file"),
+        ("images/none.jpg,a", DataUnreadable, "line 2: .*none.jpg cannot be read: it is not there"),
+        ("images,a", DataUnreadable, "line 2: .*no file"),
         ("big.jpg,a", InputTooLarge, "line 2: .*101 bytes, more than 100"),
         ("bad.txt,a", InvalidField, "line 2: .*UTF-8"),
         ("link.jpg,a", DataUnreadable, "line 2: .*link"),
-        ("pictures/1.jpg,", InvalidField, "line 2: a label is expected"),
+        ("images/1.jpg,", InvalidField, "line 2: a label is expected"),
     ],
 )
 def test_a_line_that_cannot_be_taken_is_named(
@@ -99,7 +99,7 @@ def test_a_line_that_cannot_be_taken_is_named(
     (publisher.folder / "big.jpg").write_bytes(b"x" * 101)
     (publisher.folder / "bad.txt").write_bytes(b"\xff")
     (publisher.folder / "link.jpg").symlink_to(publisher.folder.parent / "elsewhere.jpg")
-    error = publisher.refusal(f"path,label\n{line}\npictures/1.jpg,b\n")
+    error = publisher.refusal(f"path,label\n{line}\nimages/1.jpg,b\n")
     assert isinstance(error, kind)
     assert re.search(message, error.message)
 
@@ -141,7 +141,7 @@ def test_a_list_that_is_not_there_is_reported(publisher: Publisher) -> None:
 
 
 def test_reading_ends_when_its_time_is_over_or_its_caller_left(publisher: Publisher) -> None:
-    rows = "".join(f"pictures/{place}.jpg,{place % 3}\n" for place in range(40))
+    rows = "".join(f"images/{place}.jpg,{place % 3}\n" for place in range(40))
     uri = publisher.uri(f"path,label\n{rows}")
     found = publisher.reader.examples(uri, lambda: None)
     next(found)

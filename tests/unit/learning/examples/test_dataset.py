@@ -28,7 +28,7 @@ from headstart_server.learning.examples.task import Task
 SMALL = DatasetLimits(max_examples=5, max_bytes=100, max_input_bytes=40, max_classes=3)
 
 
-def example(content: object = b"picture", label: str = "cat", **fields: object) -> Example:
+def example(content: object = b"image", label: str = "cat", **fields: object) -> Example:
     return Example(content=content, target=Target.of_label(label), **fields)
 
 

@@ -15,8 +15,8 @@ from headstart_server.learning.features.feature_matrix import Float32, Ints
 from headstart_server.learning.heads.split import assign_folds
 
 
-def pictures(seed: int, *, each: int, classes: int = 3, d: int = 64) -> tuple[Float32, Ints]:
-    """Different pictures of some classes, features positive and of some size as a backbone gives them."""
+def images(seed: int, *, each: int, classes: int = 3, d: int = 64) -> tuple[Float32, Ints]:
+    """Different images of some classes, features positive and of some size as a backbone gives them."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(classes), each)
     features = np.abs(rng.normal(size=(classes, d))[labels] + rng.normal(size=(len(labels), d)))
@@ -32,7 +32,7 @@ def names(count: int) -> list[str]:
 def test_near_duplicates_share_a_group_and_a_fold_and_others_do_not(
     seed: int, each: int, change: float
 ) -> None:
-    features, labels = pictures(seed, each=each)
+    features, labels = images(seed, each=each)
     rng = np.random.default_rng(seed)
     again = rng.permutation(len(labels))[: len(labels) // 3]
     changed = features[again] * (1 + change * rng.normal(size=features[again].shape))
@@ -45,7 +45,7 @@ def test_near_duplicates_share_a_group_and_a_fold_and_others_do_not(
 
 
 def test_a_chain_of_near_duplicates_is_several_groups_that_stay_near_their_representative() -> None:
-    features, labels = pictures(1, each=10)
+    features, labels = images(1, each=10)
     step = 0.1 * (features[1] - features[0])
     chain = np.stack([features[0] + place * step for place in range(11)])
     joined = group_near_duplicates(
@@ -59,7 +59,7 @@ def test_a_chain_of_near_duplicates_is_several_groups_that_stay_near_their_repre
 
 
 def test_copies_of_an_example_join_it_and_not_each_other_by_chance() -> None:
-    features, labels = pictures(4, each=20)
+    features, labels = images(4, each=20)
     rng = np.random.default_rng(5)
     copies = features[[0] * 6] * (1 + 0.05 * rng.normal(size=(6, features.shape[1])))
     both = np.concatenate([copies.astype(np.float32), features])
@@ -138,7 +138,7 @@ def test_equal_content_is_one_group_already_and_equal_features_become_one() -> N
 
 
 def test_many_examples_are_searched_through_projections_with_the_same_result() -> None:
-    features, labels = pictures(2, each=900, d=200)
+    features, labels = images(2, each=900, d=200)
     rng = np.random.default_rng(3)
     again = np.arange(0, len(features), 90)
     changed = features[again] * (1 + 0.01 * rng.normal(size=features[again].shape))

@@ -66,7 +66,7 @@ def test_fifty_thousand_examples_stay_within_a_few_megabytes() -> None:
     many = [
         StoredExample(
             target=Target.of_label(f"class {rng.randrange(100)}"),
-            id=f"folder/picture-{place}.jpg",
+            id=f"folder/image-{place}.jpg",
             held_out=False,
             digest=rng.randbytes(32).hex(),
             kind="image",

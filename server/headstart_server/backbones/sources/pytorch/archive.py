@@ -197,6 +197,6 @@ def _input_shape(program: Any) -> list[int | None]:
         spec["user_input"]["arg"] for spec in module["signature"]["input_specs"] if "user_input" in spec
     ]
     if len(inputs) != 1 or "as_tensor" not in inputs[0]:
-        raise SourceError(f"Expected a network of one input, pictures. Received: {len(inputs)}.")
+        raise SourceError(f"Expected a network of one input, images. Received: {len(inputs)}.")
     sizes = module["graph"]["tensor_values"][inputs[0]["as_tensor"]["name"]]["sizes"]
     return [size.get("as_int") for size in sizes]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pictures import plots
+from illustrations import plots
 
 
 def test_the_plots_are_those_of_the_tables() -> None:
@@ -14,7 +14,7 @@ def test_the_plots_are_those_of_the_tables() -> None:
         for name, svg in plots.plots().items()
         if (plots.PLOTS / f"{name}.svg").read_text(encoding="utf-8") != svg
     ]
-    assert stale == [], "Run: make pictures ARGS='--only plots'"
+    assert stale == [], "Run: make illustrations ARGS='--only plots'"
 
 
 def test_a_bar_has_the_length_and_the_text_of_its_number() -> None:

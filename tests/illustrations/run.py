@@ -1,4 +1,4 @@
-"""Makes the images of README and docs from a real run: `make pictures`."""
+"""Makes the images of README and docs from a real run: `make illustrations`."""
 
 import argparse
 import os
@@ -14,8 +14,8 @@ from playwright.sync_api import Page, expect
 import programs
 from browser.chromium import Console, browser
 from headstart import Client
-from pictures import diagrams, plots
-from pictures.recording import Recording
+from illustrations import diagrams, plots
+from illustrations.recording import Recording
 from sample_images import LabeledImage, digits, split
 from server_process import FIRST_START_SECONDS, running
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 def run(target: Path) -> None:
     """Make the images of a run of the server."""
-    with tempfile.TemporaryDirectory(prefix="headstart-pictures-") as folder:
+    with tempfile.TemporaryDirectory(prefix="headstart-illustrations-") as folder:
         work = Path(folder)
         train, test = split(digits(), train=10, test=4)
         write(train, work / "digits")
@@ -172,10 +172,10 @@ ACTIONS: Mapping[str, Callable[[Page, Path], None]] = {"try": predict, "map": ch
 
 def write(images: list[LabeledImage], folder: Path) -> None:
     """Write images into one folder for each class."""
-    for picture in images:
-        path = folder / picture.label / f"{picture.id}.png"
+    for image in images:
+        path = folder / image.label / f"{image.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture.png)
+        path.write_bytes(image.png)
 
 
 def mislabeled(images: list[LabeledImage]) -> list[LabeledImage]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pictures.recording import COLORS, Recording
+from illustrations.recording import COLORS, Recording
 
 SVG = "{http://www.w3.org/2000/svg}"
 
