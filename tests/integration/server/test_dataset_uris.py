@@ -27,7 +27,7 @@ from integration.server.test_tls import AUTHORITY, identity
 from s3 import SECRET, Fault, S3Server
 
 IMAGES = {f"images/{label} {place}.png": digit(label, place) for label in (0, 1) for place in range(6)}
-LABELS = "path,label\n" + "".join(f"{name},digit {name[9]}\n" for name in IMAGES)
+LABELS = "path,label\n" + "".join(f"{name},digit {name[7]}\n" for name in IMAGES)
 #: Bytes of one input.
 MOST = 10_000
 

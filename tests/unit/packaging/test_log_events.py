@@ -17,7 +17,7 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 #: What a job's events are bound to.
 JOB = {"replica", "job_id", "model"}
 #: Loggers of the server: the module's, and the one of a job.
-LOGGERS = {"log": set(), "self.log(job)": JOB, "self._runner.log(job)": JOB}
+LOGGERS = {"log": set(), "self._log": set(), "self.log(job)": JOB, "self._runner.log(job)": JOB}
 #: The subjects of circuit breakers, whose events begin with them.
 SUBJECTS = ("database", "storage")
 #: Functions that log the event that they get as their first argument.
