@@ -1,4 +1,4 @@
-"""The history of aliases, written in the transactions that move them: by whom, when and from where."""
+"""The history of aliases: the caller, time and versions of each move, written in the move's transaction."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from headstart_server.database.tables import alias_events
 from headstart_server.models.alias_rows import aliases_of
 from headstart_server.models.version import Alias, TrafficSplit
 
-#: Events of a model that are kept; older ones are removed.
+#: Maximum events of a model; older ones are removed.
 MAX_EVENTS = 1000
 
 
@@ -36,7 +36,7 @@ _PRUNE = pruning(MAX_EVENTS)
 
 
 class Cause(StrEnum):
-    """Why an alias was moved.
+    """The cause of an alias move.
 
     SET: a caller set or deleted it.
     PUBLISHED: a job published a version and moved the alias to it.
@@ -54,10 +54,10 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mover:
-    """Who moves aliases."""
+    """The caller or job that moves aliases."""
 
     cause: Cause
-    principal: str = ""  # name of the caller, or of the caller who sent the job; empty for none
+    principal: str = ""  # name of the caller, or of the caller who submitted the job; may be empty
     job_id: str = ""  # the job; empty for none
 
 
@@ -68,7 +68,7 @@ class AliasEvent:
     id: int  # larger for later events
     model: str
     alias: str
-    time: float  # when, in seconds since 1970
+    time: float  # time of the move, in seconds since 1970
     mover: Mover
     before: int | None  # the version it named; None if it is new
     after: int | None  # the version it names; None if it was removed
@@ -78,7 +78,7 @@ class AliasEvent:
 
 @contextmanager
 def recorded(connection: Connection, models: Iterable[str], mover: Mover, now: float) -> Iterator[None]:
-    """Record how aliases change while the block runs, in a transaction that holds the registry's counter."""
+    """Record the alias changes of the block, in a transaction that has locked the registry's counter."""
     before = {model: _by_name(connection, model) for model in sorted(set(models))}
     yield
     for model, earlier in before.items():
@@ -111,7 +111,7 @@ def forget(connection: Connection, model: str) -> None:
 def events(
     connection: Connection, model: str, alias: str, *, before: int | None, limit: int
 ) -> Sequence[AliasEvent]:
-    """Return events of a model or of one of its aliases, those with an ID below `before`, newest first."""
+    """Return events of a model or of one alias, with IDs below `before`, newest first."""
     query = select(alias_events).where(alias_events.c.model == model)
     if alias:
         query = query.where(alias_events.c.alias == alias)

@@ -20,10 +20,10 @@ from headstart_server.database.tables import alias_shares, aliases, versions
 from headstart_server.errors import QuotaExceeded
 from headstart_server.models.version import Alias, TrafficSplit
 
-#: Aliases of a model: every replica holds all of them in memory, and lists contain them.
+#: Maximum aliases of a model: every replica holds all of them in memory, and lists contain them.
 MAX_ALIASES = 1000
 
-# Shares of an earlier move of the alias have ended.
+# Shares of an earlier move are no longer valid.
 _COUNTS = and_(
     alias_shares.c.model == aliases.c.model,
     alias_shares.c.alias == aliases.c.name,
@@ -49,7 +49,7 @@ _SHARES = (
 
 
 def check_count(model: str, count: int) -> None:
-    """Check that a model that has so many aliases may have one more."""
+    """Raise QuotaExceeded if a model with `count` aliases may not have another one."""
     if count >= MAX_ALIASES:
         raise QuotaExceeded(
             f"Expected at most {MAX_ALIASES} aliases of model '{model}'. Received: one more. Remove one.",
@@ -66,7 +66,7 @@ def move_alias(
     now: float,
     shares: Sequence[TrafficSplit] = (),
 ) -> Alias:
-    """Set or move an alias with its traffic split; raise QuotaExceeded if it is one alias too many."""
+    """Set or move an alias with its traffic split; raise QuotaExceeded if the model has too many aliases."""
     here = {"of_model": model, "alias": alias}
     moves = connection.execute(_MOVES, here).scalar()
     moved: dict[str, Any] = {"number": number, "moves": 1 if moves is None else moves + 1, "updated": now}
@@ -118,7 +118,7 @@ def alias_number(connection: Connection, model: str, alias: str) -> int:
 def traffic_of(
     connection: Connection, models: Sequence[str]
 ) -> dict[tuple[str, str], tuple[TrafficSplit, ...]]:
-    """Return the traffic splits of aliases that have some, by model and alias."""
+    """Return the traffic splits by model and alias."""
     found: dict[tuple[str, str], list[TrafficSplit]] = {}
     for row in connection.execute(_SHARES, {"models": list(models)}):
         given = TrafficSplit(number=int(row.number), fraction=row.share)
@@ -144,7 +144,7 @@ def delete_aliases(connection: Connection, model: str) -> None:
 
 
 def drop_version(connection: Connection, model: str, number: int, now: float) -> None:
-    """Remove the aliases that name a version, and the shares that it has of others."""
+    """Remove the aliases that name a version, and its shares of other aliases."""
     connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.number == number))
     shared = select(alias_shares.c.alias).where(
         alias_shares.c.model == model, alias_shares.c.number == number
@@ -158,5 +158,5 @@ def drop_version(connection: Connection, model: str, number: int, now: float) ->
 
 
 def _etag(moves: int, updated: float) -> str:
-    # The time distinguishes an alias from a later one of the same name, whose moves start again at 1.
+    # The time distinguishes an alias from a later alias of the same name, whose moves start again at 1.
     return f"{moves:x}-{int(updated * 1e6):x}"

@@ -1,4 +1,4 @@
-"""The capture policy of a model: which inputs of Predict calls are stored for review, and for how long."""
+"""The capture policy of a model: conditions that select inputs of Predict calls for review, and limits."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -6,7 +6,7 @@ from typing import Any
 
 from headstart_server.errors import InvalidField
 
-#: Defaults of the bounds.
+#: Defaults of the limits.
 DEFAULT_COUNT, DEFAULT_BYTES, DEFAULT_TTL = 10_000, 1 << 30, 30 * 86_400.0
 MAX_COUNT, MIN_BYTES = 1_000_000, 1 << 20
 #: Bounds of the time to live, in seconds: a minute and ten years.
@@ -15,7 +15,7 @@ MIN_TTL, MAX_TTL = 60.0, 315_576_000.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CapturePolicy:
-    """Conditions that select inputs, and the bounds of what is stored. A condition of 0 is disabled."""
+    """Conditions that select inputs, and limits of the stored inputs. A condition of 0 is disabled."""
 
     random_fraction: float = 0.0  # fraction of inputs that is captured at random
     max_margin: float = 0.0  # margin at or below which an input is captured
@@ -50,6 +50,6 @@ class CapturePolicy:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "CapturePolicy":
-        """Return the policy that `to_json` wrote, of this or a newer release."""
+        """Return the policy that `to_json` of this or a newer release wrote."""
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})

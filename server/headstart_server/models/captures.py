@@ -1,4 +1,4 @@
-"""What changes of models mean for the rows of captured inputs."""
+"""Changes of captured inputs when models change."""
 
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
@@ -28,7 +28,7 @@ _NBYTES = select(func.sum(capture_batches.c.nbytes)).where(
 
 
 def shorten(connection: Connection, model: str, ttl: float) -> None:
-    """Apply a new time to live to the captured inputs of a model; none of them lives longer than before."""
+    """Apply a new time to live to the captured inputs of a model; it never extends their lives."""
     connection.execute(_SHORTEN, {"captured": model, "ttl": ttl})
 
 

@@ -21,18 +21,18 @@ from headstart_server.learning.features.similarity import QuantizedRows
 TYPICALITY_FILE = "typicality.safetensors"
 NEIGHBORS_FILE = "neighbors.safetensors"
 MAP_FILE = "map.safetensors"
-#: Positions are stored in steps of this part of the half width.
+#: Positions are integers, in units of this fraction of half the width.
 _MAP_STEPS = 32_767
 
 _FACTS = "facts"
 
 
 class InvalidEvidenceError(ValueError):
-    """The content of a file is not what its name says."""
+    """The content of a file does not match its name."""
 
 
 def typicality_model_to_bytes(typicality_model: TypicalityModel) -> bytes:
-    """As the content of a file. Equal values give equal bytes."""
+    """Return the content of a file. Equal values give equal bytes."""
     references = typicality_model.references
     tensors: dict[str, NDArray[Any]] = {"distances": typicality_model.distances}
     if isinstance(references, Magnitudes):
@@ -43,7 +43,7 @@ def typicality_model_to_bytes(typicality_model: TypicalityModel) -> bytes:
 
 
 def typicality_model_from_bytes(content: bytes) -> TypicalityModel:
-    """What `typicality_model_to_bytes` wrote. Raise InvalidEvidenceError if it did not."""
+    """Return the value that `typicality_model_to_bytes` wrote; raise InvalidEvidenceError if invalid."""
     with _reading("references", "scales", "distances"):
         tensors, facts = _all(content)
         views = tuple(facts["views"])
@@ -62,7 +62,7 @@ def typicality_model_from_bytes(content: bytes) -> TypicalityModel:
 
 
 def neighbors_bytes(index: NeighborIndex) -> bytes:
-    """As the content of a file. Equal values give equal bytes."""
+    """Return the content of a file. Equal values give equal bytes."""
     return _saved(
         {
             "rows": index.rows.values,
@@ -78,7 +78,7 @@ def neighbors_bytes(index: NeighborIndex) -> bytes:
 
 
 def neighbors_of(content: bytes) -> NeighborIndex:
-    """What `neighbors_bytes` wrote. Raise InvalidEvidenceError if it did not."""
+    """Return the index that `neighbors_bytes` wrote; raise InvalidEvidenceError if invalid."""
     with _reading("rows", "scales", "places") as names:
         tensors, facts = _loaded(content, *names)
         examples = zip(tensors["places"].tolist(), facts["ids"], facts["targets"], strict=True)
@@ -98,7 +98,7 @@ def map_to_bytes(positions: Float32) -> bytes:
 
 
 def map_from_bytes(content: bytes) -> Float32:
-    """Return the positions that `map_to_bytes` wrote. Raise InvalidEvidenceError if it did not."""
+    """Return the positions that `map_to_bytes` wrote; raise InvalidEvidenceError if invalid."""
     with _reading("positions") as names:
         tensors, _ = _loaded(content, *names)
         positions: Float32 = tensors["positions"].reshape(-1, 2).astype(np.float32) / np.float32(_MAP_STEPS)
@@ -106,7 +106,7 @@ def map_from_bytes(content: bytes) -> Float32:
 
 
 def _saved(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> bytes:
-    # As a tensor: the order of safetensors' own metadata is any.
+    # As a tensor: the order of safetensors' metadata is arbitrary.
     written = np.frombuffer(dump_columns(facts).encode(), np.uint8)
     contents = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     return save_tensors({**contents, _FACTS: written})
@@ -114,10 +114,10 @@ def _saved(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> byt
 
 @contextmanager
 def _reading(*names: str) -> Iterator[tuple[str, ...]]:
-    """Whatever is wrong with a file of these tensors is `InvalidEvidenceError`."""
+    """Raise every error of reading these tensors as `InvalidEvidenceError`."""
     try:
         yield names
-    # JSON of any shape, down to lists in lists that Python's own reader gives up on.
+    # JSON of any structure, including lists nested too deeply for Python's reader.
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidEvidenceError(f"Expected a file of {', '.join(names)}. Received: {error!r}.") from error
 

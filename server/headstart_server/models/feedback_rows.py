@@ -2,8 +2,8 @@
 
 Feedback to train on is PENDING until a retrain takes it; then it is TRAINING. The transaction that publishes
 the version makes it LEARNED; one that ends the job without a version makes it PENDING again. Later feedback
-about the same content makes pending feedback SUPERSEDED. So each is an added example of one version at most,
-and of exactly one unless it is superseded or erased.
+about the same content makes pending feedback SUPERSEDED. So feedback becomes an example of at most one
+version, and of exactly one unless it is superseded or erased.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ from headstart_server.models.retrain_policy import RetrainPolicy
 
 
 class FeedbackState(StrEnum):
-    """What becomes of feedback. RECORDED counts for the accuracy only: its true label is unknown."""
+    """The state of feedback. RECORDED feedback only counts for the accuracy: its true label is unknown."""
 
     PENDING = "pending"
     TRAINING = "training"
@@ -32,7 +32,7 @@ class FeedbackState(StrEnum):
 
 
 class Answer(StrEnum):
-    """What feedback says."""
+    """The answer that feedback contains."""
 
     LABEL = "label"
     CONFIRMED = "confirmed"
@@ -40,7 +40,7 @@ class Answer(StrEnum):
 
 
 class FeedbackChangedError(Exception):
-    """The feedback changed, or another retrain of the model is under way: choose again."""
+    """The feedback changed, or another retrain of the model is in progress: choose again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +48,9 @@ class ChosenFeedback:
     """The feedback of a retrain."""
 
     feedback_ids: Collection[str]
-    superseded: Collection[str] = ()  # pending feedback that other feedback among it takes the place of
-    baseline: int = 0  # the version that the alias named when it was chosen; 0 for none
-    last_version: int = 0  # the version of the last retrain when it was chosen; 0 for none
+    superseded: Collection[str] = ()  # pending feedback that later chosen feedback replaces
+    baseline: int = 0  # the alias's version when the feedback was chosen; 0 for none
+    last_version: int = 0  # the version of the last retrain at that time; 0 for none
 
 
 #: States in which the archive of the content is needed.
@@ -117,14 +117,14 @@ _STORED_BYTES = select(func.sum(feedback.c.nbytes)).where(feedback.c.state.in_(_
 _STORED_COUNTS = (
     select(feedback.c.state, func.count()).where(feedback.c.state.in_(_STORED)).group_by(feedback.c.state)
 )
-# Without a condition on the state: SQLite would read all rows in these states, by the index of sizes.
+# No condition on the state: SQLite would use the index of sizes and read all rows in these states.
 _HOLDERS = select(feedback.c.feedback_id, feedback.c.state).where(
     feedback.c.feedback_id.in_(bindparam("holders", expanding=True))
 )
 
 
 def next_number(connection: Connection) -> int:
-    """Return the number of the next feedback; the transaction holds the lock of the queue."""
+    """Return the number of the next feedback; the transaction holds the queue's lock."""
     return int(connection.execute(_NEXT_NUMBER).scalar_one())
 
 
@@ -140,14 +140,14 @@ def add_state(connection: Connection, model: str) -> None:
 
 
 def reset(connection: Connection, model: str) -> None:
-    """Forget the failures of a model's retraining, because its policy changed."""
+    """Clear the failures of a model's retraining, because its policy changed."""
     add_state(connection, model)
     here = update(retrains).where(retrains.c.model == model)
     connection.execute(here.values(failures=0, error=None, not_before=0.0))
 
 
 def supersede(connection: Connection, feedback_ids: Collection[str]) -> None:
-    """Let later feedback take the place of feedback, whose contents are needed no longer."""
+    """Mark feedback as replaced by later feedback; its content is no longer needed."""
     for part in batched(sorted(feedback_ids), usage.AT_ONCE):
         here = update(feedback).where(feedback.c.feedback_id.in_(part), feedback.c.state.in_(_REPLACEABLE))
         connection.execute(here.values(state=FeedbackState.SUPERSEDED.value, job_id=None))
@@ -162,14 +162,14 @@ def take(
     *,
     now: float,
 ) -> None:
-    """Give pending feedback to a job, in the transaction that accepts the job, before it changes other rows.
+    """Assign pending feedback to a job, in the transaction that accepts it, before it changes other rows.
 
     Args:
         chosen: the feedback that the job trains on.
 
     Raises:
-        FeedbackChangedError: some of it is not pending any more, the policy or the baseline was removed, or
-            another job is under way.
+        FeedbackChangedError: some of it is no longer pending, the policy or the baseline was removed, or
+            another job is in progress.
     """
     policy = policy_of(connection, model)
     if policy is None:
@@ -200,7 +200,7 @@ def take(
 
 
 def learn(connection: Connection, job_id: str, number: int) -> None:
-    """Note that a version has learned the feedback of a job, in the transaction that publishes it."""
+    """Record that a version was trained on a job's feedback, in the transaction that publishes it."""
     row = connection.execute(_OF_JOB, {"job": job_id}).one_or_none()
     trained = list(connection.execute(_TRAINED_BY, {"job": job_id}).scalars())
     learned = {"job": job_id, "learned_by": number}
@@ -247,7 +247,7 @@ def note_failure(
 
 def replace_version(connection: Connection, model: str, old: int, new: int) -> None:
     """Let the retraining of a model continue from the successor of a version, in its transaction."""
-    # A retrain that is being accepted has chosen its baseline before.
+    # A retrain that is being accepted chose its baseline earlier.
     if not connection.execute(_LOCKED_STATE, {"named": model}).all():
         return
     for column in (retrains.c.baseline, retrains.c.last_version, retrains.c.last_baseline):
@@ -256,7 +256,7 @@ def replace_version(connection: Connection, model: str, old: int, new: int) -> N
 
 
 def of_example(connection: Connection, example_id: str, *conditions: ColumnElement[bool]) -> Sequence[Any]:
-    """Return the rows of the feedback whose example has an ID: its ID, digest, and bytes of its archive."""
+    """Return the feedback whose example has an ID: its own ID, its digest, and the bytes of its archive."""
     query = _OF_EXAMPLE.where(*conditions) if conditions else _OF_EXAMPLE
     return connection.execute(query, {"example_id": example_id}).all()
 
@@ -265,7 +265,7 @@ def erase(connection: Connection, feedback_ids: Collection[str]) -> set[str]:
     """Delete feedback in the transaction that records the erasure.
 
     Returns:
-        The jobs that train on it or have learned it: their archives have copies of its content.
+        The jobs that train or trained on it: their archives have copies of its content.
     """
     job_ids: set[str] = set()
     for part in batched(sorted(feedback_ids), usage.AT_ONCE):
@@ -286,18 +286,18 @@ def delete_model(connection: Connection, model: str) -> None:
 
 
 def stored_bytes(connection: Connection) -> int:
-    """Return the bytes of the archives of feedback that no version has learned."""
+    """Return the archive bytes of feedback that no version was trained on."""
     return int(connection.execute(_STORED_BYTES).scalar() or 0)
 
 
 def stored_counts(connection: Connection) -> dict[str, int]:
-    """Return the number of feedbacks with an archive that no version has learned, by state."""
+    """Return the number of feedback rows with an archive that no version was trained on, by state."""
     found = {str(state): int(count) for state, count in connection.execute(_STORED_COUNTS)}
     return {state: found.get(state, 0) for state in _STORED}
 
 
 def holders_among(connection: Connection, holders: Sequence[str]) -> set[str]:
-    """Return those of some holders of archives that are feedback whose content is needed."""
+    """Return the archive holders that are feedback whose content is needed."""
     found = connection.execute(_HOLDERS, {"holders": holders})
     return {feedback_id for feedback_id, state in found if state in _STORED}
 
@@ -308,7 +308,7 @@ def insert_feedback(connection: Connection, **values: Any) -> None:
 
 
 def _with_later(connection: Connection, feedback_ids: Collection[str]) -> list[str]:
-    """Return the feedback that later feedback about the same content takes the place of."""
+    """Return feedback with the later feedback about the same content that replaces it."""
     later = feedback.alias()
     is_later = exists().where(
         later.c.model == feedback.c.model,

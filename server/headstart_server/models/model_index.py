@@ -1,4 +1,4 @@
-"""The index of models in memory: their versions and aliases, in step with the database."""
+"""The index of models in memory: their versions and aliases, synchronized with the database."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ from headstart_server.models.version import Selector, TrafficSplit
 class DatabaseClock:
     """Estimates the database's time: its last reading plus the time that has passed since.
 
-    The clock of this machine may be anything: only what passes on it counts. Safe to use from many threads.
+    The clock of this machine need not be right: only its differences are used. Thread-safe.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,17 +30,17 @@ class DatabaseClock:
         self._ahead = 0.0
 
     def set(self, connection: Connection) -> None:
-        """Read the database's time; raise DatabaseUnavailable and keep the last one if it does not answer."""
+        """Read the database's time; raise DatabaseUnavailable and keep the last one if there is no answer."""
         now = self._database.now(connection)
-        # Read after the reply, so that a late reply makes the estimate slow, and nothing ends early.
+        # Read after the reply: a late reply makes the estimate too early, so nothing expires too early.
         self._ahead = now - self._clock()
 
     def __call__(self) -> float:
-        """Seconds since 1970, as the database counts them."""
+        """Return seconds since 1970 by the database's clock."""
         return self._clock() + self._ahead
 
 
-#: Models that are read in one statement.
+#: Maximum models read in one statement.
 _MODELS_AT_ONCE = 500
 
 _NAMES: BindParameter[str] = bindparam("names", expanding=True)
@@ -65,10 +65,10 @@ _ALIASES = select(aliases.c.model, aliases.c.name, aliases.c.number).where(alias
 class ModelEntry:
     """The versions and aliases of a model."""
 
-    # expiry by number, oldest first; None for never, and while a version has a share of an alias
+    # expiry time by number, ascending; None for never, and while a traffic split has the version
     numbers: dict[int, float | None]
     aliases: Mapping[str, int]
-    # what others have of an alias's calls, by alias; only of those of which they have some
+    # traffic splits of the aliases that have one, by alias
     shares: Mapping[str, tuple[TrafficSplit, ...]]
     # numbers of the versions that a promotion gate rejected and that no alias names
     rejected: Collection[int] = frozenset()
@@ -86,7 +86,7 @@ class ModelEntry:
 
 
 def read_model_entries(connection: Connection, names: Sequence[str]) -> dict[str, ModelEntry]:
-    """The entries of models; of those that are not there empty ones."""
+    """Return the entries of models; they are empty for missing models."""
     numbers: dict[str, dict[int, float | None]] = {name: {} for name in names}
     named: dict[str, dict[str, int]] = {name: {} for name in names}
     shares: dict[str, dict[str, tuple[TrafficSplit, ...]]] = {name: {} for name in names}
@@ -120,8 +120,8 @@ class ModelIndex:
     """Resolves selectors in memory, so that a Predict of a resident version reads neither database nor disk.
 
     Args:
-        on_removed: called with the model and number of each version that is gone.
-        refreshing: lets one refresh through at a time; None takes a lock of threads.
+        on_removed: called with the model and number of each removed version.
+        refreshing: lock that admits one refresh at a time; None creates a thread lock.
     """
 
     def __init__(
@@ -134,16 +134,16 @@ class ModelIndex:
     ) -> None:
         self._database = database
         self._on_removed = on_removed
-        # Expiry is decided without reading the database, and still by its clock.
+        # Decides expiry by the database's clock without a query.
         self._now = DatabaseClock(database, clock)
         self._entries: dict[str, ModelEntry] = {}
-        # Of two concurrent refreshes, the one that read first must not write last.
+        # If two refreshes run concurrently, the one that read first must not write last.
         self._refreshing = refreshing or threading.Lock()
         self._seen = -1
         self.sync()
 
     def has(self, model: str, number: int) -> bool:
-        """Return whether a version is known, expired or not."""
+        """Return whether a version is known, including expired ones."""
         entry = self._entries.get(model)
         return entry is not None and number in entry.numbers
 
@@ -151,7 +151,7 @@ class ModelIndex:
         """Return the number of the version that a selector names. Reads memory only.
 
         Args:
-            router: chooses where an alias gives others a share of its calls; None for the version it names.
+            router: chooses a version of an alias with a traffic split; None takes the version it names.
 
         Raises:
             VersionNotFound: the model has no such version, or it has expired.
@@ -180,10 +180,10 @@ class ModelIndex:
         return number
 
     def find(self, selector: Selector, router: TrafficRouter | None = None) -> int:
-        """As `resolve`, after a sync with the database if memory does not know the version.
+        """As `resolve`, but synchronize with the database first if the version is not in memory.
 
         So a version that one replica has reported can be used on another one immediately. Raise
-        DatabaseUnavailable if memory knows none, and the database does not answer.
+        DatabaseUnavailable if the version is not in memory and the database does not answer.
         """
         number = self.known(selector, router)
         if number is None:
@@ -192,7 +192,7 @@ class ModelIndex:
         return number
 
     def known(self, selector: Selector, router: TrafficRouter | None = None) -> int | None:
-        """As `resolve`; None if memory does not know the version."""
+        """As `resolve`; None if the version is not in memory."""
         try:
             return self.resolve(selector, router)
         except (ModelNotFound, AliasNotFound, VersionNotFound):
@@ -204,10 +204,10 @@ class ModelIndex:
         return None if entry is None else entry.capture
 
     def split_pairs(self, model: str, number: int) -> set[tuple[int, int]]:
-        """Return the versions that serve an alias together with a version. Reads memory only.
+        """Return the versions that share the traffic of an alias with a version. Reads memory only.
 
-        Each is a pair of numbers: the version of the traffic split, and the one to compare a prediction of
-        `number` with. One of both is the version that the alias names.
+        Each is a pair of numbers: the version of the traffic split, and the version to compare predictions of
+        `number` with. The alias names one of the two.
         """
         entry = self._entries.get(model)
         found: set[tuple[int, int]] = set()
@@ -221,7 +221,7 @@ class ModelIndex:
         return found
 
     def numbers(self, model: str) -> list[int]:
-        """Return the numbers of a model's versions, ascending, without expired ones. Reads memory only."""
+        """Return the numbers of a model's unexpired versions, ascending. Reads memory only."""
         entry = self._entries.get(model)
         live = [number for number, expiry in entry.numbers.items() if self._is_live(expiry)] if entry else []
         if not live:
@@ -229,12 +229,12 @@ class ModelIndex:
         return live
 
     def refresh(self, model: str) -> None:
-        """Bring the entry of a model up to date with its rows."""
+        """Read the entry of a model from its rows."""
         with self._refreshing, self._database.snapshot() as connection:
             self._read_entries(connection, [model])
 
     def sync(self) -> None:
-        """Read the models that changed since the last time; DatabaseUnavailable leaves the entries."""
+        """Read the models that changed since the last sync; keep the entries after DatabaseUnavailable."""
         with self._database.read() as connection:
             self._now.set(connection)
             if rows.last_revision(connection) == self._seen:

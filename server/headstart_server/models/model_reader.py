@@ -18,11 +18,11 @@ from headstart_server.models.traffic import Window, read_window
 from headstart_server.models.version import Model, Version
 from headstart_server.models.version_list import VersionFilter, VersionOrder
 
-#: Models whose names are read in one statement.
+#: Maximum models whose names are read in one statement.
 _MODELS_AT_ONCE = 500
-#: Models whose versions are looked for in one statement.
+#: Maximum models whose versions are read in one statement.
 _MODELS_OF_VERSIONS = 50
-#: Versions that are read in one statement.
+#: Maximum versions read in one statement.
 _VERSIONS_AT_ONCE = 200
 # Built once: building a statement takes longer than executing it.
 _MODEL = select(models).where(models.c.name == bindparam("model"), models.c.deleted.is_(None))
@@ -67,7 +67,7 @@ class ModelReader:
             return self._seen_here(rows.model_of(connection, row))
 
     def models(self, *, after: str, limit: int, scope: Scope | None = None) -> list[Model]:
-        """Return models by name, those after a name; with a scope only those within it."""
+        """Return models after a name, sorted by name; a scope restricts them to a tenant."""
         query = select(models).where(models.c.name > after, models.c.deleted.is_(None))
         if scope is not None:
             query = query.where(within(models.c.name, scope))
@@ -138,20 +138,20 @@ class ModelReader:
             return connection.execute(_SOME_VERSIONS, place).all()
 
     def alias_number(self, model: str, alias: str) -> int:
-        """Return the number of the version that an alias names now, by its row; 0 without such an alias."""
+        """Return the number of the version that an alias names, from its row; 0 without such an alias."""
         with self._database.read() as connection:
             return alias_rows.alias_number(connection, model, alias)
 
     def alias_events(
         self, model: str, alias: str = "", *, before: int | None = None, limit: int
     ) -> Sequence[AliasEvent]:
-        """Return moves of a model's aliases or of one, those with an ID below `before`, newest first."""
+        """Return moves of one or all aliases of a model, with IDs below `before`, newest first."""
         with self._database.snapshot() as connection:
             rows.require_model(connection, model)
             return alias_history.events(connection, model, alias, before=before, limit=limit)
 
     def traffic_window(self, model: str, seconds: float, number: int | None = None) -> Window:
-        """As `read_window`, of all replicas."""
+        """As `read_window`, over all replicas."""
         return read_window(self._database, model, seconds, number)
 
     def _seen_here(self, model: Model) -> Model:

@@ -1,11 +1,11 @@
-"""How models and aliases may be called."""
+"""Rules for names of models, aliases and datasets."""
 
 import re
 
 from headstart_server.auth.tenants import SEPARATOR
 from headstart_server.errors import InvalidField
 
-#: Most characters of a model's name, that of its tenant before it included.
+#: Maximum characters of a model's name, including its tenant's prefix.
 MAX_MODEL_NAME = 128
 
 # \Z, not $: the latter would let a trailing newline pass.
@@ -14,12 +14,12 @@ _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}\Z")
 
 
 def check_dataset_name(name: str) -> str:
-    """Return the name if it may be a dataset's."""
+    """Return the name if it is a valid dataset name."""
     return check_model_name(name, "dataset", "dataset")
 
 
 def check_model_name(name: str, field: str = "model", kind: str = "model") -> str:
-    """Return the name if it may be a model's, or that of another `kind` of thing with such names."""
+    """Return the name if it is a valid model name; `kind` is the noun for messages."""
     if not name:
         raise InvalidField(f"{field} is missing. Set it in the request.", field=field)
     if not _MODEL.match(name):
@@ -32,7 +32,7 @@ def check_model_name(name: str, field: str = "model", kind: str = "model") -> st
 
 
 def check_full_name(name: str, field: str = "model", kind: str = "model") -> str:
-    """Return the name if it may be a model's within the server: that of its tenant may stand before it."""
+    """Return the name if it is a valid model name, which a tenant's name may precede."""
     tenant, separator, own = name.rpartition(SEPARATOR)
     if separator and not _MODEL.match(tenant):
         own = name
@@ -41,7 +41,7 @@ def check_full_name(name: str, field: str = "model", kind: str = "model") -> str
 
 
 def check_alias_name(name: str, field: str = "alias") -> str:
-    """Return the name if it may be an alias's."""
+    """Return the name if it is a valid alias."""
     if not _ALIAS.match(name):
         raise InvalidField(
             "Expected an alias of 1 to 128 of the characters a-z A-Z 0-9 . _ - that begins with a letter. "

@@ -28,19 +28,19 @@ from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Alias, Manifest, Model, Selector, TrafficSplit, Version
 from headstart_server.models.version_files import VersionFiles
 
-#: Expired versions that one transaction deletes: others wait for it to change a model.
+#: Expired versions that one transaction deletes. Others wait for it before they change a model.
 _EXPIRED_AT_ONCE = 100
 
 
 class AliasMovedError(Exception):
-    """The alias names another version than the one that was compared; compare again."""
+    """The alias no longer names the compared version: compare again."""
 
 
 class Registry:
     """Change models and versions; `reader` lists them, `index` resolves names, `files` opens them.
 
     Args:
-        on_deleted: called after versions were deleted, once their rows are gone.
+        on_deleted: called after the rows of versions were deleted.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Registry:
         except VersionNotFound:
             if selector.number is not None:
                 raise
-            # Another replica has replaced it since this one read the aliases.
+            # Another replica has replaced the version since this one read the aliases.
             self.index.sync()
             return self.reader.version(selector.model, self.index.find(selector))
 
@@ -88,21 +88,21 @@ class Registry:
         discards_examples: bool = False,
         principal: str = "",
     ) -> int:
-        """Add a version within the transaction that ends its job; call `refresh` after the commit.
+        """Add a version in the transaction that ends its job; call `refresh` after the commit.
 
         Args:
-            expires: when it will be deleted; None for never.
+            expires: the time of its deletion; None for never.
             alias: the alias to move to it; None for none.
-            promotion: what was decided about the alias; None moves it anyway.
-            principal: name of the caller who sent the job, for the history of the alias.
+            promotion: the decision about the alias; None moves it unconditionally.
+            principal: name of the caller who submitted the job, for the history of the alias.
 
         Returns:
             Its number.
 
         Raises:
-            AliasMovedError: the alias was to be moved, but names another version than the one that was
-                judged.
-            QuotaExceeded: the alias is new, and the model may have no further one.
+            AliasMovedError: the alias was to be moved, but no longer names the version that was
+                compared.
+            QuotaExceeded: the alias is new, and the model has the maximum number of aliases.
         """
         change, now = rows.next_revision(connection), self._database.now(connection)
         if alias is not None and promotion is not None:
@@ -146,14 +146,14 @@ class Registry:
         """Set or move an alias.
 
         Args:
-            etag: act only if the alias has this etag now; empty acts anyway.
-            shares: the new traffic split; the one before ends.
+            etag: the etag that the alias must have; empty for any.
+            shares: the new traffic split, which replaces the previous one.
 
         Returns:
-            The alias as it is now.
+            The new state of the alias.
 
         Raises:
-            QuotaExceeded: the model may have no further alias.
+            QuotaExceeded: the model has the maximum number of aliases.
         """
         check_traffic(number, shares)
         mover = Mover(cause=Cause.SET, principal=principal)
@@ -170,7 +170,7 @@ class Registry:
         return moved
 
     def delete_alias(self, model: str, alias: str, *, etag: str = "", principal: str = "") -> None:
-        """Delete an alias, if `etag` is empty or its own."""
+        """Delete an alias if `etag` is empty or matches."""
         with self._database.write("aliases.delete") as connection:
             rows.bump_revision(connection, [model])
             rows.require_model(connection, model)
@@ -227,7 +227,7 @@ class Registry:
         self._forget([(model, number, artifact)])
 
     def delete_model(self, model: str, *, force: bool) -> int:
-        """Delete a model with its aliases; return the number of its versions, which are not reused."""
+        """Delete a model and its aliases; return the number of deleted versions. Numbers are not reused."""
         with self._database.write("models.delete") as connection:
             rows.bump_revision(connection, [model])
             rows.require_model(connection, model)
@@ -248,11 +248,9 @@ class Registry:
         return len(found)
 
     def delete_expired(self) -> int:
-        """Delete the versions whose time to live has passed, with the aliases that name them.
+        """Delete expired versions and the aliases that name them, in several transactions.
 
-        Those that have a share of another version's alias stay.
-
-        They are deleted in parts, each in a transaction.
+        Versions that are in the traffic split of another version's alias stay.
 
         Returns:
             The number of versions deleted.
@@ -268,7 +266,7 @@ class Registry:
             found = rows.expired_versions(connection, now, limit=_EXPIRED_AT_ONCE)
             if found:
                 rows.bump_revision(connection, {row.model for row in found})
-                # From here on alone; another replica may have been at them until now.
+                # The lock is held from here on; another replica may have deleted some until now.
                 found = rows.expired_versions(connection, now, limit=_EXPIRED_AT_ONCE)
             names = [row.model for row in found]
             with alias_history.recorded(connection, names, Mover(cause=Cause.EXPIRED), now):
@@ -278,20 +276,20 @@ class Registry:
         return len(found)
 
     def remove_leftovers(self, unfinished: Callable[[], Collection[str]], *, older_than: float = 0.0) -> int:
-        """Remove files that no version's row names and no job on its way may still publish.
+        """Remove files that no version's row names and no unfinished job may still publish.
 
         Args:
-            unfinished: gives the ids of the jobs on their way.
-            older_than: leave what was written to in so many seconds.
+            unfinished: returns the IDs of the unfinished jobs.
+            older_than: keep files that were modified within so many seconds.
 
         Returns:
-            The number of names whose files were removed.
+            The number of artifacts removed.
 
         Raises:
             StorageUnavailable: the bucket does not answer.
         """
-        # In this order: what is written after the look belongs to a job that is on its way then, and what
-        # such a job publishes after that has its row before the rows are read, or belongs to it still.
+        # In this order: files written after this listing belong to a job that is unfinished now. If the job
+        # publishes them later, their row exists before the rows are read, or the job is still unfinished.
         there = self._store.artifacts()
         busy = unfinished()
         with self._database.read() as connection:
@@ -308,8 +306,8 @@ class Registry:
         """Remove a version's files and memory after the transaction that replaced it.
 
         Args:
-            refresh: whether to read the versions of its model again, and to call `on_deleted`. If many are
-                replaced, `finish_replacing` after the last is faster.
+            refresh: whether to read the versions of its model again, and to call `on_deleted`. After
+                many replacements, one `finish_replacing` is faster.
         """
         self._forget([(version.model, version.number, version.artifact)], refresh=refresh)
 
@@ -323,7 +321,7 @@ class Registry:
             self.index.refresh(model)
         for model, number, artifact in deleted:
             self._resident.drop(model, number)
-            # Its row is gone, and so is the version; the files go with a later cleaning then.
+            # Its row is deleted, and so is the version; a later cleaning removes the files.
             with suppress(StorageUnavailable):
                 self._store.remove(artifact)
         if deleted and refresh:
@@ -331,7 +329,7 @@ class Registry:
 
 
 def _check_etag(connection: Connection, model: str, alias: str, etag: str) -> Alias | None:
-    """Return an alias, None if it does not exist; an etag that is not empty must be its own."""
+    """Return an alias, or None if it does not exist; raise if the etag is not empty and does not match."""
     there = {found.name: found for found in alias_rows.aliases_of(connection, model)}
     current = there.get(alias)
     if etag and (current is None or current.etag != etag):

@@ -27,15 +27,15 @@ class Successor:
     artifact: str  # name of its files in the store
     size_bytes: int
     manifest: Manifest  # its manifest; `job_id` is unique and names no job
-    archives: Collection[str]  # jobs in whose archives its examples are
-    members: Collection[tuple[str, int]]  # the archive and the place in it of each of its examples
+    archives: Collection[str]  # jobs whose archives contain its examples
+    members: Collection[tuple[str, int]]  # the archive of each example, and its index in the archive
     judged: bool  # whether it was compared with the version that it replaces
 
 
 def replace_version(
     connection: Connection, old: Version, successor: Successor, *, now: float
 ) -> tuple[int, list[str]]:
-    """Publish a successor in the place of a version, move the aliases and delete the version.
+    """Publish a successor of a version, move the aliases to it and delete the version.
 
     Returns:
         The number of the successor, and the aliases that moved to it.
@@ -62,7 +62,7 @@ def replace_version(
         place=old.number if row.place is None else row.place,
         **values,
     )
-    # Before archives and sums, as where a retrain is accepted.
+    # Before archives and sums, in the same order as where a retrain is accepted.
     feedback_rows.replace_version(connection, model, old.number, number)
     held = _held(connection, row.job_id)
     uses = sorted(held.intersection(successor.archives))

@@ -1,4 +1,4 @@
-"""The versions in memory, under a bound of bytes."""
+"""The versions in memory, up to a number of bytes."""
 
 import threading
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Evidence:
     files: frozenset[str] = frozenset()  # names of the files that were read or found missing
     # typicality of inputs; None if it is not stored, or not needed
     typicality_model: TypicalityModel | None = None
-    neighbors: NeighborIndex | None = None  # its training examples; None likewise
+    neighbors: NeighborIndex | None = None  # its training examples; None if not stored or not needed
 
     @property
     def nbytes(self) -> int:
@@ -63,7 +63,7 @@ def embedder_of(version: ResidentVersion, pool: BackbonePool) -> Embedder:
         embedder = pool.get(version.backbone)
     except (BackboneNotFound, BackboneUnavailable) as error:
         gone = isinstance(error, BackboneNotFound)
-        help_ = f"Declare '{version.backbone}' again as it was" if gone else "Mend that"
+        help_ = f"Declare '{version.backbone}' again with its previous definition" if gone else "Correct this"
         which = f"Version {version.number} of model '{version.model}'"
         raise type(error)(
             f"{which} needs its backbone: {error.message} {help_}, or rebase the version on "
@@ -75,10 +75,10 @@ def embedder_of(version: ResidentVersion, pool: BackbonePool) -> Embedder:
 
 
 class ResidentVersions:
-    """The versions used last. Safe to use from many threads.
+    """The most recently used versions. Thread-safe.
 
     Args:
-        max_bytes: most bytes of versions to keep; the one used last stays whatever its size.
+        max_bytes: maximum bytes of versions to keep; the most recently used one stays even if it is larger.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -93,7 +93,7 @@ class ResidentVersions:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the versions it holds."""
+        """Bytes of all versions in memory."""
         return self._entries.size
 
     def numbers(self, model: str) -> set[int]:
@@ -102,25 +102,25 @@ class ResidentVersions:
             return {number for name, number in self._entries if name == model}
 
     def get(self, model: str, number: int) -> ResidentVersion | None:
-        """The version if it is in memory."""
+        """Return a version; None if it is not in memory."""
         with self._lock:
             return self._entries.get((model, number))
 
     def put(self, version: ResidentVersion) -> None:
-        """Keep a version, and drop those used longest ago while there are too many bytes."""
+        """Keep a version, and drop the least recently used ones while the bytes exceed the maximum."""
         key = (version.model, version.number)
         with self._lock:
             if key not in self._entries:
                 self._entries.add(key, version)
 
     def replace(self, version: ResidentVersion) -> None:
-        """Keep a version in the place of what was kept of it; nothing happens if nothing was."""
+        """Replace a version in memory; do nothing if it is not in memory."""
         key = (version.model, version.number)
         with self._lock:
             if key in self._entries:
                 self._entries.add(key, version)
 
     def drop(self, model: str, number: int) -> None:
-        """Forget a version that was deleted."""
+        """Remove a deleted version."""
         with self._lock:
             self._entries.pop((model, number))

@@ -1,4 +1,4 @@
-"""The policy of a model's automatic retraining: what starts it, and how its result is promoted."""
+"""The policy of a model's automatic retraining: its triggers, and how its result is promoted."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -9,13 +9,13 @@ from headstart_server.errors import InvalidField
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.names import check_alias_name
 
-#: Feedback that starts a retrain at most: a policy that waits for more would never retrain.
+#: Maximum of `min_feedback_count`: a policy that waits for more would never retrain.
 MAX_FEEDBACK_COUNT = 1_000_000
 #: Seconds of 100 years.
 MAX_SECONDS = 3_155_760_000.0
 DEFAULT_MIN_INTERVAL = 60.0
 DEFAULT_MAX_FAILURES, MAX_FAILURES = 5, 100
-#: Seconds before the first retry of a failed retrain at least, and before any at most.
+#: Minimum seconds before the first retry of a failed retrain, and maximum before any retry.
 MIN_BACKOFF, MAX_BACKOFF = 10.0, 86_400.0
 
 
@@ -31,21 +31,21 @@ class RetrainPolicy:
     """When a model is retrained from feedback."""
 
     alias: str  # names the parent of the retrain, and moves if the gate allows it
-    # feedback that starts a retrain; None if its number does not matter
+    # feedback that starts a retrain; None disables this trigger
     min_feedback_count: int | None = None
-    # seconds from the first feedback to a retrain; None if the time does not matter
+    # seconds from the first feedback to a retrain; None disables this trigger
     max_delay: float | None = None
-    # a lower accuracy in production starts a retrain; None if it does not matter
+    # a lower accuracy in production starts a retrain; None disables this trigger
     min_accuracy: float | None = None
     promote_if: PromotionCriteria = field(default_factory=PromotionCriteria)
     min_interval: float = DEFAULT_MIN_INTERVAL  # seconds between the starts of two retrains
     unknown_classes: UnknownClasses = UnknownClasses.ALLOW
-    # URL that receives the end of each retrain; None for the server's
+    # URL that receives the end of each retrain; None for the server's URL
     webhook: str | None = field(default=None, repr=False)
     max_failures: int = DEFAULT_MAX_FAILURES  # failed retrains in a row after which the policy stops
 
     def check(self) -> "RetrainPolicy":
-        """Return the policy if each of its parts is in its range."""
+        """Return the policy if all its fields are in their ranges."""
         if not self.alias:
             raise InvalidField("The policy has no alias. Name the alias to retrain.", field="retrain.alias")
         check_alias_name(self.alias, "retrain.alias")
@@ -82,7 +82,7 @@ class RetrainPolicy:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RetrainPolicy":
-        """Return the policy that `to_json` wrote, this or a newer one's."""
+        """Return the policy that `to_json` of this or a newer release wrote."""
         known = {each.name for each in fields(cls)}
         gates = {each.name for each in fields(PromotionCriteria)}
         policy = cls(**{name: value for name, value in values.items() if name in known})

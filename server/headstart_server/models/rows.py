@@ -1,4 +1,4 @@
-"""Between rows of the tables and the values of the registry."""
+"""Conversion between rows of the tables and values of the registry."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -30,9 +30,9 @@ from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.retrain_policy import RetrainPolicy
 from headstart_server.models.version import Alias, Manifest, Model, Version
 
-#: Rows that one statement looks for by their names.
+#: Maximum names in one statement.
 _AT_ONCE = 500
-#: What is left to do for a version whose row was deleted.
+#: The columns that are needed after a version's row was deleted.
 _DELETED: tuple[Column[Any], ...] = (
     versions.c.model,
     versions.c.number,
@@ -75,7 +75,7 @@ _DELETE_VERSION = (
 
 
 def model_not_found_error(name: str) -> ModelNotFound:
-    """The error that there is no such model."""
+    """Return the error for a missing model."""
     return ModelNotFound(
         f"There is no model '{name}'. List the models to find its name, or fine-tune it first.",
         metadata={"model": name},
@@ -83,7 +83,7 @@ def model_not_found_error(name: str) -> ModelNotFound:
 
 
 def version_not_ready_error(model: str) -> ModelNotReady:
-    """The error that a model's first version is still being made."""
+    """Return the error for a model whose first version is not ready."""
     return ModelNotReady(
         f"Model '{model}' has no version yet, because its first fine-tune is running. Wait until the job "
         "has succeeded.",
@@ -92,7 +92,7 @@ def version_not_ready_error(model: str) -> ModelNotReady:
 
 
 def version_not_found_error(model: str, number: int, newest: int | None = None) -> VersionNotFound:
-    """The error that a model has no such version."""
+    """Return the error for a missing version of a model."""
     hint = f" Its newest is {newest}." if newest is not None else ""
     return VersionNotFound(
         f"Model '{model}' has no version {number}.{hint}", metadata={"model": model, "version": str(number)}
@@ -100,10 +100,10 @@ def version_not_found_error(model: str, number: int, newest: int | None = None) 
 
 
 def next_revision(connection: Connection) -> int:
-    """Increase the revision, by which all replicas see a change, and return it.
+    """Increase and return the revision, by which all replicas detect a change.
 
-    Called before anything is changed: the counter's lock lets one such transaction through at a time, so a
-    replica that sees a number sees all changes up to it.
+    Call it before changing anything: the counter's lock admits one such transaction at a time, so a
+    replica that reads a number sees all changes up to it.
     """
     return int(connection.execute(_NEXT_REVISION).scalar_one())
 
@@ -115,23 +115,23 @@ def bump_revision(connection: Connection, names: Iterable[str]) -> None:
 
 
 def last_revision(connection: Connection) -> int:
-    """The number of the last change to models, versions or aliases."""
+    """Return the number of the last change of models, versions or aliases."""
     return int(connection.execute(_LAST_REVISION).scalar_one())
 
 
 def changed_models(connection: Connection, since: int) -> list[str]:
-    """The models that changed after a number."""
+    """Return the models that changed after a revision."""
     return list(connection.execute(_CHANGED_MODELS, {"since": since}).scalars())
 
 
 def require_model(connection: Connection, name: str) -> None:
-    """Check that there is a model."""
+    """Raise ModelNotFound if a model does not exist."""
     if connection.execute(_MODEL, {"model": name}).one_or_none() is None:
         raise model_not_found_error(name)
 
 
 def artifact_of(connection: Connection, model: str, number: int) -> str:
-    """The artifact of a version."""
+    """Return the artifact of a version."""
     require_model(connection, model)
     artifact: str | None = connection.execute(_ARTIFACT, {"model": model, "number": number}).scalar()
     if artifact is None:
@@ -140,7 +140,7 @@ def artifact_of(connection: Connection, model: str, number: int) -> str:
 
 
 def known_artifacts(connection: Connection, artifacts: Sequence[str]) -> set[str]:
-    """Return those of some artifacts that are versions'."""
+    """Return the artifacts that belong to versions."""
     found: set[str] = set()
     for part in batched(artifacts, _AT_ONCE):
         found.update(connection.execute(_KNOWN_ARTIFACTS, {"artifacts": part}).scalars())
@@ -148,7 +148,7 @@ def known_artifacts(connection: Connection, artifacts: Sequence[str]) -> set[str
 
 
 def next_number(connection: Connection, model: str, *, now: float, change: int) -> int:
-    """Return the number of a model's next version, and count it; a new or deleted model comes into being."""
+    """Return and count the number of a model's next version; create the model if it is new or deleted."""
     number: int | None = connection.execute(_NEXT_NUMBER, {"model": model}).scalar()
     if number is None:
         number = 1
@@ -169,7 +169,7 @@ def version_count(connection: Connection, model: str) -> int:
 
 
 def delete_version(connection: Connection, model: str, number: int, now: float) -> Row[Any]:
-    """Delete a version's row, aliases and shares of others; return the row for `usage.remove_versions`."""
+    """Delete a version's row, aliases and traffic shares; return the row for `usage.remove_versions`."""
     drop_version(connection, model, number, now)
     deleted: Row[Any] = connection.execute(_DELETE_VERSION, {"model": model, "number": number}).one()
     return deleted
@@ -196,14 +196,14 @@ def delete_model(connection: Connection, name: str, now: float) -> None:
 
 
 def expired_versions(connection: Connection, now: float, *, limit: int) -> list[Row[Any]]:
-    """Return model, number and artifact of versions that have expired and are in no traffic split."""
+    """Return model, number and artifact of expired versions that are in no traffic split."""
     query = select(versions.c.model, versions.c.number, versions.c.artifact)
     expired = query.where(versions.c.expires <= now, not_(has_traffic()))
     return list(connection.execute(expired.order_by(versions.c.expires).limit(limit)))
 
 
 def model_of(connection: Connection, row: Row[Any]) -> Model:
-    """The model of a row."""
+    """Return the model of a row."""
     count, newest = connection.execute(_COUNT_VERSIONS, {"model": row.name}).one()
     return Model(
         name=row.name,
@@ -220,7 +220,7 @@ def model_of(connection: Connection, row: Row[Any]) -> Model:
 
 
 def select_versions() -> Select[Any]:
-    """The query of the rows that `version_of` takes."""
+    """Return the query whose rows `version_of` accepts."""
     kept = exists().where(archive_uses.c.holder == versions.c.job_id, usage.is_held())
     return select(versions, kept.label("has_examples"))
 

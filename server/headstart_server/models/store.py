@@ -25,17 +25,17 @@ from headstart_server.models.resident import Evidence
 from headstart_server.models.version import Manifest
 from headstart_server.storage.directory import DirectoryFolder, Folder, old_entries
 
-#: The file's name in the version's folder.
+#: Name of the tail's file in the version's folder.
 TAIL_FILE = "tail.safetensors"
 
 
 def encode_tail(weights: TailWeights) -> bytes:
-    """The bytes of the file; equal tails give equal bytes."""
+    """Return the content of the file; equal tails give equal bytes."""
     return save_tensors(dict(weights.tensors), metadata={"blocks": str(weights.blocks)})
 
 
 def decode_tail(content: bytes, blocks: int) -> TailWeights:
-    """The tail of the bytes of a file. Raise ValueError if they are not those of a tail."""
+    """Return the tail in the content of a file; raise ValueError if it is invalid."""
     try:
         return TailWeights(blocks=blocks, tensors=load_tensors(content))
     except SafetensorError as error:
@@ -44,15 +44,15 @@ def decode_tail(content: bytes, blocks: int) -> TailWeights:
 
 HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.json"
-#: The list of the version's examples, with its prediction for each.
+#: Name of the file with the version's examples and its predictions for them.
 EXAMPLES_FILE = "examples.json.gz"
 
 
 class VersionStore:
     """Keeps each version's files under a separate name.
 
-    The rows in the database decide whether files are a version: files without a row are left over from a run
-    that did not publish. Each is proven by its digest when it is read.
+    Files belong to a version if it has a row in the database: other files are left over from a run that did
+    not publish. Each file is checked against its digest when it is read.
     """
 
     def __init__(self, root: Folder | Path) -> None:
@@ -61,18 +61,18 @@ class VersionStore:
     def write(
         self, artifact: str, head: Head, manifest: Manifest, files: Mapping[str, bytes] | None = None
     ) -> tuple[Manifest, int]:
-        """Store a head, its manifest and what else belongs to the version under a name.
+        """Store a head, its manifest and the version's other files under a name.
 
         Args:
             artifact: the name, unique to the attempt of the job that writes it.
 
         Returns:
-            The manifest as it was written, and the size of the files in bytes.
+            The written manifest, and the size of the files in bytes.
 
         Raises:
             StorageUnavailable: the bucket does not answer.
         """
-        # One entry: several would come in any order, and equal heads must be equal files.
+        # One entry: several would be written in arbitrary order, but equal heads must be equal files.
         head_bytes = save_tensors(
             head.tensors(), metadata={"input": f"{head.scaling} {' '.join(head.views)}"}
         )
@@ -83,7 +83,7 @@ class VersionStore:
             files={name: sha256(content).hexdigest() for name, content in further.items()},
         )
         manifest_bytes = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False).encode()
-        # The manifest last: where files appear one after another, what has one has all it names.
+        # The manifest last: where files appear one by one, all files that it names exist when it does.
         contents = {HEAD_FILE: head_bytes, **further, MANIFEST_FILE: manifest_bytes}
         self._folder.write(artifact, contents)
         return manifest, sum(map(len, contents.values()))
@@ -123,7 +123,7 @@ class VersionStore:
         return VersionTail(weights, manifest.tail.cut, manifest.model)
 
     def read_file(self, artifact: str, manifest: Manifest, name: str) -> bytes | None:
-        """A further file of a version, checked against its manifest; None if it has none of this name.
+        """Return another file of a version, checked against its manifest; None if it has no such file.
 
         Raise ArtifactDamaged if the file is missing, or not the one that was published.
         """
@@ -133,7 +133,7 @@ class VersionStore:
     def read_evidence(
         self, artifact: str, manifest: Manifest, known: Evidence, names: Collection[str]
     ) -> Evidence:
-        """What a version's answers rest on: what is known of it, and some files that are read.
+        """Return the evidence of a version: the known part, and the named files, which are read.
 
         Raise ArtifactDamaged if a file is missing, or not the one that was published.
         """
@@ -158,25 +158,25 @@ class VersionStore:
         return content
 
     def read_manifest(self, artifact: str) -> Manifest:
-        """The manifest of files that are no version, such as a head that a job has put aside."""
+        """Return the manifest of files that are not a version, such as the checkpoint of a job."""
         try:
             return Manifest.from_json(json.loads(self._folder.read(artifact, MANIFEST_FILE)))
         except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ArtifactDamaged(
-                f"The files {artifact} have no manifest that can be read ({error}).",
+                f"The files {artifact} have no readable manifest ({error}).",
                 metadata={"artifact": artifact},
             ) from error
 
     def remove(self, artifact: str) -> None:
-        """Remove a version's files; nothing happens if there are none."""
+        """Remove a version's files, if they exist."""
         self._folder.remove(artifact)
 
     def artifacts(self) -> Sequence[str]:
-        """Return the names of all: versions, left over, or just being written."""
+        """Return all names: of versions, of leftovers, and of files that are being written."""
         return self._folder.names()
 
     def older_artifacts(self, artifacts: Collection[str], older_than: float) -> Sequence[str]:
-        """Return those of some artifacts that were not written to in so many seconds."""
+        """Return the artifacts that were not modified within so many seconds."""
         return [entry.name for entry in old_entries(self._folder, older_than, artifacts)]
 
 

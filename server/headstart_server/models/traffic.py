@@ -1,7 +1,7 @@
 """The traffic of versions, summed over replicas: requests, errors, latencies, unknown inputs and drift.
 
-Each replica counts in memory, and writes what it counted in a bucket of time into rows that only it writes.
-So writing them again changes nothing. Reading sums the rows.
+Each replica counts in memory, and writes the counts of a time bucket into rows that only it writes. So
+writing them again changes nothing. Reading sums the rows.
 """
 
 import threading
@@ -19,11 +19,11 @@ from headstart_server.models import rows
 
 #: Seconds of a bucket, and seconds after which rows are removed.
 BUCKET_SECONDS, KEPT_SECONDS = 300, 7 * 86_400
-#: Most intervals of a window, except the last one, which has begun.
+#: Maximum intervals of a window, not counting the last one, which is incomplete.
 _INTERVALS = 48
-#: Versions that a replica counts in a bucket.
+#: Maximum versions that a replica counts in a bucket.
 MAX_VERSIONS = 200
-#: Latencies are counted in bins: this is the end of the first one in seconds, and how many double it.
+#: Latencies are counted in bins: the end of the first one in seconds, and the number of bins per doubling.
 _FIRST, _BINS_OF_TWO, _LAST_BIN = 1e-4, 4, 80
 _DRIFTS = ("feature_drift", "prediction_drift", "confidence_drift")
 _COUNTS = ("requests", "errors", "inputs", "unknowns", "samples", "compared", "agreed")
@@ -31,21 +31,21 @@ _COUNTS = ("requests", "errors", "inputs", "unknowns", "samples", "compared", "a
 
 @dataclass(kw_only=True, slots=True)
 class Counts:
-    """What was counted of a version."""
+    """The counts of a version."""
 
     requests: int = 0  # requests, including those that failed
     errors: int = 0  # requests that failed, or whose caller left
     inputs: int = 0  # inputs of the requests that were answered
-    unknowns: int = 0  # inputs that were unknown, where the request wanted to know
+    unknowns: int = 0  # inputs that were unknown, if the request enabled abstention
     samples: int = 0  # inputs that were sampled for drift
     compared: int = 0  # sampled inputs that were also predicted by the other version of a traffic split
-    agreed: int = 0  # those of them that both versions predict alike
+    agreed: int = 0  # compared inputs for which both versions predict the same
     # number of answered requests, by the bin of their latency
     latencies: dict[int, int] = field(default_factory=dict)
     drift: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: "Counts") -> None:
-        """Add what was counted later; its drift counts by its samples."""
+        """Add later counts; drifts are weighted by their samples."""
         samples = self.samples + other.samples
         for name, value in other.drift.items():
             mine = self.drift.get(name)
@@ -57,7 +57,7 @@ class Counts:
             self.latencies[place] = self.latencies.get(place, 0) + count
 
     def latency(self, quantile: float) -> float | None:
-        """Return a quantile of the latency in seconds, within a tenth; None without an answered request."""
+        """Return a quantile of the latency in seconds, within 10 %; None without an answered request."""
         total = sum(self.latencies.values())
         if not total:
             return None
@@ -72,7 +72,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """The requests within a part of a window of time, over all versions."""
+    """The requests in an interval of a window, over all versions."""
 
     start: float  # the beginning, in seconds since 1970
     requests: int  # requests, including those that failed
@@ -97,7 +97,7 @@ class Traffic:
         self._owner = owner
         self._lock = threading.Lock()
         self._pending: dict[tuple[str, int], Counts] = {}
-        # One write at a time: the rows of the bucket, as they were written last.
+        # One write at a time: the rows of the bucket, as last written.
         self._writing = threading.Lock()
         self._bucket = 0
         self._written: Mapping[tuple[str, int], Counts] = {}
@@ -122,7 +122,7 @@ class Traffic:
                 counts.errors += 1
 
     def drifted(self, model: str, number: int, inputs: int, drift: Mapping[str, float]) -> None:
-        """Count inputs that were sampled for drift, and note the drift as it is then."""
+        """Count inputs that were sampled for drift, and record their current drift."""
         with self._lock:
             counts = self._of(model, number)
             if counts is not None:
@@ -138,7 +138,7 @@ class Traffic:
                 counts.agreed += agreed
 
     def write(self) -> None:
-        """Write the new counts; DatabaseUnavailable or StorageFull leave them to the next call."""
+        """Write the new counts; after DatabaseUnavailable or StorageFull the next call writes them."""
         with self._writing:
             with self._lock:
                 pending, self._pending = self._pending, {}
@@ -154,9 +154,9 @@ class Traffic:
                 raise
 
     def clean(self) -> int:
-        """Remove the rows that are too old, and return their number."""
+        """Remove expired rows, and return their number."""
         with self._database.write("traffic.clean") as connection:
-            # An integer, as the column: PostgreSQL finds no rows by the index for a float.
+            # An integer, like the column: PostgreSQL does not use the index for a float.
             before = ceil(self._database.now(connection) - KEPT_SECONDS)
             return connection.execute(delete(traffic).where(traffic.c.bucket < before)).rowcount
 
@@ -187,7 +187,7 @@ class Traffic:
 
 
 def read_window(database: Database, model: str, seconds: float, number: int | None = None) -> Window:
-    """Return the traffic of all versions or one in the last seconds, from the beginning of a bucket."""
+    """Return the traffic of all versions or one in recent seconds, from the beginning of a bucket."""
     with database.snapshot() as connection:
         rows.require_model(connection, model)
         now = database.now(connection)
@@ -219,7 +219,7 @@ def _values(key: tuple[str, int], counts: Counts) -> dict[str, Any]:
 
 
 def _intervals(found: Iterable[Row[Any]], start: int, end: float) -> Sequence[Interval]:
-    """Return the requests of rows in intervals of the same number of buckets."""
+    """Return the requests in intervals of equally many buckets."""
     buckets = ceil((end - start) / BUCKET_SECONDS)
     length = ceil(buckets / (_INTERVALS + 1)) * BUCKET_SECONDS
     sums = [[0, 0] for _ in range(max(1, ceil((end - start) / length)))]

@@ -1,4 +1,4 @@
-"""Traffic splits: which version serves which call of an alias."""
+"""Traffic splits: the choice of the version that serves a call of an alias."""
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -8,9 +8,9 @@ from secrets import token_hex
 from headstart_server.errors import InvalidField
 from headstart_server.models.version import TrafficSplit
 
-#: Versions in addition to the one that an alias names.
+#: Maximum versions in addition to the one that an alias names.
 MAX_SHARES = 10
-#: Tolerance of sums of fractions, because 0.1 is not a binary number.
+#: Tolerance of sums of fractions, because 0.1 is not exact in binary.
 _ROUNDING = 1e-9
 
 
@@ -40,12 +40,12 @@ class TrafficRouter:
 
 
 def choose_version(key: str, model: str, named: int, shares: Sequence[TrafficSplit]) -> int:
-    """The number of the version that answers the calls of a key.
+    """Return the number of the version that answers the calls of a key.
 
     Weighted rendezvous hashing (Thaler and Ravishankar 1998; with logarithms Schindelhauer and Schomaker
-    2005): a hash of each version and the key is a time that is the shorter the larger its share, and the
-    first one answers. So a version whose share grows keeps the keys it had, and each version is tried out on
-    other keys.
+    2005): a hash of each version and the key gives a time, shorter for a larger share, and the version with
+    the shortest time answers. So a version whose share grows keeps its keys, and each version gets different
+    keys.
     """
     rest = 1 - fsum(each.fraction for each in shares)
     weights = {each.number: each.fraction for each in shares}

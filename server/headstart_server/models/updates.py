@@ -1,4 +1,4 @@
-"""Changes of what people say about versions and models, and of when versions expire."""
+"""Changes of descriptions and policies of models and versions, and of when versions expire."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from headstart_server.models import captures, feedback_rows, rows
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.retrain_policy import RetrainPolicy
 
-#: Seconds that a version is kept at least and at most: 100 years.
+#: Minimum and maximum seconds until a version expires: one second and 100 years.
 MIN_TTL, MAX_TTL = 1.0, 3_155_760_000.0
 
 

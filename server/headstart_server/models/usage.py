@@ -1,8 +1,8 @@
-"""What each tenant stores, kept as sums, and who needs which archive of examples.
+"""Sums of each tenant's stored bytes and versions, and the jobs and versions that need each archive.
 
 A job needs its archives until it ends without a version, and a version until it is deleted. The transaction
-that ends the job or deletes the version releases the archives, and changes the sums. So nothing has to be
-found by looking through jobs and versions.
+that ends the job or deletes the version releases the archives and changes the sums. So nothing has to
+search jobs and versions.
 
 Transactions lock rows in this order, so that two never wait for each other: the counter of the registry,
 rows of `archive_sizes` by archive, rows of `tenant_usage` by tenant.
@@ -32,7 +32,7 @@ from headstart_server.database.dataset_tables import archive_sizes, archive_uses
 from headstart_server.database.locks import batched
 from headstart_server.database.tables import tenant_usage, versions
 
-#: Rows that one statement changes at most.
+#: Maximum rows that one statement changes.
 AT_ONCE = 500
 _SUMS = ("version_count", "version_bytes", "example_bytes", "capture_bytes")
 
@@ -64,7 +64,7 @@ def is_released() -> ColumnElement[bool]:
 
 
 def is_needed() -> ColumnElement[bool]:
-    """Return the condition that an archive of `archive_sizes` is needed by a job or version."""
+    """Return the condition that a job or version needs an archive of `archive_sizes`."""
     return exists().where(archive_uses.c.archive == archive_sizes.c.archive, is_held())
 
 
@@ -102,7 +102,7 @@ _RECORDED = select(tenant_usage)
 
 def add_examples(connection: Connection, nbytes: Mapping[str, int]) -> None:
     """Add bytes of archives, by tenant; fewer are negative."""
-    # In one order, so that two transactions never wait for each other.
+    # Sorted, so that two transactions never wait for each other.
     for tenant in sorted(nbytes):
         _add(connection, tenant, example_bytes=nbytes[tenant])
 
@@ -129,14 +129,14 @@ def remove_versions(connection: Connection, removed: Iterable[Row[Any]]) -> None
 
 
 def release(connection: Connection, holders: Iterable[str]) -> None:
-    """Note that jobs, and the versions they made, need their archives no longer.
+    """Record that jobs, and the versions they made, no longer need their archives.
 
     The rows stay until a sweep removes the archives that no row names.
     """
     archives: set[str] = set()
     for part in batched(holders, AT_ONCE):
         archives.update(connection.execute(_RELEASE, {"holders": part}).scalars())
-    # Of two that release the last two uses of an archive at once, the second sees what the first did.
+    # Two transactions may release the last two uses of an archive: the second must see the first's change.
     lock(connection, archives)
     nbytes: dict[str, int] = {}
     for part in batched(sorted(archives), AT_ONCE):
@@ -146,23 +146,23 @@ def release(connection: Connection, holders: Iterable[str]) -> None:
 
 
 def lock(connection: Connection, archives: Collection[str]) -> None:
-    """Let no other transaction decide whether archives are needed, to the end of this one."""
+    """Lock archives, so that no other transaction decides whether they are needed before this one ends."""
     for part in batched(sorted(archives), AT_ONCE):
         connection.execute(_LOCK, {"archives": part}).all()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sums:
-    """What a tenant stores."""
+    """The sums of a tenant."""
 
     tenant: str  # the tenant; empty for models that have none
-    # number of versions, their bytes, bytes of archives and of captured inputs, as recorded
+    # recorded number of versions, their bytes, bytes of archives and of captured inputs
     recorded: tuple[int, ...]
     counted: tuple[int, ...]
 
 
 def wrong_sums(connection: Connection) -> list[Sums]:
-    """Count what is stored, and return the sums that are wrong."""
+    """Count stored versions and bytes, and return the sums that are wrong."""
     counted: dict[str, list[int]] = {}
     for row in connection.execute(_VERSIONS):
         here = counted.setdefault(tenant_of(row.model), [0] * len(_SUMS))

@@ -1,4 +1,4 @@
-"""A version: one immutable fitted head, and the manifest that says where it came from."""
+"""A version: one immutable fitted head, and the manifest that records its origin."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,7 +16,7 @@ from headstart_server.observability.energy import Energy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TailFacts:
-    """What is known of a version's own tail; the digest of its weights is among those of the files."""
+    """Metadata of a version's own tail; `file_digests` contains the digest of its weights."""
 
     blocks: int  # number of last blocks that are the version's own
     cut: str  # name of the backbone's cut that the tail begins at
@@ -24,7 +24,7 @@ class TailFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """All that is known about a version, and all that is needed to make it again."""
+    """Metadata of a version, which suffices to make it again."""
 
     model: str
     job_id: str
@@ -38,16 +38,16 @@ class Manifest:
     metrics: Metrics
     display_name: str  # a title for people
     tags: Mapping[str, str]  # the caller's key-value pairs
-    created: float  # when it was made, in seconds since 1970
+    created: float  # time of its creation, in seconds since 1970
     software: str
-    runtime: str = ""  # what executed the backbone, and in which precision
-    stop_reason: str = ""  # why the solver ended: converged, steps or time; empty for a closed form
+    runtime: str = ""  # runtime and precision of the backbone
+    stop_reason: str = ""  # why the solver stopped: converged, steps or time; empty for a closed form
     fit_seconds: float = 0.0  # how long it took to fit the head
     head_digest: str = ""  # SHA-256 of the head's file
-    # SHA-256 of each further file of the version, by its name
+    # SHA-256 of each other file of the version, by name
     files: Mapping[str, str] = field(default_factory=dict)
-    parent: int = 0  # number of the version whose examples it was trained on too; 0 for none
-    added_count: int = 0  # number of examples that came with the fine-tune itself
+    parent: int = 0  # number of the version whose examples it was also trained on; 0 for none
+    added_count: int = 0  # number of examples in the fine-tune itself
     removed_count: int = 0  # number of the parent's examples that were left out or replaced
     edited_count: int = 0  # number of the parent's examples that were changed
     feedback_count: int = 0  # number of examples that came from feedback with the fine-tune itself
@@ -55,8 +55,8 @@ class Manifest:
     # of several labels the probability of each class from which on it applies; else none
     thresholds: tuple[float, ...] = ()
     task: Task = Task.SINGLE_LABEL
-    tail: TailFacts | None = None  # what the version's own tail is; None if it takes the backbone's last view
-    note: str = ""  # what a person should know of how the head came about; may be empty
+    tail: TailFacts | None = None  # metadata of its own tail; None if it uses the backbone's last view
+    note: str = ""  # remark on the training for people; may be empty
     # the recipe of the request, before settings were chosen; None for `auto`
     requested_recipe: Recipe | None = None
     # how the backbone was chosen; None if the fine-tune named it
@@ -65,7 +65,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON values."""
-        # Not `asdict`, which takes ten times as long: few fields have fields themselves.
+        # Not `asdict`, which takes ten times as long: few fields are dataclasses.
         values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         for name in ("tail", "backbone_selection", "energy"):
             if values[name] is not None:
@@ -81,7 +81,7 @@ class Manifest:
         """Return the manifest of `to_json`; KeyError, TypeError or ValueError if it is invalid."""
         recipe = recipe_from_json(values["recipe"])
         if isinstance(recipe, Auto):
-            raise ValueError("Expected a recipe as it was carried out. Received: auto.")
+            raise ValueError("Expected the recipe that was used. Received: auto.")
         requested, choice = values.get("requested_recipe"), values.get("backbone_selection")
         energy = values.get("energy")
         known = {each.name for each in fields(cls)}
@@ -106,16 +106,16 @@ class Version:
     """A published version."""
 
     model: str
-    number: int  # 1 for the first version of a model, then one more for each; never used again
-    artifact: str  # where its files lie in the store
+    number: int  # 1 for the first version of a model, then counting up; never reused
+    artifact: str  # name of its files in the store
     size_bytes: int
-    created: float  # when it was published, in seconds since 1970
-    expires: float | None  # when it will be deleted; None for never
+    created: float  # time of its publication, in seconds since 1970
+    expires: float | None  # time of its deletion; None for never
     manifest: Manifest
     aliases: tuple[str, ...] = ()
-    # what became of the alias that was to be moved to it under a condition; None without one
+    # the decision on moving an alias to it under a condition; None without a condition
     promotion: Promotion | None = None
-    has_examples: bool = False  # whether its examples are kept, so that others can go on from it
+    has_examples: bool = False  # whether its examples are kept, so that fine-tunes can continue from it
     is_resident: bool = False  # whether it is in this replica's memory
     description: str = ""
 
@@ -135,7 +135,7 @@ class Alias:
     name: str
     number: int
     etag: str  # changes with every move, and with the shares
-    updated: float  # when it was last moved, in seconds since 1970
+    updated: float  # time of its last move, in seconds since 1970
     traffic: tuple[TrafficSplit, ...] = ()
 
 
@@ -144,7 +144,7 @@ class Model:
     """A name that holds versions and aliases."""
 
     name: str
-    created: float  # when its first version was published, in seconds since 1970
+    created: float  # publication time of its first version, in seconds since 1970
     newest: int  # number of its newest version; 0 if all were deleted
     version_count: int
     aliases: tuple[Alias, ...]
@@ -152,13 +152,13 @@ class Model:
     display_name: str = ""  # a title for people
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)  # key-value pairs
-    capture: CapturePolicy | None = None  # which inputs of Predict calls are stored for review; None for none
-    retrain: RetrainPolicy | None = None  # when it is retrained from feedback; None for never
+    capture: CapturePolicy | None = None  # selects inputs of Predict calls for review; None for none
+    retrain: RetrainPolicy | None = None  # starts retraining from feedback; None for never
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selector:
-    """Names a version by number, by alias, or by neither: the newest that no gate rejected."""
+    """Select a version by number or alias, or by default the newest that no gate rejected."""
 
     model: str
     number: int | None = None

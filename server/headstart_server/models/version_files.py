@@ -1,4 +1,4 @@
-"""The stored files of versions as values: heads in memory, predictions, evaluations."""
+"""The stored files of versions, read as values: heads, predictions, evaluations."""
 
 import json
 from collections.abc import Callable, Collection, Sequence
@@ -42,11 +42,11 @@ class VersionFiles:
         self._read_version = read_version
 
     def resident(self, model: str, number: int) -> ResidentVersion | None:
-        """A version that `resolve` found, if it is in memory."""
+        """Return a version that `resolve` found; None if it is not in memory."""
         return self._resident.get(model, number)
 
     def load(self, model: str, number: int) -> ResidentVersion:
-        """A version that `resolve` found, read from disk if it is not in memory.
+        """Return a version that `resolve` found, read from disk if it is not in memory.
 
         Raise VersionNotFound if it was deleted meanwhile, and ArtifactDamaged if its files are damaged or
         missing.
@@ -59,7 +59,7 @@ class VersionFiles:
             head = self._store.read(version.artifact, version.manifest)
             tail = self._store.read_tail(version.artifact, version.manifest)
         except ArtifactDamaged:
-            # Its row goes before its files: if that is gone by now, it was deleted and not damaged.
+            # A deletion removes the row before the files: without a row the version is deleted, not damaged.
             self._read_version(model, number)
             raise
         loaded = ResidentVersion(
@@ -71,18 +71,18 @@ class VersionFiles:
             tail=tail,
         )
         self._resident.put(loaded)
-        # It may have been deleted since its row was read, and what is deleted is dropped only once: after its
-        # entry is gone, so either that drop comes after the put, or it is seen here.
+        # It may have been deleted since its row was read. A deleted version is dropped only once, after its
+        # entry was removed: either that drop follows the put, or the missing entry is detected here.
         if not self._index.has(model, number):
             self._resident.drop(model, number)
         return loaded
 
     def with_evidence(self, version: ResidentVersion, files: Collection[str]) -> ResidentVersion:
-        """A version with what its answers rest on, read from disk as far as it is not in memory.
+        """Return a version with the files that explain its predictions; read those that are not in memory.
 
-        It stays in memory with the version; an index of neighbours only if it is not larger than a quarter of
-        what all versions may take. Raise VersionNotFound if it was deleted meanwhile, and ArtifactDamaged if
-        a file is damaged or missing.
+        They stay in memory with the version, but a neighbor index only up to a quarter of the memory for all
+        versions. Raise VersionNotFound if the version was deleted meanwhile, and ArtifactDamaged if a file is
+        damaged or missing.
         """
         missing = set(files) - version.evidence.files
         if not missing:
@@ -107,7 +107,7 @@ class VersionFiles:
         return self._listed(version, ExampleList.from_bytes)
 
     def examples_alone(self, version: Version, having: str = "") -> ExampleList | None:
-        """Return examples without predictions; empty if `having` is not among them."""
+        """Return examples without predictions; empty if they do not include `having`."""
         return self._listed(version, lambda content: read_examples(content, having))
 
     def outcomes(self, version: Version) -> Sequence[PredictionOutcome | None]:
@@ -160,7 +160,7 @@ class VersionFiles:
             ) from error
 
     def file(self, version: Version, name: str) -> bytes | None:
-        """A further file of a version; None if it has none of this name.
+        """Return another file of a version; None if it has no file of this name.
 
         Raise VersionNotFound if it was deleted meanwhile.
         """
@@ -179,7 +179,7 @@ def encode_evaluation(evaluation: Evaluation, findings: DatasetFindings) -> byte
 
 
 def decode_evaluation(content: bytes) -> tuple[Evaluation | None, DatasetFindings | None]:
-    """Return what `encode_evaluation` wrote, None for a missing part; raise ValueError if it is invalid."""
+    """Decode the result of `encode_evaluation`, with None for a missing part; raise ValueError if invalid."""
     try:
         fields: dict[str, Any] = json.loads(content)
         evaluation, findings = fields.get("evaluation"), fields.get("findings")

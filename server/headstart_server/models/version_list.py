@@ -35,13 +35,13 @@ _LISTED = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionFilter:
-    """The conditions that a version must meet, all of them."""
+    """The conditions of a list; a version must meet all of them."""
 
     tags: Mapping[str, str] = field(default_factory=dict)
     alias: str = ""  # an alias that names it; empty for any
     backbone: str = ""  # its backbone; empty for any
-    created_after: float | None = None  # the time from which on it was published; None for any
-    created_before: float | None = None  # the time before which it was published; None for any
+    created_after: float | None = None  # earliest publication time, inclusive; None for any
+    created_before: float | None = None  # latest publication time, exclusive; None for any
 
     def conditions(self, connection: Connection) -> list[ColumnElement[bool]]:
         """Return the conditions as SQL."""
@@ -81,7 +81,7 @@ class VersionOrder:
         return cls(name=name, descending=rest == ["desc"])
 
     def key(self, version: Any) -> list[Any]:
-        """Return the place of a version in the list, for a page token."""
+        """Return the sort key of a version, for a page token."""
         value = {
             "version": version.number,
             "create_time": version.created,
@@ -91,7 +91,7 @@ class VersionOrder:
 
     @property
     def key_types(self) -> tuple[type, type]:
-        """The types of a key."""
+        """The types of a sort key."""
         return (float if self.name == "create_time" else int), int
 
 
@@ -104,7 +104,7 @@ def listed(
     after: Sequence[Any] | None,
     limit: int,
 ) -> Sequence[Row[Any]]:
-    """Return the rows of some versions of a model, those after a key of the order."""
+    """Return the rows of a model's versions after a sort key."""
     column = _ORDERS[order.name]
     query = _LISTED[order.name, order.descending]
     if conditions := condition.conditions(connection):
@@ -120,7 +120,7 @@ def listed(
 
 
 def _has_tag(connection: Connection, key: str, value: str) -> ColumnElement[bool]:
-    """Return the condition that a version has a tag, changed since or not. A key may hold any character."""
+    """Return the condition that a version has a tag now. A key may contain any character."""
     tags = func.coalesce(versions.c.tags, versions.c.manifest["tags"])
     is_postgres = connection.dialect.name == "postgresql"
     each = (func.json_each_text if is_postgres else func.json_each)(tags).table_valued("key", "value")

@@ -1,7 +1,7 @@
 """The metrics of gRPC calls, with the names that public dashboards expect.
 
 Names, labels and the values of `grpc_type` are those of the Prometheus interceptors of gRPC; `grpc_code` has
-gRPC's own names of its codes, such as `NOT_FOUND`.
+gRPC's names of the status codes, such as `NOT_FOUND`.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Counters that take half a microsecond for an increment: each Predict makes several in the event loop."""
+"""Counters that increment in half a microsecond: each Predict increments several in the event loop."""
 
 import threading
 from collections.abc import Sequence

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-#: Grams of CO2-equivalent for a kilowatt-hour unless a setting says otherwise: about the mean of the world's
+#: Default grams of CO2-equivalent per kilowatt-hour: about the mean of the world's
 #: electricity in 2023 (Ember, Global Electricity Review 2024). Grids differ by a factor of twenty.
 GRID_GCO2E_PER_KWH = 480.0
-#: Watts of one busy core, its part of memory and power supply included, for the estimate: servers with 64
-#: cores draw some 200 to 400 W under load, laptops and small ones more for each core. Right to a factor of
-#: two or three, not better.
+#: Watts of one busy core, including its share of memory and power supply, for the estimate: servers with 64
+#: cores draw some 200 to 400 W under load, laptops and small servers more per core. Accurate to a factor of
+#: two or three.
 WATTS_PER_CORE = 5.0
 #: Joules of a kilowatt-hour.
 _KWH = 3.6e6
@@ -43,7 +43,7 @@ class Energy:
 
     @property
     def gco2e(self) -> float:
-        """Grams of CO2-equivalent: of the electricity used, not of the machine's making or its cooling."""
+        """Grams of CO2-equivalent of the electricity, without the machine's manufacturing or its cooling."""
         return self.total_joules / _KWH * self.grid_gco2e_per_kwh
 
     @property

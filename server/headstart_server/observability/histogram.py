@@ -1,4 +1,4 @@
-"""Histograms that take a microsecond for an observation: each Predict makes several in the event loop."""
+"""Histograms that observe in a microsecond: each Predict makes several observations in the event loop."""
 
 import math
 import threading
@@ -15,9 +15,9 @@ from prometheus_client.utils import floatToGoString
 from headstart_server.lru import LruCache
 from headstart_server.observability.labeled_metric import LabeledMetric
 
-#: Models and versions with separate time series; further ones share the name `other`.
+#: Maximum models and versions with separate time series; the others share the name `other`.
 MAX_SERIES = 200
-#: Versions of these that are canaries, whose series exist whatever others do.
+#: Maximum canary versions of these; the series of other versions never displace them.
 MAX_CANARIES = 50
 #: Seconds without use after which another series may replace a series: several scrapes.
 IDLE_SECONDS = 120.0
@@ -41,7 +41,7 @@ class BoundedSeries:
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        # From the one unused for longest; each with the time of its last use.
+        # Least recently used first; each with the time of its last use.
         self._used: OrderedDict[Labels, float] = OrderedDict()
         self._canaries: LruCache[Labels, bool] = LruCache(MAX_CANARIES)
         # Finding a series by its labels takes longer than counting.

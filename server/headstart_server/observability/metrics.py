@@ -30,7 +30,7 @@ class Kind(Enum):
 
 
 class Merge(Enum):
-    """How the values of several processes of one server become one; counts are always added."""
+    """Rule for merging the values of a server's processes; counts are always added."""
 
     SUM = "sum"
     MAX = "max"
@@ -47,7 +47,7 @@ class Metric:
         name: the name, with the unit and, for counters, `_total` at its end.
         values: all values of its last label, where the server's code determines them.
         condition: when the server has this metric; empty for always.
-        merge: how the values of several processes become one.
+        merge: rule for merging the values of several processes.
     """
 
     name: str

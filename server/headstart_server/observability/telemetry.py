@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two records of the same text of the same logger.
 QUIET_SECONDS = 10.0
-#: Texts that are remembered.
+#: Maximum texts to remember.
 _MOST_KNOWN = 256
 
 
@@ -37,7 +37,7 @@ class LibraryLogs(logging.Handler):
         super().__init__()
         self._quiet_seconds = quiet_seconds
         self._clock = clock
-        #: When a text was last written, and how many of it were left out since.
+        #: For each text, the time it was last written and the number of records omitted since.
         self._known: LruCache[tuple[str, str], tuple[float, int]] = LruCache(_MOST_KNOWN)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -80,12 +80,12 @@ class Telemetry:
     """Record the metrics of `headstart_server.observability.metrics`, in one registry."""
 
     def __init__(self, software: str, versions: BoundedSeries | None = None) -> None:
-        # The creation times would be a fifth of the series, and no rule or dashboard reads them.
+        # Creation times would be a fifth of the series, and no rule or dashboard uses them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._versions = versions or BoundedSeries()
-        # Finding a series by its labels takes longer than counting; there is a bounded number of them.
+        # Finding a series by its labels takes longer than counting; their number is bounded.
         self._series: Callable[..., Any] = cache(lambda metric, *labels: metric.labels(*labels))
         metrics.BUILD_INFO.gauge(registry).labels(software).set(1)
         self._start = metrics.STARTUP.gauge(registry)
@@ -261,7 +261,7 @@ def configure_logs(*, level: str, json: bool, process: str = "") -> None:
     """Send this process's logs to stderr, one event per line.
 
     Args:
-        level: the lowest level shown, such as `info`.
+        level: the minimum level, such as `info`.
         json: whether a line is a JSON object, for machines, or text, for people.
         process: the name of this process in each line; empty for none.
     """

@@ -10,7 +10,7 @@ Metadata = Iterable[tuple[str, str | bytes]]
 class Span:
     """A running call or job that is not traced."""
 
-    #: Labels that point from a metric to this span; None for a span that is not kept.
+    #: Labels that point from a metric to this span; None for a span that is not recorded.
     exemplar: Mapping[str, str] | None = None
 
     def end(self, outcome: str) -> None:
@@ -20,7 +20,7 @@ class Span:
 class Tracing:
     """Tracing that is off, which takes no time and imports nothing."""
 
-    #: Whether traces are recorded; otherwise no call prepares them.
+    #: Whether traces are recorded; if not, calls skip preparing them.
     is_on = False
 
     def call(self, method: str, metadata: Callable[[], Metadata | None]) -> Span:
@@ -52,7 +52,7 @@ class Tracing:
         return nullcontext()
 
     def close(self, timeout: float) -> None:
-        """Send the remaining spans, for some seconds at most."""
+        """Send the remaining spans, within some seconds."""
 
 
 _NOTHING = Span()

@@ -1,4 +1,4 @@
-"""Connections to checked addresses, which end after a time limit whatever the peer does."""
+"""Connections to checked addresses, which end after a time limit even if the peer still sends."""
 
 import socket
 import ssl
@@ -27,7 +27,7 @@ def make_connection(target: Target, quiet_seconds: float) -> HTTPConnection:
 
 
 class closed_after:  # noqa: N801 - reads like a function
-    """Ends a connection after some seconds, for a peer that sends a byte now and then."""
+    """Ends a connection after some seconds, in case a peer sends a byte now and then."""
 
     def __init__(self, connection: HTTPConnection, seconds: float) -> None:
         self._timer = threading.Timer(seconds, _shut, [lambda: connection.sock])
@@ -42,7 +42,7 @@ class closed_after:  # noqa: N801 - reads like a function
         self._timer.cancel()
         if time.monotonic() >= self._until:
             # A truncated response may look complete.
-            raise TimeoutError(f"No whole answer in {self._seconds:g} s.")
+            raise TimeoutError(f"No complete response within {self._seconds:g} s.")
 
 
 def _shut(opened: Callable[[], socket.socket | None]) -> None:

@@ -9,24 +9,24 @@ from urllib.parse import SplitResult, urlsplit
 
 MAX_BYTES = 2048
 PORTS = {"http": 80, "https": 443}
-#: What a URL is written with; no backslash, space or control character, which clients read differently.
+#: Characters of a URL: no backslash, space or control character, which clients interpret differently.
 _ALLOWED = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
 
 def split_url(uri: str) -> SplitResult:
     """Return the parts of an http or https URL.
 
-    Raise ValueError if it is invalid, or if clients may read it differently.
+    Raise ValueError if it is invalid, or if clients may interpret it differently.
     """
     if len(uri) > MAX_BYTES:
         raise ValueError(f"one of {len(uri)} characters, more than {MAX_BYTES}.")
     if not _ALLOWED.fullmatch(uri):
-        raise ValueError(f"{uri[:80]!r}, which has characters that a URL is not written with.")
+        raise ValueError(f"{uri[:80]!r}, which has characters that are invalid in a URL.")
     url = urlsplit(uri)
     if url.scheme not in PORTS or not url.hostname:
         raise ValueError(f"{uri[:80]!r}.")
     if "@" in url.netloc:
-        # The URL stays out of the message: it may hold a password.
+        # The message omits the URL, which may contain a password.
         raise ValueError("one with a user name.")
     if url.fragment or re.search(r"(^|/)(\.|%2e){1,2}(/|$)|%2f|%5c", url.path, re.IGNORECASE):
         raise ValueError(f"{uri[:80]!r}, which has a fragment, or steps up in its path.")
@@ -46,7 +46,7 @@ def is_within(url: SplitResult, prefix: SplitResult) -> bool:
     return url.path in (prefix.path, folder) or url.path.startswith(f"{folder}/")
 
 
-#: IPv4 addresses within IPv6: what a translator on the way would send to.
+#: IPv6 prefixes that contain an IPv4 address, to which a translator on the path would connect.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -83,7 +83,7 @@ class Target:
 
     address: str
     port: int
-    host: str  # the name, for the certificate and the header `Host`
+    host: str  # the host name, for the certificate and the `Host` header
     path: str
     is_tls: bool
 
@@ -100,7 +100,7 @@ def resolve_target(
     """Resolve a URL.
 
     Args:
-        resolve: gives the addresses of a host and port.
+        resolve: returns the addresses of a host and port.
 
     Raises:
         TargetRefusedError: the address is not allowed.
@@ -108,9 +108,9 @@ def resolve_target(
     """
     host, port = str(url.hostname), url.port or PORTS[url.scheme]
     addresses = resolve(host, port)
-    # One of them is enough: a name that has both is no honest one.
+    # One forbidden address is enough: a host with both kinds may be an attack.
     if not allow_private and not all(map(is_public, addresses)):
-        raise TargetRefusedError(f"{host} is at an address that is not of the internet.")
+        raise TargetRefusedError(f"{host} has an address that is not public.")
     path = url.path or "/"
     return Target(
         address=addresses[0],

@@ -1,1 +1,1 @@
-"""From a resolved version and features to calibrated answers."""
+"""Predictions of resolved versions from features."""

@@ -9,7 +9,7 @@ from headstart_server.learning.heads.head import Head
 
 
 def predicted_classes(head: Head, outputs: Float32) -> NDArray[np.bool_]:
-    """Return whether a head predicts each class of n inputs, [n, C]; for a single label the likeliest one."""
+    """Return whether a head predicts each class of n inputs, [n, C]; a single label is the most probable."""
     if head.task is Task.MULTI_LABEL:
         reached: NDArray[np.bool_] = outputs >= head.thresholds
         return reached
@@ -21,16 +21,16 @@ def predicted_classes(head: Head, outputs: Float32) -> NDArray[np.bool_]:
 def agreement(head: Head, outputs: Float32, other: Head, others: Float32) -> NDArray[np.bool_] | None:
     """Return whether another head of the same task predicts the same for n inputs, [n].
 
-    The same classes; of numbers one that lies within the interval of 90 % around the first head's.
+    For classes: the same classes. For numbers: a number in the first head's 90 % interval.
 
     Args:
         head: the first head.
-        outputs: its own, [n, C].
-        other: the other head; it may know other classes.
-        others: that one's outputs, [n, C of it].
+        outputs: outputs of the first head, [n, C].
+        other: the other head; its classes may differ.
+        others: outputs of the other head, [n, its C].
 
     Returns:
-        None if the first head has no interval around its numbers.
+        None if the first head predicts numbers without an interval.
     """
     if head.task is Task.REGRESSION:
         if head.interval is None:

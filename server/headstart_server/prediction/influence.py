@@ -30,7 +30,7 @@ class InfluenceModel(Protocol):
     """The training examples of one version."""
 
     def influences(self, views: Views, count: int) -> Sequence[Sequence[ExampleInfluence]]:
-        """Return the most influential examples for each of n inputs, by falling absolute change."""
+        """Return the most influential examples for each of n inputs, by descending absolute change."""
 
 
 class InfluenceSource(Protocol):

@@ -1,4 +1,4 @@
-"""Inputs of a call that cannot be used, and the features of the others."""
+"""The invalid inputs of a call, and the features of the others."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,17 +16,17 @@ from headstart_server.learning.features.feature_matrix import Float32
 
 #: The features of an input: finished, failed, or pending.
 PendingRow = RowFeatures | HeadstartError | Future[RowFeatures]
-#: What `Backbone.decode` raises for an input that is not as it must be.
+#: Errors that `Backbone.decode` raises for an invalid input.
 _FAULTS_OF_INPUTS = (UndecodableInput, InputTooLarge, WrongModality)
 
 
 def wrong_modalities(
     embedder: Embedder, contents: Sequence[Content], *, raises: bool
 ) -> dict[int, HeadstartError]:
-    """Return the errors of the contents that a backbone does not take, by place.
+    """Return the errors of contents that a backbone does not accept, by index.
 
     Raises:
-        WrongModality: there are any and they are to be raised, or it takes none; names each of them.
+        WrongModality: it accepts none of them, or not all and `raises` is set; names each one.
     """
     found: dict[int, HeadstartError] = {}
     info = embedder.info
@@ -46,10 +46,10 @@ def wrong_modalities(
 
 
 async def settled(rows: Sequence[PendingRow]) -> list[RowFeatures | HeadstartError]:
-    """Wait for the features of inputs; return them, or the errors of inputs that cannot be used.
+    """Wait for the features of inputs; return them, or the errors of invalid inputs.
 
     Raises:
-        BaseException: a deadline, a stop of the server or a fault of the runtime: no input is to blame.
+        BaseException: a deadline, a shutdown or a runtime fault, which no input caused.
     """
     futures = [row for row in rows if isinstance(row, Future)]
     if futures:
@@ -62,7 +62,7 @@ async def settled(rows: Sequence[PendingRow]) -> list[RowFeatures | HeadstartErr
 
 
 def _finished(row: HeadstartError | Future[RowFeatures]) -> RowFeatures | HeadstartError:
-    """Return the features of an input, or its error; raise an error that no input is to blame for."""
+    """Return the features of an input, or its error; raise an error that the input did not cause."""
     try:
         if isinstance(row, Future):
             return row.result()
@@ -82,7 +82,7 @@ def cancel(rows: Iterable[PendingRow]) -> None:
 
 
 async def gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures]:
-    """The features of all inputs, or one error that names every input at fault."""
+    """Return the features of all inputs; raise one error that names every invalid input."""
     rows = await settled(futures)
     if faults := {place: row for place, row in enumerate(rows) if isinstance(row, HeadstartError)}:
         raise fault(faults, len(futures))
@@ -90,10 +90,10 @@ async def gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures
 
 
 async def _all_done(futures: Sequence["Future[RowFeatures]"]) -> None:
-    """Wait for all, with one waking of the event loop: each takes a system call and a turn of the loop."""
+    """Wait for all with a single wake-up of the event loop, which takes a system call and an iteration."""
     loop = asyncio.get_running_loop()
     all_done = loop.create_future()
-    # `next` of a C iterator is atomic: the futures end in many threads.
+    # The futures end in many threads; `next` of a C iterator is atomic.
     ended = count(1)
     # Not the futures: they hold `end`, and would wait for the garbage collector.
     last = len(futures)
@@ -114,7 +114,7 @@ async def _all_done(futures: Sequence["Future[RowFeatures]"]) -> None:
 def aligned(
     views: Mapping[str, Float32], faults: Mapping[int, HeadstartError], count: int
 ) -> Mapping[str, Float32]:
-    """Return features with a row for each input: NaN for those that cannot be used."""
+    """Return features with a row for each input: NaN for invalid ones."""
     if not faults:
         return views
     usable = [place for place in range(count) if place not in faults]
@@ -126,12 +126,12 @@ def aligned(
 
 
 def fault(faults: Mapping[int, HeadstartError], count: int) -> HeadstartError:
-    """Return one error that names every input at fault."""
+    """Return one error that names every invalid input."""
     faults = dict(sorted(faults.items()))
     place, first = next(iter(faults.items()))
     named = [
         type(fault)(
-            fault.message if fault.field else f"Input {at}: {fault.message}",  # those of a wrong kind name it
+            fault.message if fault.field else f"Input {at}: {fault.message}",  # a wrong modality has a field
             field=f"inputs[{at}]",
             metadata=fault.metadata,
         )

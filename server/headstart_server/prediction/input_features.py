@@ -1,4 +1,4 @@
-"""Features of a call's inputs: one pass of each backbone, and those of versions' own tails."""
+"""Features of a call's inputs: one pass of each backbone, and passes of versions' own tails."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from headstart_server.prediction.input_faults import (
     wrong_modalities,
 )
 
-#: Multiplications of a head for one row above which it does not predict in the batches of the backbone.
+#: Multiplications per row above which a head does not predict within the backbone's batches.
 HEAD_WORK_IN_BATCH = 2_000_000
 
 
@@ -28,7 +28,7 @@ class InputFeatures(NamedTuple):
 
     contents: Sequence[Content]  # the usable inputs
     rows: Mapping[str, Sequence[RowFeatures]]  # their features, by backbone
-    faults: Mapping[int, HeadstartError]  # errors of the other inputs, by place
+    faults: Mapping[int, HeadstartError]  # errors of the other inputs, by index
 
 
 async def compute_features(
@@ -45,7 +45,7 @@ async def compute_features(
         embedders: the backbones; all check the modality of the inputs before the first one runs.
         contents: the inputs.
         deadline: when the caller stops waiting, on the clock; None for never.
-        versions: the versions that predict; their heads do so in the batches, where they have no tail.
+        versions: the versions that predict; heads without a tail predict within the batches.
         skip_invalid: whether invalid inputs are skipped, unless all are invalid.
 
     Raises:
@@ -104,12 +104,12 @@ def _begun(
 
 
 def _is_in_batch(version: ResidentVersion) -> bool:
-    """Return whether a version's head predicts in the batches of its rows."""
+    """Return whether a version's head predicts within the batches of its rows."""
     return version.tail is None and version.head.work <= HEAD_WORK_IN_BATCH
 
 
 def cuts_of(versions: Sequence[ResidentVersion]) -> dict[str, frozenset[str]]:
-    """Return the cuts that versions' tails begin at, by backbone: one pass serves them all."""
+    """Return the cuts of versions' tails, by backbone, so that one pass computes all of them."""
     cuts: dict[str, frozenset[str]] = {}
     for version in versions:
         if version.tail is not None:
@@ -120,7 +120,7 @@ def cuts_of(versions: Sequence[ResidentVersion]) -> dict[str, frozenset[str]]:
 async def begin_tail(
     version: ResidentVersion, embedder: Embedder, rows: Sequence[RowFeatures], deadline: float | None
 ) -> Sequence["Future[RowFeatures]"]:
-    """Begin the passes of a version's own tail over the activations at its cut; none if it has no tail."""
+    """Begin the passes of a version's own tail over the activations at its cut; empty without a tail."""
     tail = version.tail
     if tail is None:
         return []
@@ -131,7 +131,7 @@ async def begin_tail(
 
 
 def truncations(embedder: Embedder, rows: Sequence[RowFeatures]) -> Mapping[int, Truncation]:
-    """Return how much of each truncated text reached the backbone, by place."""
+    """Return the truncation of each truncated text, by index."""
     if embedder.info.modality is not Modality.TEXT:
         return {}
     return {place: row.truncation for place, row in enumerate(rows) if row.truncation is not None}

@@ -7,23 +7,23 @@ from typing import NamedTuple
 from headstart_server.errors import InvalidField
 from headstart_server.models.evidence import NEIGHBORS_FILE, TYPICALITY_FILE
 
-#: Training examples returned for each input.
+#: Maximum training examples returned for each input.
 MAX_NEIGHBORS = 100
 MAX_INFLUENCES = 100
-#: Inputs of a call with influence: each is compared with all training examples.
+#: Maximum inputs of a call with influence: each is compared with all training examples.
 MAX_INFLUENCE_INPUTS = 64
-#: Inputs of a call with saliency: each takes some 50 passes of the backbone.
+#: Maximum inputs of a call with saliency: each takes about 50 passes of the backbone.
 MAX_SALIENCY_INPUTS = 16
 MAX_FALSE_ALARM_RATE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Abstention:
-    """When an input is unknown."""
+    """The conditions under which an input is unknown."""
 
     # fraction of inputs like the training examples that may be unknown, 0 to 0.5
     false_alarm_rate: float = 0.05
-    min_probability: float = 0.0  # what the likeliest class must have, 0 to 1
+    min_probability: float = 0.0  # minimum probability of the most probable class, 0 to 1
 
     def check(self) -> None:
         """Check the ranges; raise InvalidField with the field that is out of range."""
@@ -40,23 +40,23 @@ class Abstention:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SaliencyOptions:
-    """Which parts of images support a prediction."""
+    """The options of saliency maps: the parts of images that support a prediction."""
 
-    class_name: str = ""  # the class it is about; empty for each input's likeliest, and for regression
-    overlay: bool = False  # whether an image with the map is returned too
+    class_name: str = ""  # the explained class; empty for the most probable one, and for regression
+    overlay: bool = False  # whether an image with the map is also returned
 
 
 class PredictOptions(NamedTuple):
     """The options of a Predict call."""
 
-    top_k: int = 0  # most classes for each input; 0 for all
-    with_features: bool = False  # whether the features are wanted too
-    abstention: Abstention | None = None  # when an input is unknown; None for never
-    neighbors: int = 0  # most training examples for each input
-    influence: int = 0  # most training examples for each input whose influence is returned
-    # which parts of images support the first version's prediction; None for none
+    top_k: int = 0  # maximum classes for each input; 0 for all
+    with_features: bool = False  # whether features are also returned
+    abstention: Abstention | None = None  # conditions of unknown inputs; None for none
+    neighbors: int = 0  # maximum training examples for each input
+    influence: int = 0  # maximum influential training examples for each input
+    # saliency maps of the first version's prediction; None for none
     saliency: SaliencyOptions | None = None
-    skip_invalid: bool = False  # whether inputs that cannot be used are skipped, as long as others can
+    skip_invalid: bool = False  # whether invalid inputs are skipped, unless all are invalid
 
     def check(self, inputs: int) -> None:
         """Check the ranges for a number of inputs; raise InvalidField with the field that is out of range."""

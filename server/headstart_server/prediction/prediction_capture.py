@@ -1,4 +1,4 @@
-"""What a capture of predictions offers to Predict."""
+"""The interface of prediction capture that Predict uses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from headstart_server.backbones.contract.backbone import Content
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.prediction.version_prediction import PredictResult
 
-# Each call is a separate task, or is made within one.
+# Each call runs in a separate task.
 _IS_TRAFFIC: ContextVar[bool] = ContextVar("is_traffic", default=True)
 
 

@@ -1,4 +1,4 @@
-"""How far the predictions of a version have moved from those of its evaluation."""
+"""Drift of a version's predictions from the predictions of its evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,34 +41,34 @@ def population_stability_index(expected: Float64, recent: Float64) -> float:
 
 log = structlog.get_logger(__name__)
 
-#: Kinds of predictions that are distinguished; the rarest form one kind together.
+#: Maximum kinds of predictions; the rarest are combined into one kind.
 MAX_KINDS = 20
-#: Expected predictions of a kind, below which it joins the rarest.
+#: Minimum expected predictions of a kind; a rarer one is combined with the rarest.
 FEWEST_OF_KIND = 5
-#: Predictions that the evaluation of a version must have.
+#: Minimum predictions of a version's evaluation.
 FEWEST_EXPECTED = 20
-#: Numbers of an evaluation in each range that is distinguished.
+#: Minimum numbers of an evaluation in each range.
 NUMBERS_OF_RANGE = 10
 MAX_RANGES = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ExpectedPredictions:
-    """What a version predicted for the examples that its head was not fitted on."""
+    """A version's out-of-fold or held-out predictions, counted by kind."""
 
-    counts: Float64  # how many answers there were of each of K kinds, [K]
-    # gives how many answers of each kind the outputs [n, C] of n inputs are, [n, K]
+    counts: Float64  # number of predictions of each of K kinds, [K]
+    # returns the number of predictions of each kind, [n, K], for the outputs [n, C] of n inputs
     kinds: Callable[[Float32], Float64]
     confidence: float | None  # mean probability of the predicted class; None except for a single label
 
 
 class PredictionDrift:
-    """Follows the predictions of a version.
+    """The drift of a version's predictions.
 
     Args:
-        expected: its predictions before.
-        horizon: inputs after which an earlier one counts less and less.
-        fewest: inputs before which drift is unknown; ten for each kind more than one, if that is more.
+        expected: its expected predictions.
+        horizon: horizon of exponential means, in inputs.
+        fewest: minimum inputs for a drift, or ten for each kind after the first if that is more.
     """
 
     def __init__(self, expected: ExpectedPredictions, *, horizon: int, fewest: int) -> None:
@@ -81,11 +81,11 @@ class PredictionDrift:
 
     @property
     def is_known(self) -> bool:
-        """Whether enough inputs have come."""
+        """Whether enough inputs were added."""
         return self._count >= self._fewest
 
     def add(self, outputs: Float32) -> None:
-        """Take in the outputs [n, C] of some inputs."""
+        """Add the outputs [n, C] of inputs."""
         sure = outputs.max(axis=1).astype(np.float64)
         for kinds, probability in zip(self._expected.kinds(outputs), sure.tolist(), strict=True):
             self._count += 1
@@ -95,8 +95,8 @@ class PredictionDrift:
 
     @property
     def shift(self) -> float:
-        """The population stability index of the answers."""
-        # An exponential mean over a horizon is known like one of twice as many.
+        """The population stability index of the predictions."""
+        # An exponential mean over a horizon is as accurate as a mean of twice as many inputs.
         known = min(self._count, 2 * self._horizon)
         return population_stability_index(self._expected.counts, self._mean * known)
 
@@ -108,10 +108,10 @@ class PredictionDrift:
 
 
 def expected_predictions(registry: Registry, version: ResidentVersion) -> ExpectedPredictions | None:
-    """What is expected of a version; None if it was evaluated by too few answers, or is too old to tell.
+    """Return a version's expected predictions; None if its evaluation has too few, or is unreadable.
 
-    Raise VersionNotFound if it was deleted meanwhile, and ServiceUnavailable if database or bucket do not
-    answer.
+    Raise VersionNotFound if it was deleted meanwhile, and ServiceUnavailable if the database or the bucket
+    does not answer.
     """
     try:
         stored = registry.selected(Selector(model=version.model, number=version.number))
@@ -128,7 +128,7 @@ def expected_predictions(registry: Registry, version: ResidentVersion) -> Expect
 def expected_of(
     head: Head, outcomes: Sequence[PredictionOutcome | None], evaluation: Evaluation | None
 ) -> ExpectedPredictions | None:
-    """Return what is expected of a head, from its predictions for examples and its evaluation."""
+    """Return the expected predictions of a head, from its predictions for examples and its evaluation."""
     counted = [each for each in outcomes if each is not None and each.counted]
     if len(counted) < FEWEST_EXPECTED:
         return None
@@ -138,14 +138,14 @@ def expected_of(
 
 
 def _of_numbers(values: Float64) -> ExpectedPredictions | None:
-    """Ranges that hold the same number of values each, as far as values differ."""
+    """Count numbers by range; ranges have equally many values, as far as values differ."""
     ranges = min(MAX_RANGES, len(values) // NUMBERS_OF_RANGE)
     different = np.unique(values)
     above = np.searchsorted(different, np.quantile(values, np.arange(1, ranges) / ranges))
     above = np.unique(above[above > 0])
     if not len(above):
         return None
-    # Between two of them: what is kept of a number is rounded, and must not be another kind for that.
+    # Halfway between two values: stored numbers are rounded, which must not change their kind.
     edges = (different[above - 1] + different[above]) / 2
 
     def kinds(outputs: Float32) -> Float64:
@@ -158,7 +158,7 @@ def _of_numbers(values: Float64) -> ExpectedPredictions | None:
 def _of_classes(
     head: Head, outcomes: Sequence[PredictionOutcome], evaluation: Evaluation | None
 ) -> ExpectedPredictions | None:
-    """Count each class as a kind, and no predicted class as another; the rarest are one together."""
+    """Count each class as a kind, and no predicted class as another; the rarest are combined."""
     places = {name: place for place, name in enumerate(head.class_names)}
     counts = np.zeros(len(places) + 1)
     for outcome in outcomes:

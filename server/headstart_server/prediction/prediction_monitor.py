@@ -1,4 +1,4 @@
-"""Looks at some Predicts after they were answered: does anything drift, would another version agree?"""
+"""Samples of answered Predicts, measured for drift and for agreement with another version."""
 
 import asyncio
 import threading
@@ -57,20 +57,20 @@ def comparable(registry: Registry, version: ResidentVersion, number: int) -> Res
 
 log = structlog.get_logger(__name__)
 
-#: Inputs after which an earlier one counts less and less: the mean follows what comes, and is known well.
+#: Horizon of exponential means, in inputs: recent inputs dominate, and the mean is still accurate.
 HORIZON = 1000
-#: Inputs before which the drift of a version is unknown.
+#: Minimum inputs of a version for a drift.
 FEWEST = 30
-#: Versions whose inputs are followed, those used last.
+#: Maximum versions whose inputs are followed, the most recently used.
 MAX_FOLLOWED = 200
 
 
 class Drift:
-    """How far the mean of what comes lies from the mean of what a version was trained on.
+    """The distance between the mean features of recent inputs and of the training examples.
 
-    Features are those of the typicality of inputs. The unit is the spread of the training examples, the
-    root of their mean squared distance from their mean. What two means of finite samples of the same kind
-    differ by is taken off, so that it is about 0 without drift.
+    The features are those of the typicality model. The unit is the spread of the training examples: the
+    root of their mean squared distance from their mean. The expected distance between the means of two
+    samples without drift is subtracted, so the result is about 0 without drift.
 
     Args:
         typicality_model: the stored training features of the version.
@@ -88,27 +88,27 @@ class Drift:
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The backbone's views that it looks at."""
+        """The backbone's views that it uses."""
         return self._views
 
     def add(self, rows: Sequence[RowFeatures]) -> None:
-        """Take in some inputs."""
+        """Add inputs."""
         for row in self._space.prepared(stacked(rows, self._views)):
             self.count += 1
             self._mean += (row - self._mean) / min(self.count, HORIZON)
 
     @property
     def shift(self) -> float:
-        """The distance of the means in spreads."""
+        """The distance between the means, in spreads."""
         squared = float(((self._mean - self._trained) ** 2).sum()) / self._spread
-        # An exponential mean over a horizon is known like one of twice as many.
+        # An exponential mean over a horizon is as accurate as a mean of twice as many inputs.
         known = min(self.count, 2 * HORIZON)
         return sqrt(max(0.0, squared - 1 / known - 1 / self._references))
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Followed:
-    """What is followed of a version; None for what it keeps too little of."""
+    """The drifts of a version; None for a drift without stored data."""
 
     inputs: Drift | None
     answers: PredictionDrift | None
@@ -121,14 +121,14 @@ class _Look:
 
 
 class PredictionMonitor:
-    """Sample answered Predicts for drift and a shadow, one at a time, in a thread: no call waits for it.
+    """Measure sampled Predicts for drift and shadow agreement, one at a time in a thread: no call waits.
 
     Args:
         registry: has the versions.
         observer: records drift and agreement.
         share: fraction of Predicts that are sampled, above 0, at most 1.
-        shadow_alias: the alias that a shadow has: a version of the same model on the same backbone, whose
-            head is put on the same features.
+        shadow_alias: the alias of a model's shadow: another version of the model on the same backbone,
+            whose head predicts from the same features.
         traffic: records drift for all replicas; None records none.
     """
 
@@ -151,11 +151,11 @@ class PredictionMonitor:
         self._followed: LruCache[tuple[str, int], _Followed] = LruCache(MAX_FOLLOWED)
 
     def sample(self, answer: VersionPrediction, rows: Sequence[RowFeatures]) -> "Future[None] | None":
-        """A Predict was answered; called in an event loop.
+        """Measure an answered Predict if it is sampled. Call it in an event loop.
 
         Returns:
-            What ends when it was looked at; None if it is not: it is not its turn, or another one is being
-            looked at.
+            A future that ends after the measurement; None if the Predict is not sampled, or another one is
+            being measured.
         """
         self._due += self._share
         if self._due < 1:
@@ -181,16 +181,16 @@ class PredictionMonitor:
 
     def _look(self, look: _Look) -> None:
         try:
-            self._look_for_drift(look)
-            self._ask_shadow(look)
+            self._measure_drift(look)
+            self._compare_shadow(look)
             self._compare_split(look)
         except (ServiceUnavailable, VersionNotFound):
-            # The version was deleted, or its files cannot be had just now: there are other Predicts.
+            # The version was deleted, or its files are unavailable now: skip this sample.
             return
         except Exception:
             log.exception("prediction_monitoring_failed", model=look.answer.version.model)
 
-    def _look_for_drift(self, look: _Look) -> None:
+    def _measure_drift(self, look: _Look) -> None:
         version = look.answer.version
         followed = self._follow(version)
         inputs, answers = followed.inputs, followed.answers
@@ -225,7 +225,7 @@ class PredictionMonitor:
         self._followed.add(key, followed)
         return followed
 
-    def _ask_shadow(self, look: _Look) -> None:
+    def _compare_shadow(self, look: _Look) -> None:
         version = look.answer.version
         shadow = shadow_of(self._registry, version, self._alias)
         agreed = None if shadow is None else _agreed(look, shadow)
@@ -244,7 +244,7 @@ class PredictionMonitor:
 
 
 def _agreed(look: _Look, other: ResidentVersion) -> int | None:
-    """Return for how many inputs another version predicts the same; None if that cannot be compared."""
+    """Return the number of inputs for which another version agrees; None if they are not comparable."""
     theirs = other.head.outputs(stacked(look.rows, other.head.views))
     agrees = agreement(look.answer.version.head, look.answer.outputs, other.head, theirs)
     return None if agrees is None else int(agrees.sum())

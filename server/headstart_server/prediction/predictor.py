@@ -38,9 +38,9 @@ from headstart_server.prediction.version_prediction import (
 )
 from headstart_server.prediction.version_resolver import VersionResolver
 
-#: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
+#: Multiplications above which a head runs in a thread, so that it does not block the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000
-#: Versions of one call: each is found and predicts in the event loop, where every other call waits meanwhile.
+#: Maximum versions of one call: each is resolved and predicts in the event loop, which blocks other calls.
 MAX_TARGETS = 100
 
 
@@ -50,8 +50,8 @@ class Predictor:
     Args:
         versions: resolves the versions of calls.
         pool: has the backbones.
-        max_inputs: most inputs of one call.
-        clock: seconds that only go up; the embedders'.
+        max_inputs: maximum inputs of one call.
+        clock: monotonic seconds, the same clock as the embedders'.
         recorder: records each Predict.
         influence: provides the training examples of versions; None if influence is not supported.
         capture: stores some inputs in the background; None for none.
@@ -85,17 +85,17 @@ class Predictor:
         deadline: float | None,
         router: TrafficRouter | None = None,
     ) -> PredictResult:
-        """Predict inputs with one or several versions; versions on one backbone share its pass.
+        """Predict inputs with one or several versions; versions on the same backbone share its pass.
 
         Args:
             selectors: the versions.
             contents: the inputs.
             options: the options of the call.
             deadline: when the caller stops waiting, on the clock; None for never.
-            router: routes calls of an alias that splits its traffic; None takes the version it names.
+            router: chooses a version of an alias with a traffic split; None takes the version it names.
 
         Raises:
-            HeadstartError: names the version or input at fault.
+            HeadstartError: a version or input is invalid; the error names it.
         """
         started = self._clock()
         self.check_count(len(contents))
@@ -171,15 +171,15 @@ class Predictor:
     async def find(
         self, selector: Selector, router: TrafficRouter | None = None, nbytes: Callable[[], int] | None = None
     ) -> tuple[ResidentVersion, BackboneInfo]:
-        """Return the version that is meant, in memory, and the facts of its backbone, which is loaded.
+        """Load a version and its backbone; return the version and the backbone's metadata.
 
         Args:
             selector: the version.
             router: as in `predict`.
-            nbytes: gives the bytes that the call holds while it waits for the backbone; None does not wait.
+            nbytes: returns the bytes that the call holds while it waits for the backbone; None does not wait.
 
         Raises:
-            HeadstartError: names what cannot be found, or is not there yet.
+            HeadstartError: the version or backbone is missing or not ready yet.
         """
         (version,) = await self.versions.resolve([selector], (), router)
         look = partial(embedder_of, version, self._pool)
@@ -189,16 +189,16 @@ class Predictor:
     async def embed(
         self, backbone: str, contents: Sequence[Content], *, views: Sequence[str], deadline: float | None
     ) -> tuple[BackboneFeatures, StageTimes]:
-        """Features of inputs.
+        """Return the features of inputs.
 
         Args:
-            backbone: its name; empty for the usual one for such content as the first input.
+            backbone: its name; empty for the default backbone for the first input's content.
             contents: the inputs.
             views: the views to return; empty for `last`.
             deadline: when the caller stops waiting, on the clock; None for never.
 
         Raises:
-            HeadstartError: names what cannot be found or read.
+            HeadstartError: the backbone is missing, or an input is invalid; the error names it.
         """
         started = self._clock()
         self.check_count(len(contents))
@@ -244,7 +244,7 @@ async def _predictions(
 ) -> list[VersionPrediction]:
     if all(version.tail is None for version in versions):
         return [await _prediction(version, rows[version.backbone], options, ()) for version in versions]
-    # All tails are under way before the first one is waited for.
+    # Start all tails before waiting for the first one.
     passes = [
         await begin_tail(version, embedders[version.backbone], rows[version.backbone], deadline)
         for version in versions
@@ -272,7 +272,7 @@ async def _prediction(
 
 
 def _outputs(rows: Sequence[RowFeatures], head: Head) -> Float32 | None:
-    """Return what a head gave in the batches of rows; None if rows came from the cache."""
+    """Return the head's outputs from the batches of rows; None if rows came from the cache."""
     found = []
     for row in rows:
         if row.outputs is None or (outputs := row.outputs.get(head)) is None:
@@ -282,7 +282,7 @@ def _outputs(rows: Sequence[RowFeatures], head: Head) -> Float32 | None:
 
 
 def _nbytes(contents: Sequence[Content]) -> int:
-    """Return the bytes of some inputs, about."""
+    """Return the approximate bytes of inputs."""
     return sum(len(each) if isinstance(each, bytes | str) else each.nbytes for each in contents)
 
 

@@ -16,7 +16,7 @@ class PredictionRecorder:
     """Record each Predict once for each of its versions. One event loop uses it.
 
     Args:
-        telemetry: metrics of calls; None counts none.
+        telemetry: metrics of calls; None records none.
         traffic: counts by version of all replicas; None counts none.
         monitor: samples answered calls for drift and a shadow; None samples none.
         tracing: spans of the stages of answered calls.
@@ -72,6 +72,6 @@ class PredictionRecorder:
                 self._traffic.failed(model, number)
 
     def canary_ended(self, versions: Iterable[tuple[str, int]], code: str, seconds: float) -> None:
-        """Record how a call ended whose alias splits its traffic; `versions` are those it was routed to."""
+        """Record the end of a call to an alias with a traffic split, which was routed to `versions`."""
         if self._telemetry is not None:
             self._telemetry.canary_call_ended(versions, code, seconds)

@@ -1,7 +1,7 @@
-"""Parts of an image that support an answer: occlusion sensitivity (Zeiler and Fergus 2014, section 4.2).
+"""Saliency of the parts of an image: occlusion sensitivity (Zeiler and Fergus 2014, section 4.2).
 
-Part after part of the image, as the backbone sees it, is covered; by how much the score falls is what that
-part contributes. It needs only passes of the network, so it works for every backbone, runtime and head.
+Each part of the image, as preprocessed for the backbone, is covered in turn. The decrease of the score is the
+part's contribution. It only needs passes of the network, so it works for every backbone, runtime and head.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ from headstart_server.prediction.input_faults import gathered
 from headstart_server.prediction.input_features import begin_tail, cuts_of
 from headstart_server.prediction.predict_options import SaliencyOptions
 
-#: Rows that wait for the backbone at once: another Predict waits for no more of them.
+#: Maximum rows that wait for the backbone at a time, because other Predicts wait behind them.
 ROWS_AT_ONCE = 8
 #: Seven by seven parts, each over its cell and its neighbors. docs/lab/heads.md has less accurate grids
 #: and fillings.
 GRID = Grid()
-#: Probabilities are kept so far from 0 and 1 that their log odds stay finite.
+#: Minimum distance of probabilities from 0 and 1, so that their log odds stay finite.
 _CERTAIN = 1e-7
 
 #: From rows [n, height, width, 3] to a head's outputs [n, C].
@@ -39,12 +39,12 @@ Outputs = Callable[[Sequence[Pixels]], Awaitable[Float32]]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Saliency:
-    """Which parts of an image support a prediction."""
+    """The saliency map of an image."""
 
-    # by how much the score falls when a part is covered, [rows, columns] over the square that the backbone
-    # sees; below 0 the part speaks against it
+    # decrease of the score when a part is covered, [rows, columns] over the square that the backbone
+    # sees; negative if the part reduces the score
     values: Float32
-    class_name: str  # the class it is about; empty for regression
+    class_name: str  # the explained class; empty for regression
     overlay: bytes = b""  # the image with the map laid over it, as PNG; empty unless requested
 
 
@@ -69,7 +69,7 @@ async def saliency_maps(
     contents: Sequence[Content],
     deadline: float | None,
 ) -> list[Saliency]:
-    """Return the maps of images, one after the other, some rows at a time: other calls run in between."""
+    """Return the maps of images, computed one after another in small batches: other calls run in between."""
     cuts = cuts_of([version]).get(version.backbone, frozenset())
 
     async def outputs(images: Sequence[Pixels]) -> Float32:
@@ -86,7 +86,7 @@ async def saliency_maps(
 
 
 def class_index(head: Head, name: str) -> int | None:
-    """Return the index of the requested class; None for each input's likeliest; 0 for regression.
+    """Return the index of the requested class; None for each input's most probable class; 0 for regression.
 
     Raise InvalidField if the version has no such class.
     """
@@ -114,16 +114,16 @@ async def saliency_of(
     """Return the saliency of one image.
 
     Args:
-        image: as the backbone sees it, uint8 [height, width, 3].
-        head: whose answer it is.
-        options: which class, and whether with an overlay.
-        outputs: gives the head's outputs for rows.
+        image: the preprocessed image, uint8 [height, width, 3].
+        head: the head that predicts.
+        options: the class, and whether to return an overlay.
+        outputs: returns the head's outputs for rows.
         grid: the parts to cover.
     """
     whole = await outputs([image])
     index = class_index(head, options.class_name)
     index = int(whole[0].argmax()) if index is None else index
-    # In threads: a blur takes milliseconds, an overlay a hundred, and every other call waits for the loop.
+    # In threads: a blur takes milliseconds, an overlay 100 ms, and all other calls need the event loop.
     rows = await asyncio.to_thread(lambda: list(covered(image, grid)))
     predicted = [await outputs(part) for part in _in_parts(iter(rows), ROWS_AT_ONCE)]
     falls = _scores(head, whole, index) - _scores(head, np.concatenate(predicted), index)
@@ -136,7 +136,7 @@ async def saliency_of(
 
 
 def _scores(head: Head, outputs: Float32, index: int) -> Float32:
-    """Log odds of a class, or the number, [n]."""
+    """Return the log odds of a class, or the numbers, [n]."""
     predicted = outputs[:, index]
     if head.task is Task.REGRESSION:
         return predicted

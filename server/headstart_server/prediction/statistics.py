@@ -7,31 +7,31 @@ from typing import NamedTuple
 
 from headstart_server.lru import LruCache
 
-#: Versions that are counted; beyond it the least recently used one is dropped.
+#: Maximum counted versions; the least recently used one is dropped.
 MAX_VERSIONS = 10_000
 
 
 class StageTimes(NamedTuple):
-    """Where the time of a call went, in seconds."""
+    """The time of each stage of a call, in seconds."""
 
     total: float = 0.0  # from the call to the finished answer
     resolve: float = 0.0  # finding the versions, and loading those that were not in memory
-    decode: float = 0.0  # decoding, the longest of the inputs
-    queue: float = 0.0  # waiting for the device, the longest of the inputs
-    backbone: float = 0.0  # the backbone, the longest of the inputs' batches
+    decode: float = 0.0  # longest decoding of an input
+    queue: float = 0.0  # longest wait of an input for the device
+    backbone: float = 0.0  # longest batch of the backbone
     head: float = 0.0  # versions' own tails, heads, calibration and choosing the top classes
 
 
 @dataclass(slots=True)
 class VersionCounts:
-    """What is counted of a version since the server started, or since it was forgotten."""
+    """The counts of a version since the server started, or since its counts were dropped."""
 
-    calls: int = 0  # calls that it answered
-    inputs: int = 0  # inputs of those
-    failed: int = 0  # calls that found it and then failed, or whose caller left
-    failed_seconds: float = 0.0  # the time of those
+    calls: int = 0  # answered calls
+    inputs: int = 0  # inputs of answered calls
+    failed: int = 0  # calls that resolved it and then failed, or whose caller left
+    failed_seconds: float = 0.0  # seconds of failed calls
     total: float = 0.0  # seconds of answered calls, from the call to the finished answer
-    decode: float = 0.0  # decoding, for each call the longest of its inputs
+    decode: float = 0.0  # decoding, for each call its longest
     queue: float = 0.0  # waiting for the device, likewise
     backbone: float = 0.0  # the backbone, likewise
     head: float = 0.0  # tails, heads, calibration and choosing the top classes
@@ -43,7 +43,7 @@ class Statistics:
 
     Args:
         now: seconds since 1970.
-        most: versions that are counted.
+        most: maximum counted versions.
     """
 
     def __init__(self, now: Callable[[], float] = time.time, *, most: int = MAX_VERSIONS) -> None:
@@ -51,7 +51,7 @@ class Statistics:
         self._counts: LruCache[tuple[str, int], VersionCounts] = LruCache(most)
 
     def answered(self, model: str, number: int, inputs: int, times: StageTimes) -> None:
-        """A version answered a call of so many inputs."""
+        """Count a call that a version answered."""
         counts = self._of(model, number)
         counts.calls += 1
         counts.inputs += inputs
@@ -62,7 +62,7 @@ class Statistics:
         counts.head += times.head
 
     def failed(self, model: str, number: int, seconds: float) -> None:
-        """A version did not answer a call, after so long."""
+        """Count a call that failed after so many seconds."""
         counts = self._of(model, number)
         counts.failed += 1
         counts.failed_seconds += seconds

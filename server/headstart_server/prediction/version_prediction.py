@@ -1,4 +1,4 @@
-"""What a version answers, from the features of inputs."""
+"""The prediction of a version, from the features of inputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +22,12 @@ from headstart_server.prediction.statistics import StageTimes
 
 Value = TypeVar("Value", np.float32, np.bool_)
 
-#: Outputs up to which sorting in Python is faster: numpy lets other threads run meanwhile.
+#: Maximum outputs that are sorted in Python, which is faster: numpy releases the GIL to other threads.
 _FEW_OUTPUTS = 256
 
 
 class AbstentionReason(Enum):
-    """Why an input is unknown."""
+    """The reason why an input is unknown."""
 
     UNLIKE_TRAINING = "unlike_training"
     LOW_PROBABILITY = "low_probability"
@@ -37,25 +37,25 @@ class AbstentionReason(Enum):
 class AbstentionResult:
     """Whether inputs are known to a version."""
 
-    typicality: Float32 | None  # of each input, [n]; None if the version cannot tell
-    reasons: Sequence[AbstentionReason | None]  # why each is unknown, [n]; None for one that is known
+    typicality: Float32 | None  # of each input, [n]; None if the version has no typicality model
+    reasons: Sequence[AbstentionReason | None]  # reason why each is unknown, [n]; None for a known input
 
 
 class VersionPrediction(NamedTuple):
-    """What one version answered."""
+    """The prediction of one version."""
 
     version: ResidentVersion  # the version
-    indexes: NDArray[np.int64]  # for each input the requested class indexes, the likeliest first, [n, k]
+    indexes: NDArray[np.int64]  # for each input the requested class indexes, the most probable first, [n, k]
     probabilities: Float32  # their probabilities, [n, k]
-    selected: NDArray[np.bool_]  # whether each is taken to apply, [n, k]: of one label the likeliest
-    outputs: Float32  # all that the head gave, [n, C]
-    values: Float32 | None = None  # of a regression the number for each input, [n]; there are no classes then
+    selected: NDArray[np.bool_]  # whether each is predicted, [n, k]; of a single label only the first
+    outputs: Float32  # all outputs of the head, [n, C]
+    values: Float32 | None = None  # regression: the number for each input, [n], instead of classes
     abstention_result: AbstentionResult | None = None  # whether the inputs are known; None unless requested
     # the nearest training examples of each input; empty unless requested
     neighbors: Sequence[Sequence[Neighbor]] = ()
     # the most influential training examples of each input; empty unless requested
     influences: Sequence[Sequence[ExampleInfluence]] = ()
-    # which parts of each input speak for the answer; empty unless requested
+    # saliency map of each input; empty unless requested
     saliency: Sequence[Saliency] = ()
     # of each input whose end the backbone did not see, how much it saw, by place
     truncation: Mapping[int, Truncation] = MappingProxyType({})
@@ -65,7 +65,7 @@ class VersionPrediction(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BackboneFeatures:
-    """What one backbone gave for all inputs of a call."""
+    """The features of one backbone for all inputs of a call."""
 
     backbone: str  # its name
     views: Mapping[str, Float32]  # by view, [n, D]
@@ -79,7 +79,7 @@ class PredictResult(NamedTuple):
     predictions: Sequence[VersionPrediction]  # one for each selector, in order
     features: Sequence[BackboneFeatures]  # one for each backbone that was run; none unless requested
     times: StageTimes  # where the time went
-    # why inputs were skipped, by place; the answers are about the others
+    # errors of skipped inputs, by index; the predictions are for the others
     faults: Mapping[int, HeadstartError] = MappingProxyType({})
 
 
@@ -90,15 +90,15 @@ def predict_version(
     own: Mapping[str, Float32] | None = None,
     outputs: Float32 | None = None,
 ) -> VersionPrediction:
-    """What a version answers for n inputs.
+    """Return the prediction of a version for n inputs.
 
     Args:
         version: the version, with the evidence that the options need.
         views: features [n, D of the view] by view: those of `required_views`.
         options: the options of the call.
-        own: the views that the head takes, where the version has a tail. Typicality and neighbors use the
-            backbone's: the tail has seen the training examples, and would find others less like them.
-        outputs: what the head gave for the inputs, [n, C]; None to compute it from the views.
+        own: the views of the version's tail, if it has one. Typicality and neighbors use the backbone's:
+            the tail was trained on the examples, and would make other inputs less similar to them.
+        outputs: outputs of the head for the inputs, [n, C]; None to compute them from the views.
     """
     head, evidence = version.head, version.evidence
     if outputs is None:
@@ -122,7 +122,7 @@ def predict_version(
 
 
 def needs_evidence(version: ResidentVersion, options: PredictOptions) -> bool:
-    """Return whether an answer needs features in addition to the outputs of the head."""
+    """Return whether a prediction needs features in addition to the outputs of the head."""
     evidence = version.evidence
     return (options.abstention is not None and evidence.typicality_model is not None) or (
         options.neighbors > 0 and evidence.neighbors is not None
@@ -130,7 +130,7 @@ def needs_evidence(version: ResidentVersion, options: PredictOptions) -> bool:
 
 
 def required_views(version: ResidentVersion, options: PredictOptions) -> set[str]:
-    """The views that an answer is made from."""
+    """Return the views that a prediction needs."""
     views, evidence = set(version.head.views), version.evidence
     if options.abstention is not None and evidence.typicality_model is not None:
         views.update(evidence.typicality_model.views)
@@ -140,7 +140,7 @@ def required_views(version: ResidentVersion, options: PredictOptions) -> set[str
 
 
 def work_per_input(version: ResidentVersion, options: PredictOptions) -> int:
-    """Multiplications for one input, about."""
+    """Return the approximate multiplications for one input."""
     work, evidence = version.head.work, version.evidence
     if options.abstention is not None and evidence.typicality_model is not None:
         work += evidence.typicality_model.work
@@ -152,7 +152,7 @@ def work_per_input(version: ResidentVersion, options: PredictOptions) -> int:
 def _classes(
     version: ResidentVersion, outputs: Float32, top_k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the requested class indexes, the likeliest first, and whether each applies, both [n, k]."""
+    """Return the requested class indexes, most probable first, and whether each is predicted, both [n, k]."""
     task, count = version.head.task, len(outputs)
     if task is Task.REGRESSION:
         return np.zeros((count, 0), np.int64), np.zeros((count, 0), np.bool_)

@@ -1,4 +1,4 @@
-"""From the selectors of a call to versions in memory."""
+"""Resolution of a call's selectors to versions in memory."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -17,7 +17,7 @@ class VersionResolver:
     Args:
         registry: finds versions.
         is_under_way: returns whether a job for a model is queued or running.
-        load: runs in a thread what reads a version's files, which may wait for a bucket.
+        load: runs reads of a version's files in a thread, because they may wait for a bucket.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class VersionResolver:
         Args:
             selectors: the versions.
             files: the files of evidence that each must have.
-            router: routes calls of an alias that splits its traffic; None takes the version it names.
+            router: chooses a version of an alias with a traffic split; None takes the version it names.
 
         Raises:
-            HeadstartError: names what cannot be found, or is not there yet.
+            HeadstartError: a version is missing or not ready yet; the error names it.
         """
         if resident := self._resident(selectors, files, router):
             return resident
@@ -67,7 +67,7 @@ class VersionResolver:
     async def numbers(
         self, selectors: Sequence[Selector], router: TrafficRouter | None = None
     ) -> Sequence[int]:
-        """Return the numbers of versions; those unknown in memory are looked up in the database together.
+        """Return the numbers of versions; one query finds those that are not in memory.
 
         Raise ModelNotFound, AliasNotFound or VersionNotFound if there is no such version.
         """
@@ -83,7 +83,7 @@ class VersionResolver:
     def _resident(
         self, selectors: Sequence[Selector], files: Collection[str], router: TrafficRouter | None
     ) -> list[ResidentVersion]:
-        """Return versions whose files are all in memory; none if anything is missing."""
+        """Return the versions if all of them and their files are in memory, otherwise None."""
         found = []
         for selector in selectors:
             number = self._registry.index.known(selector, router)

@@ -1,4 +1,4 @@
-"""Limits of callers that all serving processes of a server count together."""
+"""Per-caller limits that all serving processes of a server share."""
 
 import fcntl
 import mmap
@@ -9,22 +9,22 @@ from hashlib import blake2b
 
 from headstart_server.processes.shared_memory import sealed_memory
 
-#: Callers in the table, and slots among which a caller's is searched.
+#: Maximum callers in the table, and slots that are searched for a caller.
 SLOTS, PROBES = 4096, 16
-#: A caller's key, and when its buckets of calls and of bytes are full again, on the monotonic clock.
+#: A caller's key, and the monotonic times at which its buckets of calls and bytes are full again.
 _HEAD = struct.Struct("<Qdd")
 _COUNT = struct.Struct("<I")
-#: Offset of the bucket of calls and of bytes in a slot.
+#: Offsets of the buckets of calls and of bytes in a slot.
 CALLS, BYTES = 8, 16
 
 
 class CallerTable:
-    """A table in memory that the serving processes share. Not safe to use from several threads of one.
+    """A table in memory that the serving processes share. Not thread-safe within a process.
 
     A process that ends releases its lock, and its successor clears the calls that it counted.
 
     Args:
-        descriptor: of the memory, as `create` returns it.
+        descriptor: descriptor of the memory, from `create`.
         count: number of serving processes.
         number: number of this process, from 1.
     """
@@ -59,7 +59,7 @@ class CallerTable:
             struct.pack_into("<d", self._map, place, change(full))
 
     def start_call(self, caller: str, now: float, most: int) -> bool:
-        """Count a concurrent call of a caller; return False if it has the most already."""
+        """Count a concurrent call of a caller; return False at the maximum."""
         with self._locked():
             start = self._find(caller, now)
             if self._running(start) >= most:
@@ -81,7 +81,7 @@ class CallerTable:
         _COUNT.pack_into(self._map, place, max(0, running + calls))
 
     def _find(self, caller: str, now: float) -> int:
-        """Return the start of a caller's slot; a new one takes the place of one that owes nothing."""
+        """Return the start of a caller's slot; a new caller replaces one whose buckets are full."""
         key = int.from_bytes(blake2b(caller.encode(), digest_size=8).digest(), "little") or 1
         chosen, least = -1, float("inf")
         for probe in range(PROBES):
@@ -92,7 +92,7 @@ class CallerTable:
             if found == 0:
                 chosen = start
                 break
-            # A slot with running calls is the last to go.
+            # A slot with running calls is replaced last.
             owed = max(calls, nbytes, now) + (1e9 if self._running(start) else 0.0)
             if owed < least:
                 chosen, least = start, owed
@@ -102,7 +102,7 @@ class CallerTable:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        # Of the process, not of the open file: each process has the same one.
+        # A lock of the process, not of the open file, which all processes share.
         fcntl.lockf(self._file, fcntl.LOCK_EX)
         try:
             yield

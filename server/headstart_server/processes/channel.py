@@ -18,7 +18,7 @@ class ProcessEndedError(Exception):
     """A process ended before the server had started; it printed the reason."""
 
 
-#: Bytes of a message, and number of its files.
+#: Header of a message: its bytes, and the number of its files.
 _HEADER = struct.Struct("!QI")
 #: Maximum files of a message.
 _MAX_FILES = 4
@@ -102,14 +102,14 @@ def received(connected: socket.socket, nbytes: int, most_files: int) -> tuple[by
 
 
 class _Pickler(pickle.Pickler):
-    """Takes secrets along, which are not pickled otherwise: the values stay within one server."""
+    """Also pickles secrets, which is safe here: the values stay within one server."""
 
     def reducer_override(self, value: Any) -> Any:
         return (Secret, (value.reveal(),)) if isinstance(value, Secret) else NotImplemented
 
 
 def pickled(value: object) -> bytes:
-    """Return a value for another process of this server, its secrets included."""
+    """Return a pickled value, including its secrets, for another process of this server."""
     buffer = io.BytesIO()
     _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
     return buffer.getvalue()

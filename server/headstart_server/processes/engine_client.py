@@ -20,7 +20,7 @@ class EngineClient:
     """Requests to the current engine process. Safe to use from many threads.
 
     Args:
-        on_change: called in a thread when the engine changed jobs or versions, and when it was connected.
+        on_change: called in a thread after the engine changed jobs or versions, and after it connected.
     """
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
@@ -37,7 +37,7 @@ class EngineClient:
         self._changed()
 
     def wait_until_connected(self, seconds: float) -> bool:
-        """Wait for the first engine process; return whether it came."""
+        """Wait for the first engine process; return whether it connected."""
         return self._connected.wait(seconds)
 
     def close(self) -> None:
@@ -46,7 +46,7 @@ class EngineClient:
             connection.channel.close()
 
     def current(self, backbone: str = "") -> "EngineConnection":
-        """Return the connection.
+        """Return the current connection.
 
         Raise Loading if the engine is being restarted.
         """
@@ -56,7 +56,7 @@ class EngineClient:
         return connection
 
     def note(self, method: str, *arguments: object) -> None:
-        """Send a request without an answer; a restarted engine does without it."""
+        """Send a request without an answer; it is not repeated for a restarted engine."""
         if (connection := self.connection) is not None:
             connection.note(method, *arguments)
 
@@ -86,7 +86,7 @@ class EngineConnection:
     def call(self, method: str, *arguments: object, checkpoint: Callable[[], None] | None = None) -> Any:
         """Send a request and wait for its answer; `checkpoint` runs meanwhile and may raise to stop.
 
-        Raise Loading if the engine ended, and HeadstartError if it could not carry the request out.
+        Raise Loading if the engine ended, and HeadstartError if it could not handle the request.
         """
         number, future = self._begin(method, arguments)
         if checkpoint is None:
@@ -176,7 +176,7 @@ class RemoteFeatureStore:
         self._engine.note("keep", backbone, digest, vectors)
 
     def touch(self, backbone: str, digests: Collection[str]) -> None:
-        """Do nothing: the engine notes each use."""
+        """Do nothing: the engine records each use."""
 
     def remove(self, digests: Collection[str], backbone: str | None = None) -> None:
         """Remove the features of contents on all backbones."""

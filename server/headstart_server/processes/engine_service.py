@@ -26,7 +26,7 @@ from headstart_server.processes.shared_memory import OutputPlan, RowsRequest, Sh
 
 log = structlog.get_logger(__name__)
 
-#: Bytes of the largest request for rows.
+#: Maximum bytes of a request for rows.
 REQUEST_BYTES = 256
 #: First byte of a reply.
 OK, FAILED = b"\0", b"\1"
@@ -34,7 +34,7 @@ OK, FAILED = b"\0", b"\1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedFacts:
-    """A backbone that the engine has loaded, as serving processes need it."""
+    """Metadata of a backbone that the engine has loaded, for serving processes."""
 
     number: int  # its number in this connection
     info: BackboneInfo  # metadata
@@ -48,7 +48,7 @@ class LoadedFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineHooks:
-    """What serving processes may cause besides features."""
+    """Callbacks for requests of serving processes other than features."""
 
     wake: Callable[[], None]  # called after a job was queued
     cancel: Callable[[str], None]  # called with the ID of a job that was canceled
@@ -60,8 +60,8 @@ class EngineService:
 
     Args:
         pool: the backbones.
-        cache: the features computed before.
-        hooks: what else serving processes may cause.
+        cache: the cache of features.
+        hooks: callbacks for other requests.
     """
 
     def __init__(self, pool: BackbonePool, cache: FeatureCache, hooks: EngineHooks) -> None:
@@ -79,7 +79,7 @@ class EngineService:
         threading.Thread(target=self._serve, args=(client,), name="engine-client", daemon=True).start()
 
     def publish_change(self) -> None:
-        """Let the serving processes look for changed jobs and versions now."""
+        """Let the serving processes read changed jobs and versions now."""
         with self._lock:
             clients = list(self._clients)
         for client in clients:
@@ -163,7 +163,7 @@ class _Client:
 
     def _tail(self, number: int, backbone: int, weights: TailWeights) -> int:
         embedder = self._embedders[backbone]
-        # The number of the request: unique in this connection, and above 0.
+        # The number of the request: positive, and unique in this connection.
         self._tails[number] = embedder, embedder.tail(weights)
         return number
 
@@ -237,7 +237,7 @@ class _Client:
             future.add_done_callback(partial(reply.add, place, is_tail=bool(request.tail)))
 
 
-#: Requests without an answer, and those that take long.
+#: Requests without an answer, and slow ones.
 _NOTES = frozenset({"keep", "drop", "drop_tail", "stop_training", "wake", "cancel", "stream"})
 _SLOW = frozenset({"load", "prepare", "tail", "train_tail"})
 
@@ -254,7 +254,7 @@ class _Reply:
         self._lock = threading.Lock()
 
     def add(self, place: int, future: "Future[RowFeatures]", *, is_tail: bool) -> None:
-        """Note the features of one input, or of consecutive ones of a tail."""
+        """Add the features of one input, or of consecutive ones of a tail."""
         error = future.exception()
         if error is None:
             views = future.result().views
@@ -288,7 +288,7 @@ def outputs_of(info: BackboneInfo, cuts: Collection[str]) -> list[tuple[str, tup
 def _portable(error: BaseException) -> Exception:
     """Return an error that another process can raise."""
     if isinstance(error, HeadstartError | TailMismatch):
-        # Its cause stays here; it need not be picklable.
+        # Drop its cause, which may not be picklable.
         return error
     log.error("engine_request_failed", error=f"{type(error).__name__}: {error}")
     return RuntimeError(f"{type(error).__name__}: {error}")

@@ -8,7 +8,7 @@ from prometheus_client.samples import Sample
 
 from headstart_server.observability.metrics import METRICS, Merge
 
-#: How the metrics of processes themselves are merged; others of them are added.
+#: Rules for merging the metrics of processes themselves; others are added.
 _OF_PROCESSES = {"process_start_time_seconds": Merge.MIN, "process_max_fds": Merge.MIN}
 _RULES = {metric.name.removesuffix("_total"): metric.merge for metric in METRICS} | _OF_PROCESSES
 
@@ -22,12 +22,12 @@ class MergedMetrics:
         self._ended: list[Family] = []
 
     def end(self, last: Iterable[Family]) -> None:
-        """Keep what a process that ended counted: counters of the page never fall."""
+        """Keep the counts of an ended process, because the page's counters must never fall."""
         counts = [family for family in last if family.type in ("counter", "histogram")]
         self._ended = merged([self._ended, counts])
 
     def page(self, processes: Sequence[Iterable[Family]]) -> list[Family]:
-        """Return the metrics of all processes, and of those that ended."""
+        """Return the metrics of all processes, including ended ones."""
         return merged([*processes, self._ended])
 
 

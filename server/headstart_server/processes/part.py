@@ -1,4 +1,4 @@
-"""The part of a server that one process is."""
+"""The role of one process of a server."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -9,7 +9,7 @@ from headstart_server.processes.engine_client import EngineClient
 
 
 class Role(Enum):
-    """What a process does.
+    """The role of a process.
 
     WHOLE: everything, as with `--processes 1`.
     ENGINE: backbones, jobs and cleaning.
@@ -33,22 +33,22 @@ class ProcessPlace:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """One process of a server, and what it shares with the others."""
+    """One process of a server, and the objects that it shares with the others."""
 
     place: ProcessPlace = ProcessPlace()
     engine: EngineClient = field(default_factory=EngineClient)  # the engine, for a serving process
-    # the limits of callers that all serving processes count together; None if one counts alone
+    # per-caller limits that all serving processes share; None for a single process
     callers: CallerTable | None = None
 
     @property
     def name(self) -> str:
-        """The name in logs."""
+        """The name of the process in logs."""
         place = self.place
         return f"{place.role.value}-{place.number}" if place.role is Role.SERVING else place.role.value
 
     @property
     def serves(self) -> bool:
-        """Whether it has the ports."""
+        """Whether it serves the ports."""
         return self.place.role is not Role.ENGINE
 
     @property

@@ -12,8 +12,8 @@ class ReservedPort:
     Args:
         host: the address.
         port: 0 takes a free one.
-        purpose: what the port is for, in messages.
-        flag: the flag that names another port.
+        purpose: purpose of the port, for messages.
+        flag: the flag that selects another port.
 
     Raises:
         OSError: the port is in use, or the address belongs to another machine.
@@ -21,13 +21,13 @@ class ReservedPort:
 
     def __init__(self, host: str, port: int, *, purpose: str, flag: str) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        # Released by the kernel with this process, and as wide as its ports: another supervisor must not
-        # share the port before or after the processes of this one listen.
+        # The kernel releases it with this process, and it has the scope of the ports: another supervisor must
+        # not share the port before or after the processes of this one listen.
         self._mark = socket.socket(socket.AF_UNIX)
         try:
-            # Connections that were closed a moment ago do not count.
+            # Ignore recently closed connections.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Alone first: another server on the port is an error, whatever it shares.
+            # Without sharing first: another server on the port is an error, even if it shares the port.
             self._socket.bind((host.strip("[]"), port))
             self.number: int = self._socket.getsockname()[1]
             self._mark.bind(f"\0headstart {host} {self.number}")

@@ -1,4 +1,4 @@
-"""What the supervisor hands to a process that it starts."""
+"""The specification of a process that the supervisor starts."""
 
 import ctypes
 import importlib
@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessSpec:
-    """A process of a server."""
+    """The specification of a process of a server."""
 
     settings: Settings  # the settings of the server, with the ports that the supervisor reserved
     role: Role  # what the process does
@@ -35,18 +35,18 @@ class ProcessSpec:
     source: str | None  # ``MODULE:FUNCTION`` that returns the source of backbones; None for the catalog
 
     def pickled(self) -> bytes:
-        """Return it for the process, with the secrets of the settings."""
+        """Return the pickled spec, including the secrets of the settings."""
         return pickled(self)
 
     @classmethod
     def read(cls, pipe: BinaryIO) -> "ProcessSpec":
-        """Read it in the process."""
+        """Read the spec in the started process."""
         spec: ProcessSpec = pickle.load(pipe)
         return spec
 
     @property
     def part(self) -> Part:
-        """Return the part of the server that the process is."""
+        """Return the process as a part of the server."""
         # Limits of the whole server are divided among the serving processes only.
         if self.role is Role.ENGINE:
             return Part(place=ProcessPlace(role=self.role, is_restart=self.is_restart))

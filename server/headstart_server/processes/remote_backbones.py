@@ -27,9 +27,9 @@ from headstart_server.processes.engine_client import EngineClient, EngineConnect
 from headstart_server.processes.engine_service import OK, LoadedFacts, cut_names, outputs_of
 from headstart_server.processes.shared_memory import OutputPlan, RowsRequest, SharedMemory
 
-#: Bytes of the longest reply, which is an error.
+#: Maximum bytes of a reply, which only an error reaches.
 _REPLY_BYTES = 1 << 16
-#: Batches of a process that are on their way at the same time: at least so many.
+#: Minimum concurrent batches of a process.
 _MIN_STREAMS = 2
 
 
@@ -49,11 +49,11 @@ class EngineBackbones:
         self._infos: dict[str, BackboneInfo] = {}
 
     def list(self) -> Sequence[BackboneInfo]:
-        """Return the metadata of every listed backbone, as far as known here or in the engine."""
+        """Return the known metadata of every listed backbone, from this process or the engine."""
         return [self._infos.get(info.name, info) for info in self.local.list()]
 
     def info(self, name: str) -> BackboneInfo:
-        """Return the metadata of one backbone, as far as known here or in the engine."""
+        """Return the known metadata of one backbone, from this process or the engine."""
         return self._infos.get(name) or self.local.info(name)
 
     def prepare(self, name: str) -> BackboneInfo:
@@ -88,7 +88,7 @@ class RemoteBackbone:
     Args:
         engine: the engine.
         attachment: the backbone in the current engine process.
-        streams: batches of this process that may be on their way at the same time.
+        streams: maximum concurrent batches of this process.
     """
 
     def __init__(self, engine: EngineClient, attachment: "_Attachment", *, streams: int) -> None:
@@ -120,7 +120,7 @@ class RemoteBackbone:
 
     @property
     def stream_per_core(self) -> bool:
-        # A batch on its way occupies no core of this process.
+        # A batch in the engine uses no core of this process.
         return False
 
     @property
@@ -151,12 +151,12 @@ class RemoteBackbone:
         return self._run(rows, cuts, is_training=False)
 
     def run_training(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
-        """Do the same on the engine's train lane."""
+        """As `run`, on the engine's train lane."""
         return self._run(rows, cuts, is_training=True)
 
     def tail(self, weights: TailWeights) -> "RemoteTail":
         tail = RemoteTail(self.attached, weights, self.info.views[LAST])
-        # Now, because a mismatch is an error of its version.
+        # Checked now, because a mismatch is an error of its version.
         tail.number(self.attached())
         return tail
 
@@ -183,7 +183,7 @@ class RemoteBackbone:
             if self._attachment.connection is not connection:
                 facts: LoadedFacts = connection.call("load", self.info.name)
                 if (facts.digest, facts.runtime) != (self.digest, self.runtime):
-                    # The features would be other ones: only a restart of this process takes them.
+                    # Its features would differ: this process must be restarted to use them.
                     raise engine_restarting(self.info.name)
                 self._attachment = _Attachment(connection, facts)
             return self._attachment
@@ -250,7 +250,7 @@ class _Attachment:
         self.connection = connection
         self.facts = facts
         self.outputs = outputs_of(facts.info, ())
-        # A list's pop and append are atomic. The stream used last is the next: its memory is in the caches.
+        # A list's pop and append are atomic. The last used stream is reused first: its memory is cached.
         self._idle: list[_Stream] = []
 
     def run(
@@ -294,7 +294,7 @@ class _Stream:
         """
         memory, is_new = self._memory, False
         if memory is None or memory.nbytes < plan.nbytes:
-            # For the largest batch, so that it is replaced rarely.
+            # Sized for the largest batch, so that it is rarely replaced.
             count = request.shape[0]
             memory = SharedMemory(plan.nbytes * -(-max(most_rows, count) // count))
             is_new = True

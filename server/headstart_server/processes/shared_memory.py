@@ -1,4 +1,4 @@
-"""Memory of a serving process and the engine: rows on their way there, features on their way back."""
+"""Memory shared by a serving process and the engine: rows to the engine, features back."""
 
 import fcntl
 import mmap
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.tail import Float32
 
-#: Dtypes of rows and activations, by their number in a request.
+#: Dtypes of rows and activations; a request has the index.
 _DTYPES = tuple(map(np.dtype, ("uint8", "int32", "float32", "int64", "float16", "float64", "uint32", "bool")))
-#: Arrays begin at multiples of this.
+#: Alignment of arrays in bytes.
 _ALIGNMENT = 64
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-#: Maximum dimensions of rows, the number of rows included.
+#: Maximum dimensions of rows, including the number of rows.
 _DIMENSIONS = 5
 
 #: Kind, lane, backbone, cuts (a bit each), tail, dtype, dimensions and shape.
@@ -64,7 +64,7 @@ def sealed_memory(name: str, nbytes: int) -> int:
     """Return the descriptor of memory without a path, of a fixed size; processes get it from its creator."""
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, nbytes)
-    # A size that cannot change: the other process never reads behind the end.
+    # A fixed size, so that the other process never reads past the end.
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
     return descriptor
 
@@ -115,14 +115,14 @@ class RowsRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputPlan:
-    """Where the features of a request lie in the memory: after its rows, one matrix after the other."""
+    """Positions of a request's features in the memory: after its rows, one matrix after another."""
 
     places: Mapping[str, tuple[int, tuple[int, ...]]]  # offset and shape of each output, by name
     nbytes: int  # bytes of rows and outputs
 
     @classmethod
     def of(cls, request: RowsRequest, outputs: Iterable[tuple[str, tuple[int, ...]]]) -> "OutputPlan":
-        """Plan the outputs of a request; both processes come to the same plan.
+        """Plan the outputs of a request; both processes compute the same plan.
 
         Args:
             request: the request.

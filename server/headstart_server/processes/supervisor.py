@@ -33,9 +33,9 @@ log = structlog.get_logger(__name__)
 _PROCESS = "headstart_server.app.process"
 #: Seconds in addition to the grace period after which a process that does not stop is killed.
 _STOP_SECONDS = 10.0
-#: A process that ends sooner after its start is restarted after a pause, which doubles up to the most.
+#: A process that ends sooner than this is restarted after a pause, which doubles up to a maximum.
 _STEADY_SECONDS, _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 0.5, 10.0
-#: Seconds to wait for the metrics of a process; then those that it sent last are shown.
+#: Seconds to wait for the metrics of a process, before its previous ones are used.
 _METRICS_SECONDS = 5.0
 
 
@@ -45,7 +45,7 @@ class Supervisor:
     Args:
         settings: the settings of the server.
         count: number of serving processes.
-        locks: open lock files of the data, which each process keeps open as well.
+        locks: open lock files of the data, which each process also keeps open.
         source: ``MODULE:FUNCTION`` that returns the source of backbones; None for the catalog.
     """
 
@@ -120,7 +120,7 @@ class Supervisor:
         log.info("metrics_listening", address=f"{host}:{metrics.port}/metrics")
 
     def _step(self) -> None:
-        """Handle one event, or what time has brought."""
+        """Handle one event, or the timeouts that are due."""
         with suppress(queue.Empty):
             kind, *details = self._events.get(timeout=self._seconds_until_due())
             if kind == "signal":
@@ -166,7 +166,7 @@ class Supervisor:
         ).start()
 
     def _listen(self, child: "_Child", control: Channel, process: "subprocess.Popen[bytes]") -> None:
-        """Pass the messages of a process on; at the end wait for its exit."""
+        """Forward the messages of a process, then wait for its exit."""
         with suppress(EOFError):
             while True:
                 (kind, *values), _ = control.receive()
@@ -206,7 +206,7 @@ class Supervisor:
         )
 
     def _connect(self, child: "_Child") -> None:
-        """Connect the engine with a serving process, or with all of them."""
+        """Connect the engine with one or all serving processes."""
         if not self._engine.is_up:
             return
         servings = self._children[1:] if child is self._engine else [child]
@@ -243,7 +243,8 @@ class Supervisor:
         self._update_health()
         if not self._has_served:
             raise ProcessEndedError(
-                f"The process {child.name} of the server ended with exit code {code}. Its reason is above."
+                f"The process {child.name} of the server ended with exit code {code}. "
+                "Its log output above has the reason."
             )
         child.plan_restart()
         pause = max(0.0, (child.due or 0.0) - time.monotonic())
@@ -261,7 +262,7 @@ class Supervisor:
                 child.signal(signal.SIGTERM)
 
     def _continue_stop(self, now: float) -> None:
-        """Stop the engine after the serving processes, and kill what takes too long."""
+        """Stop the engine after the serving processes, and kill processes that take too long."""
         begun = self._stop_begun or now
         if not any(child.is_running for child in self._children[1:]):
             self._engine.stop_once()
@@ -277,7 +278,7 @@ class Supervisor:
 
 
 class _Child:
-    """One process, in its turn: restarts replace it."""
+    """One process and its successors after restarts."""
 
     def __init__(self, role: Role, number: int) -> None:
         self.role = role
@@ -286,9 +287,9 @@ class _Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.is_up = self.is_listening = self.is_ready = False
         self.facts: dict[str, Any] = {}
-        #: When it is to be started again; None while it runs.
+        #: Time of its next start; None while it runs.
         self.due: float | None = None
-        #: The metrics that it sent last.
+        #: Its most recent metrics.
         self.families: list[Family] = []
         self._channel: Channel | None = None
         self._waiting: dict[int, Future[list[Family]]] = {}
@@ -298,14 +299,14 @@ class _Child:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process has not ended, as far as noted."""
+        """Whether no end of the process was recorded."""
         return self.process is not None
 
     def start(self, spec: ProcessSpec, control: Channel) -> None:
-        """Start the process; what it is comes on its standard input, because it has secrets."""
+        """Start the process; it reads its spec from standard input, because the spec has secrets."""
         self.due, self._started, self._channel = None, time.monotonic(), control
         process = subprocess.Popen(
-            # The name is shown in lists of processes.
+            # `ps` shows the name.
             [sys.executable, "-m", _PROCESS, self.name],
             stdin=subprocess.PIPE,
             pass_fds=(spec.control, spec.callers, *spec.locks),
@@ -319,13 +320,13 @@ class _Child:
                 pipe.write(spec.pickled())
 
     def send(self, message: tuple[Any, ...], *files: int) -> None:
-        """Send a message; a process that ended is noticed elsewhere."""
+        """Send a message; another thread detects a process that ended."""
         if self._channel is not None:
             with suppress(OSError):
                 self._channel.send(message, files)
 
     def request_metrics(self, token: int) -> "Future[list[Family]] | None":
-        """Request the metrics; None if the process is not up."""
+        """Request the metrics; None if the process is not running."""
         if not self.is_up:
             return None
         future = self._waiting[token] = Future()
@@ -333,12 +334,12 @@ class _Child:
         return future
 
     def answer_metrics(self, token: int, families: list[Family]) -> None:
-        """Note metrics that the process sent."""
+        """Store metrics that the process sent."""
         if (future := self._waiting.pop(token, None)) is not None:
             future.set_result(families)
 
     def signal(self, number: int) -> None:
-        """Send a signal, if the process runs."""
+        """Send a signal if the process runs."""
         if self.process is not None:
             with suppress(ProcessLookupError):
                 self.process.send_signal(number)
@@ -350,7 +351,7 @@ class _Child:
             self.signal(signal.SIGTERM)
 
     def clear(self) -> None:
-        """Note that the process ended."""
+        """Record that the process ended."""
         self.process, self.is_up, self.is_ready, self.families = None, False, False, []
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():

@@ -1,1 +1,1 @@
-"""Webhooks: which URLs may receive them, and the sender of the POSTs."""
+"""Webhooks: the policy of allowed URLs, and the sender of the POSTs."""

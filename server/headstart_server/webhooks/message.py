@@ -11,15 +11,15 @@ from pathlib import Path
 from headstart_server.settings.secret import Secret
 
 _PREFIX = "whsec_"
-#: Bytes of a secret, as the specification wants them.
+#: Minimum and maximum bytes of a secret, by the specification.
 _SECRET_BYTES = (24, 64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookSecrets:
-    """The secrets that POSTs are signed with."""
+    """The secrets that sign POSTs."""
 
-    of_server: Sequence[Secret[bytes]]  # those for the server's own URL, and for tenants without their own
+    of_server: Sequence[Secret[bytes]]  # for the server's own URL, and for tenants without secrets
     of_tenants: Mapping[str, Sequence[Secret[bytes]]]
 
     def of(self, tenant: str) -> Sequence[Secret[bytes]]:
@@ -37,14 +37,14 @@ class WebhookSecrets:
 def read_secrets(path: Path, own: str | None = None) -> WebhookSecrets:
     """Return the secrets in a file: on each line the server's, or a tenant's name and its secret.
 
-    Several may be in use while they are changed; each signs.
+    During a rotation there may be several; each of them signs.
 
     Args:
-        own: the server's own URL, which needs a secret of the server; None for none.
+        own: the server's own URL, which requires a secret of the server; None for none.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: a line is no secret, or a secret is missing.
+        ValueError: a line is invalid, or a secret is missing.
     """
     of_server: list[Secret[bytes]] = []
     of_tenants: dict[str, list[Secret[bytes]]] = {}
@@ -78,7 +78,7 @@ def _secret(line: str, path: Path) -> bytes:
 def headers_of(
     message_id: str, seconds: int, body: bytes, secrets: Sequence[Secret[bytes]]
 ) -> dict[str, str]:
-    """Return the headers of a POST that is signed and sent at a time, in seconds since 1970."""
+    """Return the headers of a POST that is signed and sent at `seconds` since 1970."""
     signed = f"{message_id}.{seconds}.".encode() + body
     signatures = [
         base64.b64encode(hmac.new(secret.reveal(), signed, hashlib.sha256).digest()).decode()

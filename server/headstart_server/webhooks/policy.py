@@ -1,4 +1,4 @@
-"""Where POSTs may go: to allowed URLs, and to addresses of the internet unless others are allowed."""
+"""The targets of POSTs: allowed URLs at public addresses, and private addresses if they are allowed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import SplitResult
@@ -14,7 +14,7 @@ from headstart_server.outbound.target import (
 )
 from headstart_server.settings.secret import Secret
 
-#: Stands for the name of a job's tenant in an allowed URL.
+#: Placeholder for the name of a job's tenant in an allowed URL.
 TENANT = "{tenant}"
 _ANY_TENANT = "any-tenant-of-the-server"
 
@@ -23,15 +23,15 @@ class WebhookPolicy:
     """Allows or refuses the URLs of webhooks.
 
     Args:
-        prefixes: allowed beginnings of the URLs that jobs name. A step of a path may be `{tenant}`, which
-            stands for the name of the job's tenant.
+        prefixes: allowed prefixes of the URLs that jobs name. A segment of the path may be `{tenant}`, the
+            placeholder for the name of the job's tenant.
         own: the server's own URL; None for none.
-        allow_private: whether they may be at addresses that are not of the internet: loopback, private,
-            link-local and the like.
-        resolve: gives the addresses of a host and port.
+        allow_private: whether their addresses may be loopback, private, link-local and other addresses
+            that are not public.
+        resolve: returns the addresses of a host and port.
 
     Raises:
-        ValueError: a prefix is no URL.
+        ValueError: a prefix is not a URL.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class WebhookPolicy:
         return uri
 
     def is_own(self, uri: str) -> bool:
-        """Return whether a URL is the server's own, which receives the ends of all tenants' jobs."""
+        """Return whether a URL is the server's own, to which the ends of all tenants' jobs are sent."""
         return self._own is not None and uri == self._own.reveal()
 
     def target(self, uri: str, tenant: str = "") -> Target:
-        """Where a URL of a job of a tenant leads now.
+        """Resolve the URL of a tenant's job.
 
-        Raise TargetRefusedError if it is not allowed, or leads where nothing may be sent, and OSError if its
-        host has no address.
+        Raise TargetRefusedError if the URL or its current address is not allowed, and OSError if its host has
+        no address.
         """
         try:
             url = split_url(uri if self.is_own(uri) else self.check(uri, tenant))
@@ -90,12 +90,12 @@ class WebhookPolicy:
 
 
 def _check_pattern(pattern: str) -> None:
-    """Raise a ValueError unless each `{tenant}` is a whole step of the path: elsewhere names run together."""
+    """Raise a ValueError unless each `{tenant}` is a whole path segment: names must not run together."""
     url = _prefix(pattern.replace(TENANT, _ANY_TENANT))
     steps = url.path.split("/")
     if pattern.count(TENANT) != steps.count(_ANY_TENANT):
         raise ValueError(
-            f"Expected {TENANT} as a whole step of the path of a webhook's URL. Received: {pattern!r}."
+            f"Expected {TENANT} as a whole path segment of a webhook's URL. Received: {pattern!r}."
         )
 
 

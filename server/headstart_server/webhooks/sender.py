@@ -22,7 +22,7 @@ from headstart_server.outbound.target import Target, TargetRefusedError
 from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.policy import WebhookPolicy
 
-#: Seconds to connect or without a byte, and in all.
+#: Time limits in seconds: to connect or without a byte, and in total.
 _QUIET_SECONDS = 10.0
 _WHOLE_SECONDS = 15.0
 
@@ -51,7 +51,7 @@ def post(target: Target, headers: Mapping[str, str], body: bytes) -> None:
             )
             status = connection.getresponse().status
     except (HTTPError, HTTPException, OSError, ValueError) as error:
-        # What a peer of TLS or HTTP sent is not repeated.
+        # Do not repeat data that a TLS or HTTP peer sent.
         raise WebhookPostError(f"No answer: {type(error).__name__}.", answered=False) from error
     if not 200 <= status < 300:
         what = "a redirect, which is not followed" if 300 <= status < 400 else "no success"
@@ -64,24 +64,24 @@ log = structlog.get_logger(__name__)
 
 #: Mean seconds between two polls for POSTs to send.
 POLL_SECONDS = 1.0
-#: POSTs that one replica sends at once, and those of them to receivers that did not answer the last try.
+#: Maximum concurrent POSTs of a replica, and of those to receivers that did not answer the last try.
 SENDERS = 8
 SENDERS_TO_SILENT = 2
-#: Lease of a claimed POST in seconds: more than sending can take.
+#: Lease of a claimed POST in seconds: longer than a POST can take.
 LEASE_SECONDS = 60.0
-#: Seconds until the second try; each further wait is twice as long, an hour at most.
+#: Seconds until the second try; each further wait is twice as long, up to an hour.
 FIRST_WAIT_SECONDS = 5.0
 MAX_WAIT_SECONDS = 3600.0
-#: Most seconds until a receiver that does not answer is tried again with any POST.
+#: Maximum seconds until any POST is sent to a receiver that does not answer.
 MAX_SILENT_SECONDS = 300.0
-#: Seconds after a job's end from which on no further try is made.
+#: Seconds after a job's end at which tries stop.
 GIVE_UP_SECONDS = 86_400.0
-#: Seconds that a stopping server waits for POSTs on their way.
+#: Seconds that a stopping server waits for POSTs in flight.
 _STOP_SECONDS = 5.0
 
 
 def wait_before(attempt: int) -> float:
-    """Seconds from the try of this number to the next one, in the mean."""
+    """Return the mean seconds between the try of this number and the next one."""
     return float(min(FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 20), MAX_WAIT_SECONDS))
 
 
@@ -89,8 +89,8 @@ class WebhookSender:
     """Polls for POSTs to send in one thread, and sends each in another.
 
     Args:
-        secrets: file of the secrets that they are signed with, read for each: a changed one takes effect.
-        observer: is called with the outcome of each try: `delivered`, `failed` or `given_up`.
+        secrets: file of the secrets that sign POSTs, read for each POST, so that changes take effect.
+        observer: called with the outcome of each try: `delivered`, `failed` or `given_up`.
         body: returns the body of the POST for an ended job.
         post: sends headers and a body to a target; raises `WebhookPostError`.
     """
@@ -112,7 +112,7 @@ class WebhookSender:
         self._observer = observer
         self._body = body
         self._post = post
-        # Apart from each other: replicas, and jobs that ended together.
+        # Random, to spread replicas, and jobs that ended together.
         self._chance = chance or random.Random()  # noqa: S311 - no secret
         self._stopped = threading.Event()
         self._free = threading.BoundedSemaphore(SENDERS)
@@ -122,13 +122,13 @@ class WebhookSender:
     def start(self) -> None:
         """Start the thread."""
         if not self._database.is_shared:
-            # What an earlier process was at: this one is alone.
+            # Release claims of an earlier process: this is the only one.
             with self._database.write("webhooks.expire") as connection:
                 webhook_rows.expire(connection)
         self._thread.start()
 
     def stop(self) -> None:
-        """Send no more; what is on its way gets some seconds to arrive, and is sent again if it did not."""
+        """Stop sending. POSTs in flight get some seconds; unfinished ones are sent again later."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -190,7 +190,7 @@ class WebhookSender:
                     claimed.receiver,
                     lambda count: now + 0.8 * min(wait_before(count), MAX_SILENT_SECONDS),
                 )
-                # Those whose turn did not come, because the receiver did not answer others.
+                # POSTs that were not sent, because the receiver did not answer others.
                 end = now - GIVE_UP_SECONDS
                 old = webhook_rows.give_up_old(connection, claimed.receiver, end, failure.why, now)
         self._observer("given_up" if is_over else "failed")

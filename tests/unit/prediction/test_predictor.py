@@ -483,7 +483,8 @@ async def test_a_version_whose_backbone_is_gone_is_reported_with_what_helps(stal
     error = await refusal(stall, BackboneNotFound, [b"a"])
     assert error.message == (
         "Version 1 of model 'pets' needs its backbone: There is no backbone 'gone'. Expected one of: fake, "
-        "other, table. Declare 'gone' again as it was, or rebase the version on another backbone."
+        "other, table. Declare 'gone' again with its previous definition, or rebase the version on "
+        "another backbone."
     )
     assert (error.metadata["model"], error.metadata["version"]) == ("pets", "1")
 
@@ -500,7 +501,7 @@ async def test_a_version_whose_backbone_is_unavailable_is_reported_with_what_hel
     error = await refusal(stall, BackboneUnavailable, [b"a"])
     assert error.message == (
         "Version 1 of model 'pets' needs its backbone: Backbone 'other' is unavailable: its file is lost. "
-        "Mend that, or rebase the version on another backbone."
+        "Correct this, or rebase the version on another backbone."
     )
 
 
