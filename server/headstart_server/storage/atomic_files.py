@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written to a staging path, then renamed."""
+"""Files and folders that appear atomically: written to a staging path, then renamed."""
 
 import os
 import shutil
@@ -59,7 +59,7 @@ def staged_file(path: Path, *, replaces: bool = True) -> Iterator[Path]:
 
 
 def _linked(staging: Path, path: Path) -> bool:
-    """Name a file without replacing another one; return False if the file system has no links."""
+    """Link a file without replacing another one; return False if the file system has no links."""
     try:
         os.link(staging, path)
     except FileExistsError:
@@ -105,5 +105,5 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def _changed(part: Path) -> float:
-    """Return when anything in a path was last written, in seconds since 1970."""
+    """Return the time of the last write within a path, in seconds since 1970."""
     return max(each.stat().st_mtime for each in (part, *part.rglob("*")))

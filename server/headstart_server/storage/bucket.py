@@ -166,7 +166,7 @@ class Bucket:
             try:
                 self._call(lambda seconds: self._files.rm(list(paths), timeout=seconds))
             except FileNotFoundError:
-                # Another replica removes them too. The next cleanup finds what is left.
+                # Another replica also removes them. The next cleanup finds the rest.
                 return
 
     def _facts(self, path: str) -> Mapping[str, Any]:
@@ -190,7 +190,7 @@ class Bucket:
                 missing = error
             except Exception as error:
                 # The libraries have different errors, and no job causes any of them.
-                # The message may contain endpoints and accounts: it is for the log only.
+                # The message may contain endpoints and accounts, so it is only logged.
                 raise StorageUnavailable(f"{self.name}: {error!r}") from error
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from missing
 

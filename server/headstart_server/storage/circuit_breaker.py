@@ -23,7 +23,7 @@ QUIET_SECONDS = 10.0
 class CircuitBreaker:
     """Lets one call at a time through while a service is unavailable, and fails the others.
 
-    A connection to an unreachable host takes seconds to fail; threads that wait for it would be missing for
+    A connection to an unreachable host takes seconds to fail; threads that wait for it could not serve
     calls that do not need it. The start and the end of each outage are logged once.
 
     Args:
@@ -71,7 +71,7 @@ class CircuitBreaker:
     def _failed(self, error: ServiceUnavailable) -> None:
         with self._lock:
             if error.is_busy:
-                # It answers, but not to this call.
+                # It answers, but rejected this call.
                 if self._may_log("busy"):
                     log.warning(f"{self._subject}_busy", error=error.detail)
             elif self._since is None:
@@ -102,7 +102,7 @@ class FullDisks:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        #: When each place was last found full, and when that was last logged; none while it has space.
+        #: Times at which each place was last full, and at which that was last logged; absent if it has space.
         self._found: dict[str, float] = {}
         self._logged: dict[str, float] = {}
 
@@ -118,7 +118,7 @@ class FullDisks:
 
     def wrote(self, place: str) -> None:
         """Record that a write succeeded."""
-        # Without the lock: this is called for every write, and hardly ever is a disk full.
+        # Without the lock: this is called for every write, and a disk is rarely full.
         if place not in self._found:
             return
         with self._lock:

@@ -82,7 +82,7 @@ _STAGING = ".staging"
 
 
 class DirectoryFolder:
-    """Stores files in a directory, which replicas may share if all of them see its renames.
+    """Stores files in a directory, which replicas may share if renames are visible to all of them.
 
     Args:
         check: called when a file is missing; raises if the whole directory is.
@@ -92,7 +92,7 @@ class DirectoryFolder:
         self._root = root
         self._check = check
         root.mkdir(parents=True, exist_ok=True)
-        # Never emptied as a whole: other replicas may be writing.
+        # Never emptied completely: other replicas may be writing.
         self._staging = root / _STAGING
 
     def write(self, name: str, files: Mapping[str, bytes]) -> None:

@@ -15,7 +15,7 @@ PLACE = "artifacts"
 #: Bytes that are written to determine whether a disk has space again.
 PROBE_BYTES = 1 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: A file is missing, is of another kind, or a damaged one has an impossible offset.
+#: Errors of a missing file, another kind of file, or an impossible offset in a damaged file.
 _OF_FILES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EOVERFLOW})
 _REMEDIES = {
     errno.EMFILE: "Raise the open-file limit of the server (ulimit -n, LimitNOFILE).",
@@ -32,7 +32,7 @@ _REMEDY = "Check the disk or the network folder, and the system's log."
 def storage_fault(error: OSError | MemoryError) -> HeadstartError | None:
     """Return the domain error for an operating system error; None for missing or damaged files.
 
-    Every other error is a storage fault, which a retry may survive. It says nothing about a file's content.
+    Every other error is a storage fault, which may be transient and does not imply a damaged file.
     """
     number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
     if number is None or number in _OF_FILES:
@@ -55,7 +55,7 @@ def is_full(error: OSError) -> bool:
 def storage_errors(*, writes: bool = True) -> Iterator[None]:
     """Turn storage errors into StorageFull or LocalStorageUnavailable, except missing files.
 
-    Decoding errors pass, too. The success of a block that `writes` proves that the disk has space.
+    Decoding errors pass unchanged, too. The success of a block that `writes` proves that the disk has space.
     """
     try:
         yield

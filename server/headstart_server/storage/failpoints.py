@@ -2,7 +2,7 @@
 
 A test sets `HEADSTART_FAILPOINTS` to `NAME:before` or `NAME:after`, separated by commas. The server then
 kills itself, as `kill -9` does, immediately before or after that write. Without the variable, a failpoint
-costs one look-up in an empty set. A server that finds the variable set logs a warning.
+costs one lookup in an empty set. A server that finds the variable set logs a warning.
 """
 
 import os

@@ -13,7 +13,7 @@ _PLAIN = frozenset((str, int, bool, NoneType))
 
 
 class JsonValue:
-    """Base of dataclasses that are stored as JSON, with all dataclasses in them.
+    """Base of dataclasses that are stored as JSON, including nested ones.
 
     JSON has no infinite numbers, so they are stored as strings.
     """
@@ -26,14 +26,14 @@ class JsonValue:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the value of `to_json`; KeyError, TypeError or ValueError if the values do not fit."""
+        """Return the value of `to_json`; raise KeyError, TypeError or ValueError if it is invalid."""
         kind: Any = cls
         value: Self = _fields_decoder(kind)(values)
         return value
 
 
 def _encoded(value: Any) -> Any:
-    # Most values: the checks below take ten times as long.
+    # The common case: the checks below take ten times as long.
     kind = type(value)
     if kind in _PLAIN or (kind is float and isfinite(value)):
         return value
@@ -60,7 +60,7 @@ def _names(kind: Any) -> tuple[str, ...]:
 
 @cache
 def _decoder(kind: Any) -> Decode | None:
-    """Return the function that decodes a value of an annotated type; None if JSON has it as it is."""
+    """Return the function that decodes a value of an annotated type; None if JSON represents it directly."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return _optional(next(one for one in arguments if one is not NoneType))

@@ -44,7 +44,7 @@ class ObjectReader:
         try:
             facts: Mapping[str, Any] = self._files.info(path, timeout=CALL_SECONDS)
             if facts.get("type", "file") != "file":
-                raise ObjectUnreadableError("it is no object")
+                raise ObjectUnreadableError("it is not an object")
             nbytes = int(facts["size"])
             if nbytes > max_bytes:
                 raise ObjectTooLargeError(f"it has {nbytes} bytes, more than {max_bytes}")

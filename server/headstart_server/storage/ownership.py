@@ -86,7 +86,7 @@ class FolderIdentity:
         found = self._file.read()
         if found is None:
             self._file.write(f"{uuid.uuid4().hex}\n".encode())
-            # Of two concurrent writers, one finds the other's.
+            # One of two concurrent writers finds the other's file.
             found = self._file.read() or b""
         self._known = found
         return found.decode(errors="replace").strip()
@@ -106,17 +106,17 @@ def marker_content(database: str) -> bytes:
 
 
 def claim(marker: OwnershipMarker, database: str) -> None:
-    """Identity file of an artifact folder, by which replicas detect another or an unmounted folder."""
+    """Write the ownership marker, or raise ForeignArtifactsError if it names another database."""
     wanted = marker_content(database)
     found = marker.read()
     if found is None:
         marker.write(wanted)
-        # Of two concurrent claims, one finds the other's.
+        # One of two concurrent claims finds the other's marker.
         found = marker.read()
     if found != wanted:
-        said = (found or b"nothing").decode(errors="replace").strip()[:80]
+        owner = (found or b"nothing").decode(errors="replace").strip()[:80]
         raise ForeignArtifactsError(
-            f"Expected artifacts of the database {database}. Received: the {marker.name} says {said!r}. "
+            f"Expected artifacts of the database {database}. Received: {owner!r} in the {marker.name}. "
             "Give each database its own bucket, prefix or folder with --artifacts: the cleanup for one would "
             "remove the files of the other. If that database no longer exists, remove its artifacts and "
             f"this {marker.name.partition(' ')[0]}."

@@ -28,7 +28,7 @@ _CLOCK = ".clock"
 class BucketFolder:
     """Stores files as objects; opening one copies it to the local disk first.
 
-    An object exists whole or not at all. Nothing is renamed: the database knows which names are complete.
+    Objects are written atomically. Nothing is renamed: the database records which names are complete.
 
     Args:
         scratch: directory of files to upload; private to this process and emptied.
@@ -148,7 +148,7 @@ class StorageRoots:
         return self.bucket is None or self.bucket[0].is_available
 
     def check(self, database: str) -> None:
-        """Check that the storage is usable, and by this database.
+        """Check that the storage is usable and belongs to this database.
 
         Raises:
             ForeignArtifactsError: it belongs to another database.
@@ -196,7 +196,7 @@ def open_storage_roots(
         data: the server's own folder.
         copies_bytes: byte limit for local copies of a bucket's archives.
         local: the folder of this process's own copies and uploads; None for the server's.
-        own_database: whether the database lies in the server's own folder, so that both stay together.
+        own_database: whether the database is in the server's own folder, next to the artifacts.
 
     Raises:
         ValueError: the address is invalid.

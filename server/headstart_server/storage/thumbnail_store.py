@@ -18,7 +18,7 @@ _NAME = re.compile(r"([0-9a-f]{32,64})-([0-9]+)\.jpg")
 
 
 def check_side(side: int) -> None:
-    """Raise InvalidField if thumbnails do not have a longer side of so many pixels."""
+    """Raise InvalidField if a number of pixels is not a longer side of thumbnails."""
     if side not in SIDES:
         raise InvalidField(
             f"Expected a thumbnail_size of {', '.join(map(str, SIDES))}. Received: {side}.",
@@ -27,13 +27,13 @@ def check_side(side: int) -> None:
 
 
 class ThumbnailStore:
-    """The thumbnails that were used last, as files. Safe to use from many threads.
+    """The most recently used thumbnails, as files. Thread-safe.
 
     An image is named by 32 to 64 hexadecimal digits: the digest of its content, or the ID of its prediction.
 
     Args:
-        folder: folder of the files, which owns everything in it.
-        max_bytes: most bytes of all files; 0 stores none.
+        folder: folder of the files; other files in it are removed.
+        max_bytes: maximum bytes of all files; 0 stores none.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
@@ -57,7 +57,7 @@ class ThumbnailStore:
             return {name.partition("-")[0] for name in self._files}
 
     def get(self, image: str, side: int, make: Callable[[], bytes]) -> bytes:
-        """Return a thumbnail, made now if it is not stored."""
+        """Return a thumbnail; make it if it is not stored."""
         name = _name(image, side)
         with self._lock:
             is_stored = self._files.get(name) is not None
@@ -65,7 +65,7 @@ class ThumbnailStore:
             with suppress(OSError):
                 return (self._folder / name).read_bytes()
         content = make()
-        # Without a thumbnail that cannot be stored, the next caller makes it again.
+        # If a thumbnail cannot be stored, the next caller makes it again.
         with suppress(OSError):
             self._store(name, content)
         return content

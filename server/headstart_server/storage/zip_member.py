@@ -29,7 +29,7 @@ def check_methods(entries: Iterable[zipfile.ZipInfo]) -> None:
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes | None:
     """Return the content of an entry; None if it exceeds `most` bytes."""
     check_methods([entry])
-    # In pieces: read at once, what is inflated is held three times.
+    # In pieces: a single read holds the inflated data three times.
     content = io.BytesIO()
     with archive.open(entry) as opened:
         while piece := opened.read(_PIECE_BYTES):
@@ -57,7 +57,7 @@ _FULL = 0xFFFFFFFF
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Directory:
-    """Where the entries of an archive are in its file."""
+    """The positions of an archive's entries in its file."""
 
     start: int
     nbytes: int
@@ -141,7 +141,7 @@ def _entry(entries: bytes, at: int, name: bytes) -> tuple[int, int, int, int] | 
         return None
     method, crc, size, full_size, offset = fields[4], fields[7], fields[8], fields[9], fields[16]
     if _FULL in (size, full_size, offset):
-        # The values that do not fit follow in the order of the fields.
+        # Values that do not fit follow in the order of the fields.
         wide = _wide(entries[end : end + fields[11]])
         full_size = wide.pop(0) if full_size == _FULL and wide else full_size
         size = wide.pop(0) if size == _FULL and wide else size

@@ -20,16 +20,16 @@ from headstart_server.learning.heads.partial import TailTrainer
 from headstart_server.learning.heads.recipe import Partial, Recipe
 from headstart_server.storage.disk import storage_errors
 
-#: Half the size of what the backbone gives, and more precise than the bfloat16 it mostly computes in.
+#: Half the size of the backbone's output, and more precise than bfloat16, in which it usually computes.
 _STORED = np.dtype("<f2")
-#: Examples whose activations are read and passed through a tail at once.
+#: Examples whose activations are read and passed through a tail in one batch.
 _AT_ONCE = 256
-#: Largest number of that type: what is beyond becomes it, not infinity.
+#: Largest number of that type: larger ones are clipped to it, so that none becomes infinite.
 _LARGEST = np.float32(np.finfo(np.float16).max)
 
 
 def check_room(cut: Cut, count: int, max_bytes: int) -> None:
-    """Check that the activations of so many examples are not more than there may be."""
+    """Raise DatasetTooLarge if the activations of `count` examples exceed `max_bytes`."""
     needed = count * cut.size * _STORED.itemsize
     if needed > max_bytes:
         each = cut.size * _STORED.itemsize
@@ -55,7 +55,7 @@ class ActivationFile:
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def close(self) -> None:
-        """Write no more. What is not written yet may not fit on a full disk; it is not wanted any more."""
+        """Stop writing. Buffered data, which may not fit on a full disk, is no longer needed."""
         with suppress(OSError):
             self._file.close()
 
@@ -75,19 +75,19 @@ class ActivationFile:
 
     @property
     def rows(self) -> Mapping[str, int]:
-        """The row of each content that was added."""
+        """The row of each added content."""
         return self._row_of
 
     def read(self, rows: NDArray[np.int64]) -> Float32:
-        """Some rows, [n, height, width, channels]."""
+        """Return rows, [n, height, width, channels]."""
         return np.asarray(np.load(self.path, mmap_mode="r")[rows], np.float32)
 
 
 class JobActivations:
-    """The activations that a job needs: those of its recipe's cut, and none if it trains a head alone.
+    """The activations at the cut of a job's recipe; none if the job only trains a head.
 
     Args:
-        memory_bytes: most bytes of memory of a process that trains on them; None for no limit.
+        memory_bytes: maximum memory of a process that trains on them; None for no limit.
     """
 
     def __init__(self, recipe: Recipe, max_bytes: int, memory_bytes: int | None = None) -> None:
@@ -99,7 +99,7 @@ class JobActivations:
 
     @contextmanager
     def folder(self, scratch: Path, job_id: str) -> Iterator[None]:
-        """Have a folder for them in this block."""
+        """Provide a folder for the activations in the block."""
         if not self._blocks:
             yield
             return
@@ -110,12 +110,12 @@ class JobActivations:
             try:
                 yield
             finally:
-                # A job that failed among its features has not ended the file.
+                # A job that failed during its features did not close the file.
                 if self._file is not None:
                     self._file.close()
 
     def begin(self, info: BackboneInfo, count: int) -> frozenset[str]:
-        """Begin to collect them, of so many contents at most; gives the names of the cuts that are needed."""
+        """Begin to collect activations of at most `count` contents; return the names of the needed cuts."""
         if not self._blocks:
             return frozenset()
         cut = info.tails[self._blocks].cut
@@ -124,7 +124,7 @@ class JobActivations:
         return frozenset({cut.name})
 
     def add(self, digest: str, views: Views) -> None:
-        """Take the activation of a content from its views."""
+        """Store the activation of a content, from its views."""
         if self._file is not None:
             self._file.add(digest, views[self._file.cut.name])
 
@@ -140,7 +140,7 @@ class JobActivations:
         report: Callable[[TailEpoch], None],
         checkpoint: Callable[[], None],
     ) -> TailTrainer | None:
-        """What tails are trained with on examples of these contents; None if none is."""
+        """Return a trainer of tails on examples of these contents; None if the recipe trains no tail."""
         file = self._file
         if file is None:
             return None
@@ -153,7 +153,7 @@ class JobActivations:
         )
 
     def tail(self, weights: TailWeights | None, model: str) -> VersionTail | None:
-        """The tail of a model's version with its own weights."""
+        """Return the tail of a model's version; None without weights."""
         if weights is None or self._file is None:
             return None
         return VersionTail(weights, self._file.cut.name, model)
@@ -166,7 +166,7 @@ class JobActivations:
         digests: Sequence[str],
         checkpoint: Callable[[], None],
     ) -> Mapping[str, Float32]:
-        """The views of examples of these contents, as a head with this tail takes them."""
+        """Return the views of examples of these contents, with the tail's own last view."""
         if tail is None or self._file is None or not digests:
             return views
         rows = self._rows(self._file, digests)

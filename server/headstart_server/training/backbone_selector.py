@@ -1,4 +1,4 @@
-"""The step before all others where the backbone is `auto`: candidates are tried, and one is taken."""
+"""The first step of a job with the backbone `auto`: candidates are tried, and one is selected."""
 
 import json
 import uuid
@@ -43,12 +43,12 @@ from headstart_server.training.selection_checkpoint import CandidateTrial, Selec
 
 log = structlog.get_logger(__name__)
 
-#: Inputs that tell what serving takes, and how often each is run: the fastest time of each counts, which says
-#: least of what else the machine was doing.
+#: Inputs that measure the serving time, and runs of each. The fastest run of each counts, because it depends
+#: least on other work of the machine.
 PROBES, PROBE_RUNS = 5, 3
-#: A candidate over which processes have died so often is left: what kills a server must not fail the job.
+#: A candidate is skipped after so many crashes of its process: one candidate must not fail the job.
 MAX_DEATHS = 2
-#: Part of a candidate that is done when its features are there.
+#: Completed fraction of a candidate once its features are computed.
 _FEATURES_PART = 0.9
 
 
@@ -56,11 +56,11 @@ class BackboneSelector:
     """Chooses the backbone of one job. Used by one thread.
 
     Each candidate's features are computed on the train lane and stay in the cache, so that the fine-tune on
-    the one that is taken runs no pass. Candidates are compared by heads of a closed form, fitted on the
-    examples that are not held out and measured out of fold.
+    the selected one runs no pass. Candidates are compared by closed-form heads, fitted on the examples that
+    are not held out and measured out of fold.
 
     Args:
-        window: most examples under way between archive and backbone at once.
+        window: maximum examples in flight between archive and backbone.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class BackboneSelector:
         self._began = self._clock()
 
     def select(self) -> BackboneSelection:
-        """Try the candidates that no earlier attempt has tried, and choose; what one has chosen stays.
+        """Try the candidates that no earlier attempt has tried, and select one; an earlier selection stays.
 
         Raises:
             UnusableExamplesError, EmptyDataset, TooFewClasses or InvalidField: the examples cannot be used.
-            JobCancelledError or JobLostError: as the checkpoint, or the job store.
+            JobCancelledError or JobLostError: raised by the checkpoint or the job store.
         """
         if self._job.choosing is not None:
             self._found = SelectionCheckpoint.from_json(self._job.choosing)
@@ -100,7 +100,7 @@ class BackboneSelector:
         with closing(self._progress.retry_until_available(lambda: self._datasets.open(job_id))) as dataset:
             digest = _digest(dataset)
             if self._found.dataset != digest:
-                # Examples were deleted since: what was found is of others.
+                # Examples were deleted since: the results are of other examples.
                 self._found = SelectionCheckpoint(dataset=digest)
             known = {trial.candidate.backbone for trial in self._found.trials}
             for place, name in enumerate(self._spec.backbone_candidates):
@@ -135,7 +135,7 @@ class BackboneSelector:
         return CandidateTrial(candidate=candidate)
 
     def _begin(self, name: str, place: int) -> None:
-        """Write down that a candidate is tried, unless servers have died over it."""
+        """Record that a candidate is tried, unless it crashed servers before."""
         if self._found.trying != name:
             self._found = replace(self._found, trying=name, crashes=self._job.crashes)
         elif self._job.crashes - self._found.crashes >= MAX_DEATHS:
@@ -147,10 +147,10 @@ class BackboneSelector:
             embedder = self._pool.load(name)
             check_recipe(embedder.info, self._spec.recipe)
         except Draining:
-            # The server stops: another attempt tries it.
+            # The server is stopping: another attempt will try it.
             raise
         except HeadstartError as error:
-            # Every caller who may train reads it.
+            # Every caller who may train can read it.
             message = redacted_message(error.reason, error.message, {"backbone": name})
             raise _UnfitError(message) from error
         except Exception as error:
@@ -192,7 +192,7 @@ class BackboneSelector:
         )
 
     def _megabytes(self, name: str) -> float:
-        """The size of a candidate that was not tried; 0 if that is not known."""
+        """Return the size of a candidate that was not tried; 0 if it is unknown."""
         try:
             return megabytes(self._pool.metadata(name))
         except HeadstartError:
@@ -204,11 +204,11 @@ class BackboneSelector:
         except UnusableExamplesError as error:
             if self._scored:
                 raise _UnfitError(error.message) from error
-            # More likely the examples' fault: the other backbones would take as long to say so.
+            # The examples are probably invalid: other backbones would report the same, as slowly.
             raise
 
     def _serving_seconds(self, dataset: Dataset, embedder: Embedder, usable: Sequence[int]) -> float:
-        """Seconds that decoding and pass of one input take by themselves, in the mean over some inputs.
+        """Return the seconds of decoding and passing one input on its own, averaged over some inputs.
 
         The inputs are the same for each candidate.
         """
@@ -223,7 +223,7 @@ class BackboneSelector:
         tried = self._scored
         if not tried:
             raise BackboneNotFound(
-                "None of the backbones that were to be tried could be: "
+                "All candidate backbones failed: "
                 + " ".join(f"{trial.candidate.backbone}: {trial.candidate.message}" for trial in trials)
             )
         ranking = rank_candidates(
@@ -244,7 +244,7 @@ class BackboneSelector:
             example_count=ranking.example_count,
         )
 
-    # The time there is
+    # The time budget
 
     @property
     def _scored(self) -> list[CandidateTrial]:
@@ -252,7 +252,7 @@ class BackboneSelector:
 
     @property
     def _seconds(self) -> float:
-        """Seconds spent, by earlier attempts too."""
+        """Seconds spent, including earlier attempts."""
         return self._found.seconds + self._clock() - self._began
 
     def _is_over(self) -> bool:
@@ -260,7 +260,7 @@ class BackboneSelector:
         return budget is not None and bool(self._scored) and self._seconds >= budget
 
     def _check(self) -> None:
-        """The checkpoint of a candidate: the first is tried to its end, others as long as there is time."""
+        """Check for a stop, and for the end of the time budget after the first candidate."""
         self._checkpoint()
         if self._is_over():
             raise _TimeOverError
@@ -275,7 +275,7 @@ class BackboneSelector:
     # Progress
 
     def _note(self, trial: CandidateTrial) -> None:
-        """Write down what was found of a candidate: the next attempt goes on after it."""
+        """Store the result of a candidate, after which the next attempt continues."""
         self._found = replace(self._found, trials=(*self._found.trials, trial))
         tried = trial.candidate
         message = f"{tried.backbone}: {tried.message or f'{tried.milliseconds:.1f} ms for each input.'}"
@@ -300,7 +300,7 @@ class BackboneSelector:
 
     def _broken(self, name: str) -> str:
         """Return the message for a candidate that raised an unexpected error."""
-        # If the server stops it is not the candidate's fault.
+        # A stop of the server is not the candidate's fault.
         self._checkpoint()
         fault = uuid.uuid4().hex
         log.exception("backbone_candidate_failed", job_id=self._job.job_id, backbone=name, fault=fault)
@@ -321,7 +321,7 @@ def _digest(dataset: Dataset) -> str:
 
 
 def _scores(fitted: FittedHead, table: FeatureTable, count: int) -> Float32:
-    """What a head was worth on each of so many examples, by its out-of-fold answers; NaN without one."""
+    """Return the scores of a head's out-of-fold predictions for `count` examples; NaN without one."""
     scores = np.full(count, np.nan, np.float32)
     if fitted.outputs is None:
         return scores

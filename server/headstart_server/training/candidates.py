@@ -1,4 +1,4 @@
-"""Which backbones the backbone `auto` tries, and in which order."""
+"""The candidates of the backbone `auto`, in the order in which they are tried."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -12,25 +12,25 @@ from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.heads.recipe import Partial, Recipe, required_views
 
-#: Candidates where the caller names none.
+#: Number of candidates if the caller names none.
 SHORT_LIST = 4
-#: Times the size of its weights in float32 that a network takes while it is converted and compiled.
+#: Memory of a network while it is converted and compiled, in multiples of its float32 weights.
 TIMES_WEIGHTS = 4
 
 _FLOAT_BYTES = 4
 
 
 def megabytes(info: BackboneInfo) -> float:
-    """The size of a backbone's weights in float32, in millions of bytes."""
+    """Return the size of a backbone's weights in float32, in millions of bytes."""
     return info.parameter_count * _FLOAT_BYTES / 1e6
 
 
 def by_cost(infos: Sequence[BackboneInfo]) -> list[BackboneInfo]:
-    """Backbones from the one that is likely to be the fastest on.
+    """Return backbones by expected cost, the cheapest first.
 
-    What they take is only known once they have run. Weights are applied at places whose number goes with that
-    of the pixels, so the product of both is what they are ordered by. Those of which it is not known yet come
-    last.
+    The time is only known after a run. Weights are applied at a number of positions that is proportional to
+    the number of pixels, so the order is by the product of weights and pixels. Backbones for which it is
+    unknown come last.
     """
 
     def cost(info: BackboneInfo) -> tuple[bool, int, str]:
@@ -40,7 +40,7 @@ def by_cost(infos: Sequence[BackboneInfo]) -> list[BackboneInfo]:
 
 
 class Candidates:
-    """The candidates of one fine-tune, once the first of its inputs has come.
+    """The candidates of one fine-tune, known once its first input arrives.
 
     Args:
         available: returns the bytes of available memory; None if unknown.
@@ -54,7 +54,7 @@ class Candidates:
         self._available = available
         self._named = [pool.metadata(name) for name in spec.backbone_candidates]
         for info in self._named:
-            # Of what was never loaded nothing is known yet: its job checks it.
+            # A backbone that was never loaded is unknown: the job checks it.
             if info.views:
                 check_recipe(info, spec.recipe)
         modalities = {info.modality.value for info in self._named}
@@ -64,20 +64,20 @@ class Candidates:
                 field="spec.backbone_candidates",
             )
 
-    def like(self, usual: BackboneInfo, kind: str) -> list[BackboneInfo]:
+    def like(self, default: BackboneInfo, kind: str) -> list[BackboneInfo]:
         """Return the candidates for examples of a kind, the cheapest by its size first."""
-        return by_cost(self._named or self._short_list(usual, kind))
+        return by_cost(self._named or self._short_list(default, kind))
 
-    def _short_list(self, usual: BackboneInfo, kind: str) -> Sequence[BackboneInfo]:
-        """Backbones like the usual one that can do what the recipe needs and fit into the memory there is.
+    def _short_list(self, default: BackboneInfo, kind: str) -> Sequence[BackboneInfo]:
+        """Return backbones like the default one that support the recipe and fit into the available memory.
 
-        Of more than `SHORT_LIST` the cheapest, the largest and some between them, evenly by rank.
+        Of more than `SHORT_LIST` return the cheapest, the largest and some between them, evenly by rank.
         """
         # A backbone that was never loaded may have to be downloaded: callers have to name it. One that is not
         # listed, such as a backbone of precomputed features, has no alternatives.
         infos = self._pool.all_metadata()
-        listed = [info for info in infos if info.views and info.modality is usual.modality]
-        alike = listed if usual.name in {info.name for info in infos} else [usual]
+        listed = [info for info in infos if info.views and info.modality is default.modality]
+        alike = listed if default.name in {info.name for info in infos} else [default]
         able = [info for info in alike if takes(info, kind) and can(info, self._recipe)]
         free = self._available()
         if free is not None:
@@ -108,7 +108,7 @@ def check_trainable_here(recipe: Recipe) -> None:
 
 
 def check_recipe(info: BackboneInfo, recipe: Recipe) -> None:
-    """Check that a backbone has what a recipe needs: views, and places to be cut."""
+    """Check that a backbone has the views and the cut that a recipe needs."""
     unknown = [view for view in required_views(recipe, info.views) if view not in info.views]
     if unknown:
         raise InvalidField(
@@ -126,13 +126,13 @@ def check_recipe(info: BackboneInfo, recipe: Recipe) -> None:
 
 
 def check_known_recipe(info: BackboneInfo, recipe: Recipe) -> None:
-    """Check a recipe as `check_recipe`, unless the backbone is being prepared: then its job does it."""
+    """Check a recipe as `check_recipe`, unless the backbone is being prepared: then the job checks it."""
     if info.is_prepared:
         check_recipe(info, recipe)
 
 
 def can(info: BackboneInfo, recipe: Recipe) -> bool:
-    """Whether a backbone has what a recipe needs."""
+    """Return whether a backbone supports a recipe."""
     try:
         check_recipe(info, recipe)
     except InvalidField:

@@ -1,4 +1,4 @@
-"""Sources of datasets that a fine-tune names."""
+"""Sources of the datasets that a fine-tune names."""
 
 from collections.abc import Callable, Generator, Sequence
 
@@ -13,7 +13,7 @@ from headstart_server.learning.examples.task import Task
 
 
 class DatasetSources:
-    """Provides the examples of fine-tunes that name a dataset, or the URI of one, instead of sending them.
+    """Provide the examples of fine-tunes that name a dataset or its URI instead of sending examples.
 
     Args:
         named: reads datasets that are stored under names.
@@ -25,7 +25,7 @@ class DatasetSources:
         self._uris = uris
 
     def check(self, spec: FineTuneSpec, tenant: str) -> None:
-        """Check that the URI of a spec, if it has one, may be read on behalf of a tenant; empty for none."""
+        """Check that a spec's URI, if it has one, may be read on behalf of a tenant; empty for no tenant."""
         if spec.dataset_uri is not None:
             self._reader().check(spec.dataset_uri, tenant)
 
@@ -34,7 +34,7 @@ class DatasetSources:
         return self._named.stored(dataset)
 
     def like(self, example: StoredExample) -> Content:
-        """Return a content that means the same backbone as that of a stored example."""
+        """Return a content with the same default backbone as a stored example."""
         if example.kind == "tensor":
             return self._named.content(example)
         return "" if example.kind == "text" else b""

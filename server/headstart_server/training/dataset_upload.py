@@ -38,12 +38,12 @@ from headstart_server.training.upload_backbone import UploadBackbone
 class UploadRequest:
     """The request of an upload."""
 
-    # the request as JSON values, with the parent's alias if that was given. It distinguishes requests with
+    # the request as JSON values, including the parent's alias if given. It distinguishes requests with
     # the same ID
     request_json: Mapping[str, Any]
     spec: FineTuneSpec  # the spec, with the backbone's name and the parent's number
     request_id: str  # the caller's ID; empty for none
-    parent: Parent | None  # the version that it continues from; None for none, and for a repeated call
+    parent: Parent | None  # the version that it continues from; None for none and for a repeated call
     # whether the request ID was accepted before. Then the examples are only compared with those
     repeated: bool
     tenant: str  # the tenant; empty for none
@@ -76,12 +76,12 @@ class DatasetUpload:
         self._sources = sources
         self._previews = previews
         self._job_id = uuid.uuid4().hex
-        # Opened with the first piece of work: an upload whose caller left before leaves nothing behind.
+        # Opened by the first piece of work, so that an upload whose caller left earlier leaves no files.
         self._writer: DatasetWriter | None = None
         self._count = 0
         self._accepted = False
         self._closed = False
-        # A caller may leave, and so close, while its last piece of work is still going in another thread.
+        # A caller may leave, which calls `close`, while another thread still runs its last piece of work.
         self._turn = threading.Lock()
         self._left = threading.Event()
 
@@ -89,15 +89,13 @@ class DatasetUpload:
         """Check and store some examples."""
         name = "dataset" if self._spec.dataset is not None else "dataset_uri"
         if examples and (self._spec.dataset_uri or self._spec.dataset) is not None:
-            raise InvalidStream(
-                f"The spec has a {name}, and the stream has examples, too. Send one or the other."
-            )
+            raise InvalidStream(f"The spec has a {name}, and the stream has examples. Send only one of them.")
         self._add(examples)
 
     def gather(self) -> None:
         """Read the examples of the named dataset, or of the dataset URI, if the spec has one.
 
-        A repeated call has the same name or URI and is not read again. Raise Draining if the server stops.
+        The dataset of a repeated call is not read again. Raise Draining if the server stops.
         """
         uri = self._spec.dataset_uri
         if self._request.repeated:
@@ -125,7 +123,7 @@ class DatasetUpload:
 
     def _add(self, examples: Sequence[Example]) -> None:
         with self._working() as writer:
-            # Those of a repeated call are only compared with the first one's, whose backbone may be gone.
+            # Examples of a repeated call are only compared with the first call's: its backbone may be gone.
             if examples and not self._request.repeated:
                 self._settle(examples[0].content)
                 for index, example in enumerate(examples, start=self._count):
@@ -146,7 +144,7 @@ class DatasetUpload:
             try:
                 job = self._admission.submit(submission)
             except DatabaseUnavailable:
-                # It may still be accepted: its examples stay, until a cleaning finds no job of theirs.
+                # It may still be accepted: its examples stay until a cleaning finds that they have no job.
                 self._accepted = True
                 raise
             self._accepted = job.job_id == self._job_id
@@ -155,7 +153,7 @@ class DatasetUpload:
         return job
 
     def _request_hash(self, writer: DatasetWriter) -> str:
-        # Only what the caller sent counts: an alias, or the examples of a parent, may have changed by now.
+        # Only the sent data counts: an alias, or the examples of a parent, may have changed by now.
         digest = ""
         if self._spec.dataset_uri is None and self._spec.dataset is None:
             with_ids = any(map(self._request_json.get, ("parent_version", "parent_alias")))
@@ -183,9 +181,7 @@ class DatasetUpload:
     def _earlier(self, request_hash: str) -> Job:
         job = self._admission.earlier(self._request.request_id, self._request.tenant, request_hash)
         if job is None:
-            raise JobNotFound(
-                "The job that this request id was accepted for has just been forgotten. Send the call again."
-            )
+            raise JobNotFound("The job with this request ID was just removed. Send the call again.")
         return job
 
     def check_backbone(self) -> None:
@@ -193,9 +189,9 @@ class DatasetUpload:
         self._backbone.check_loaded()
 
     def validate(self) -> Validation:
-        """Run every example through the backbone, fit a head and tell what was found; no job comes of it.
+        """Pass every example through the backbone, fit a head and return the findings, without a job.
 
-        The features stay in the cache, so that a fine-tune of the same examples need not compute them again.
+        The features stay in the cache, so that a fine-tune of the same examples does not compute them again.
         Raise Draining if the server stops.
         """
         with self._working() as writer:
@@ -207,12 +203,12 @@ class DatasetUpload:
 
     def _check_awaited(self) -> None:
         if self._left.is_set():
-            raise Cancelled("The caller left while its examples were looked at.")
+            raise Cancelled("The caller left while its examples were validated.")
         self._admission.check_open()
 
     def close(self) -> None:
-        """Remove what was stored, unless it was accepted."""
-        # What is still going on ends at its next checkpoint.
+        """Remove the stored examples, unless a job was accepted."""
+        # Running work ends at its next checkpoint.
         self._left.set()
         with self._turn:
             self._closed = True
@@ -224,7 +220,7 @@ class DatasetUpload:
     def _working(self) -> Iterator[DatasetWriter]:
         with self._turn:
             if self._closed:
-                raise Cancelled("The caller left before its examples had all come.")
+                raise Cancelled("The caller left before it had sent all examples.")
             if self._writer is None:
                 task = self._spec.task if self._request.parent is None else self._request.parent.task
                 self._writer = self._datasets.writer(self._job_id, task, self._request.parent)
@@ -238,7 +234,7 @@ class DatasetUpload:
         self._spec = self._backbone.named_in(self._spec)
 
     def _check(self, example: Example, index: int) -> None:
-        if self._spec.max_excluded_fraction <= 0:  # else it is excluded like one that cannot be decoded
+        if self._spec.max_excluded_fraction <= 0:  # else it is excluded like an undecodable one
             check_modality(self._backbone.info, example.content, f"examples[{index}].input", example.id)
         self._check_use(index, held_out=example.held_out)
 

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 _DELETED = RebuiltVersion(
     head_digest="", dataset_digest="", skipped_reason="The version was deleted before it was replaced."
 )
-#: Searches for versions that were published while others were replaced.
+#: Maximum searches for versions that were published while others were replaced.
 MAX_ROUNDS = 10
 
 
@@ -30,9 +30,9 @@ class ErasureService:
     """Erases examples. An erasure that was interrupted continues with the next call, or with `resume`.
 
     Args:
-        threads: number of successors that are fitted at once.
-        executor: returns what fits them in so many threads.
-        turn: lock of the erasure under way; None for a lock between threads.
+        threads: number of successors that are fitted concurrently.
+        executor: returns an executor with so many threads.
+        turn: lock of the running erasure; None for a lock between threads.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ErasureService:
         """Erase an example; with `rebuild` also replace the versions that were trained on it.
 
         Returns:
-            What was found, and with `rebuild` the complete erasure.
+            The search result, or with `rebuild` the complete erasure.
 
         Raises:
             ServiceUnavailable: the database or the bucket is unavailable; a repeated call continues.
@@ -90,7 +90,7 @@ class ErasureService:
         return len(unfinished)
 
     def close(self) -> None:
-        """Stop fitting; the next start continues."""
+        """Stop fitting; the next start continues the erasures."""
         self._closed.set()
 
     def _complete(self, record: ErasureRecord, found: FoundExample | None = None) -> ErasureRecord:
@@ -137,12 +137,12 @@ class ErasureService:
         rebuilt: RebuiltHead | HeadstartError,
         parent: RebuiltVersion | None,
     ) -> RebuiltVersion | None:
-        """Publish a successor, or store the reason without one; return None if the version is gone."""
+        """Publish a successor, or store the reason for none; return None if the version was deleted."""
         while not isinstance(rebuilt, HeadstartError):
             try:
                 return self._publisher.publish(erasure_id, version, rebuilt, parent)
             except ExampleErasedError:
-                # Another erasure came while it was fitted.
+                # Another erasure began while it was fitted.
                 rebuilt = self._rebuild(version)
         result = _skipped(version, rebuilt.message)
         self._erasures.skip(erasure_id, version.model, version.number, result)
@@ -151,7 +151,7 @@ class ErasureService:
     def _rebuilt(
         self, pending: Sequence[tuple[str, int]]
     ) -> Iterator[tuple[Version, RebuiltHead | HeadstartError]]:
-        """Yield versions in order with their successors, fitted in several threads a few ahead."""
+        """Yield versions in order with their successors; several threads fit a few ahead."""
         with self._executor(self._threads) as pool:
             waiting: deque[tuple[Version, Future[RebuiltHead | HeadstartError]]] = deque()
             try:
@@ -176,7 +176,7 @@ class ErasureService:
             try:
                 return self._rebuilder.rebuild(version, self._checkpoint)
             except ExampleErasedError:
-                # By another erasure, which the next fit knows.
+                # Another erasure erased it; the next fit excludes it.
                 continue
             except (ServiceUnavailable, StorageFull):
                 raise

@@ -1,4 +1,4 @@
-"""How good a fitted head is, over all and on each example of its dataset."""
+"""The evaluation of a fitted head, overall and on each example of its dataset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from headstart_server.training.extraction import FeatureTable
 class EvaluationResult:
     """The out-of-fold or held-out predictions for the examples of a dataset."""
 
-    evaluation: Evaluation  # how good it is, on held-out examples if there are any, else out of fold
+    evaluation: Evaluation  # on held-out examples if there are any, else out of fold
     outcomes: Sequence[PredictionOutcome | None]  # prediction for each example; None without one, [N]
 
 
@@ -32,7 +32,7 @@ def evaluate_fit(
     *,
     own: Mapping[str, Float32] | None = None,
 ) -> EvaluationResult:
-    """Measure a fitted head; `own` has the head's views of the held-out examples, None the backbone's."""
+    """Measure a fitted head; `own` are the head's views of held-out examples; None for the backbone's."""
     head, targets = fitted.head, table.targets
     outputs = np.zeros((len(targets), head.bias.shape[0]), np.float32)
     predicted, counted = held_out_mask.copy(), held_out_mask.copy()
@@ -52,7 +52,7 @@ def evaluate_fit(
         groups=_groups(table, held_out_mask),
         counted=held_out_mask if held_out_mask.any() else counted,
         interval=head.interval,
-        # Summed up in an order that does not depend on that of the examples.
+        # Summed in an order that does not depend on the order of the examples.
         metrics=None if held_out_mask.any() else fitted.metrics,
     )
     answered = LabeledOutputs(targets=targets, outputs=outputs, thresholds=head.thresholds)
@@ -66,7 +66,7 @@ def evaluate_fit(
 
 
 def _groups(table: FeatureTable, held_out_mask: NDArray[np.bool_]) -> Sequence[str]:
-    """Return the group of near-duplicates of each held-out example, [N]; of others their digest."""
+    """Return the group of near-duplicates of each held-out example, or the digest of another one, [N]."""
     places = np.flatnonzero(held_out_mask)
     groups = list(table.digests)
     if len(places):

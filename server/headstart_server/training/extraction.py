@@ -1,4 +1,4 @@
-"""The usable examples of a dataset with their features, as jobs and previews take them."""
+"""The valid examples of a dataset with their features, for jobs and previews."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,24 +29,24 @@ from headstart_server.learning.heads.split import held_out_for, strata
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureTable:
-    """N usable examples as arrays: row i of each belongs together."""
+    """N valid examples as parallel arrays."""
 
     examples: Sequence[StoredExample]  # the examples, [N]
-    indexes: Ints  # the place of each in its dataset, [N]
+    indexes: Ints  # index of each in its dataset, [N]
     views: Mapping[str, Float32]  # features [N, D of the view] by view
-    targets: Targets  # what each shows, [N]
+    targets: Targets  # label of each, [N]
     digests: Sequence[str]  # content digest of each, [N]
     modality: Modality
-    # content digests of those of which the backbone does not see the end
+    # content digests of texts that the backbone truncates
     truncated: Collection[str] = frozenset()
 
     @property
     def ids(self) -> Sequence[str]:
-        """The caller's name for each example, [N]."""
+        """The caller's ID of each example, [N]."""
         return [example.id for example in self.examples]
 
     def part(self, chosen: NDArray[np.bool_]) -> "FeatureTable":
-        """Those of the examples that are chosen, [N]."""
+        """Return the examples chosen by a mask [N]."""
         if chosen.all():
             return self
         places = np.flatnonzero(chosen).tolist()
@@ -61,11 +61,11 @@ class FeatureTable:
         )
 
     def held_out_mask(self, spec: FineTuneSpec, checkpoint: Callable[[], None]) -> NDArray[np.bool_]:
-        """Whether each example is kept out of training, [N]: those marked, or a share with its duplicates."""
+        """Return which examples are held out, [N]: marked ones, or a fraction with its duplicates."""
         if spec.held_out_fraction <= 0:
             return np.array([example.held_out for example in self.examples], np.bool_)
         alike = self.views[LAST] if LAST in self.views else next(iter(self.views.values()))
-        # All but equal examples on both sides would flatter the accuracy.
+        # Near-duplicates on both sides would inflate the accuracy.
         groups = group_near_duplicates(
             alike, strata(self.targets), self.digests, modality=self.modality, checkpoint=checkpoint
         )
@@ -91,10 +91,10 @@ class FeatureTable:
 
 
 class FeatureExtraction:
-    """Has each different content of a dataset decoded and passed through the backbone, once.
+    """Decode each different content of a dataset and pass it through the backbone, once.
 
     Attributes:
-        faults: the examples that cannot be used, by index; those that cannot be decoded once it has run.
+        faults: the invalid examples, by index; after `run` including undecodable ones.
         content_count: number of different contents.
     """
 
@@ -112,12 +112,12 @@ class FeatureExtraction:
 
     @property
     def usable(self) -> list[int]:
-        """The indexes of the examples that can be used."""
+        """The indexes of the valid examples."""
         return [index for index in range(len(self._dataset)) if index not in self.faults]
 
     @property
     def usable_digests(self) -> list[str]:
-        """The content digests of the examples that can be used."""
+        """The content digests of the valid examples."""
         return [self._dataset.examples[index].digest for index in self.usable]
 
     def run(
@@ -133,11 +133,11 @@ class FeatureExtraction:
         """Compute the features.
 
         Args:
-            window: most examples under way at once.
+            window: maximum examples in flight.
             checkpoint: called between pieces of work; may raise to stop.
-            cuts: names of the cuts whose activations are wanted in addition to the views.
-            taken: is given each content's digest and its features with the activations.
-            progress: called with the number of finished examples and of all.
+            cuts: names of the cuts whose activations are needed in addition to the views.
+            taken: called with each content's digest and its features, including activations.
+            progress: called with the numbers of finished examples and of all.
         """
         self._modality = embedder.info.modality
         first = [indexes[0] for indexes in self._places.values()]
@@ -171,14 +171,14 @@ class FeatureExtraction:
     def _truncated_in_cache(
         self, embedder: Embedder, digests: Sequence[str], checkpoint: Callable[[], None]
     ) -> Iterator[str]:
-        """Yield the contents whose end the backbone does not see; those in the cache were not decoded."""
+        """Yield the truncated contents among the cached ones, which were not decoded."""
         for digest in digests:
             checkpoint()
             if embedder.truncation(self._dataset.read(self._places[digest][0])) is not None:
                 yield digest
 
     def table(self, known: FeatureTable | None = None) -> FeatureTable:
-        """Return the usable examples after `run`, or with the features of the same contents in `known`."""
+        """Return the valid examples after `run`, or with the features of the same contents in `known`."""
         usable = self.usable
         examples = [self._dataset.examples[index] for index in usable]
         check_trainable((example.target, example.held_out) for example in examples)
@@ -202,7 +202,7 @@ class FeatureExtraction:
 
 
 def check_faults(spec: FineTuneSpec, faults: Mapping[int, ExampleFault], count: int) -> None:
-    """Raise UnusableExamplesError, which names the first, if more examples are faulty than a spec allows."""
+    """Raise UnusableExamplesError, which names the first, if more examples are invalid than allowed."""
     allowed = spec.droppable(count)
     if len(faults) <= allowed:
         return

@@ -1,4 +1,4 @@
-"""The first steps of a fine-tune: select the backbone where it is `auto`, and extract features."""
+"""The first steps of a fine-tune: select the backbone if it is `auto`, and extract features."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -24,13 +24,13 @@ from headstart_server.training.progress import ProgressReporter
 
 
 class FeatureStep:
-    """Turns the examples of a job into features.
+    """Computes the features of a job's examples.
 
     Args:
-        window: most examples under way between archive and backbone at once.
+        window: maximum examples in flight between archive and backbone.
         scratch: folder for the files of running jobs; emptied at each start.
-        max_activation_bytes: most bytes of one job's activations in it.
-        memory_bytes: most bytes of memory of all jobs; None for no limit.
+        max_activation_bytes: maximum bytes of one job's activations in it.
+        memory_bytes: maximum memory of all jobs; None for no limit.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class FeatureStep:
             return selector.select()
 
     def load(self, progress: ProgressReporter, selection: BackboneSelection | None) -> Embedder:
-        """Load the backbone of a job. Raise InvalidField if it lacks what the recipe needs."""
+        """Load the backbone of a job. Raise InvalidField if it does not support the recipe."""
         spec = progress.job.spec
         embedder = self._pool.load(spec.backbone if selection is None else selection.backbone)
         # The backbone may not have been prepared yet when the job was accepted.
@@ -78,7 +78,7 @@ class FeatureStep:
     def extract(
         self, embedder: Embedder, activations: JobActivations, progress: ProgressReporter
     ) -> tuple[ExampleList, FeatureTable]:
-        """Return the usable examples and their features; UnusableExamplesError if too many are faulty."""
+        """Return the valid examples with features; raise UnusableExamplesError if too many are invalid."""
         job = progress.job
         views = required_views(job.spec.recipe, embedder.info.views)
 

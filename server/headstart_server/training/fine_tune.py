@@ -1,4 +1,4 @@
-"""A fine-tune: select the backbone where it is `auto`, extract features, fit, evaluate and publish."""
+"""A fine-tune: select the backbone if it is `auto`, extract features, fit, evaluate and publish."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ from headstart_server.training.publish_step import PublishStep
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FineTuneSteps:
-    """The steps of all fine-tunes of a server, which keep nothing of a single job."""
+    """The steps of all fine-tunes of a server, without state of a single job."""
 
     reporting: ProgressTools
     features: FeatureStep
@@ -44,7 +44,7 @@ class FineTuneSteps:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Trained:
-    """What the steps before the evaluation have made of a job."""
+    """The results of a job's steps before the evaluation."""
 
     embedder: Embedder
     examples: ExampleList
@@ -127,7 +127,7 @@ class FineTuneRun:
                 known=replace(trained.examples, outcomes=result.outcomes),
             )
             promotion = self._steps.publishing.decide(candidate, progress)
-            # The list of the version has the usable examples alone.
+            # The version's list has only the valid examples.
             analysis = replace(table, indexes=np.arange(len(table.examples))).analysis(
                 fitted, trained.held_out, progress.checkpoint
             )

@@ -1,4 +1,4 @@
-"""The step of a fine-tune that fits the head, or takes over the fit of an earlier attempt."""
+"""The step of a fine-tune that fits the head, or reuses the fit of an earlier attempt."""
 
 import io
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from headstart_server.training.activations import JobActivations
 from headstart_server.training.extraction import FeatureTable
 from headstart_server.training.progress import ProgressReporter
 
-#: Out-of-fold outputs and which of them count, in addition to the head.
+#: Names of the files of out-of-fold outputs and of the mask of those that count.
 OUTPUTS_FILE = "outputs.npz"
 
 
@@ -36,13 +36,13 @@ class FitCheckpoint:
 
 
 class FitCheckpoints:
-    """Puts fits aside as folders of the version store that no version's row names, and finds them again."""
+    """Store and read fits as folders of the version store that no version's row names."""
 
     def __init__(self, versions: VersionStore) -> None:
         self._versions = versions
 
     def write(self, artifact: str, fitted: FittedHead, manifest: Manifest) -> None:
-        """Put a fit aside under a name, with what is known of the version to be."""
+        """Store a fit under a name, with the manifest of the future version."""
         outputs = io.BytesIO()
         arrays: dict[str, Any] = {"counted": fitted.counted}
         if fitted.outputs is not None:
@@ -54,7 +54,7 @@ class FitCheckpoints:
         self._versions.write(artifact, fitted.head, manifest, files)
 
     def read(self, artifact: str, count: int) -> FitCheckpoint | None:
-        """Return a stored fit; None if it is missing, damaged, or of another number of examples."""
+        """Return a stored fit; None if it is missing, damaged, or has another number of examples."""
         try:
             manifest = self._versions.read_manifest(artifact)
             head = self._versions.read(artifact, manifest)
@@ -82,12 +82,12 @@ class FitCheckpoints:
         return FitCheckpoint(fitted=fitted, seconds=manifest.fit_seconds)
 
 
-#: Seconds of a fit from which on it is stored: repeating a shorter one is cheaper than writing it.
+#: Minimum seconds of a fit that is stored: repeating a shorter one is cheaper than writing it.
 STAGE_SECONDS = 1.0
 
 
 class FitStep:
-    """Fits heads, and stores fits that took long for the next attempt at their job."""
+    """Fits heads, and stores slow fits for the next attempt at their job."""
 
     def __init__(self, versions: VersionStore, matrices: Matrices = NUMPY) -> None:
         self.matrices = matrices

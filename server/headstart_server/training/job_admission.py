@@ -15,19 +15,19 @@ from headstart_server.learning.heads.memory_estimate import Sizes, estimated_byt
 from headstart_server.learning.heads.recipe import Recipe, required_views
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 
-#: Bytes left to the server itself and its backbones, and the share of all memory that jobs get in any case.
+#: Bytes reserved for the server and its backbones, and the minimum share of all memory for jobs.
 RESERVED = 1 << 30
 LEAST_SHARE = 4
 _GIB = 1 << 30
 
 
 def memory_budget(setting: int | None, cached_bytes: int, total: int | None = None) -> int | None:
-    """Return the bytes of memory that all jobs of a server may take together; None if unknown.
+    """Return the bytes of memory that all jobs of a server may use together; None if unknown.
 
     Args:
-        setting: bytes that an operator gave them; None takes what the machine or container leaves.
-        cached_bytes: most bytes of the server's caches.
-        total: bytes of the machine or container; None finds out.
+        setting: bytes that the operator configured; None uses the remaining memory.
+        cached_bytes: maximum bytes of the server's caches.
+        total: bytes of the machine or container; None reads them.
     """
     if setting is not None:
         return setting
@@ -46,9 +46,9 @@ def check_memory(
     """Estimate the memory of a job, and check that it fits if it runs alone.
 
     Args:
-        views: sizes of the views of each backbone that it may use; empty ones are not known yet.
+        views: sizes of the views of each backbone that it may use; empty if not known yet.
         outputs: number of classes, or 1 for numbers.
-        limit: most bytes; None for no limit.
+        limit: maximum bytes; None for no limit.
 
     Returns:
         The estimated bytes; None if no sizes are known.
@@ -75,7 +75,7 @@ class JobAdmission:
     """Admits jobs until it is closed. Safe to use from many threads.
 
     Args:
-        wake_workers: called after each job that was accepted.
+        wake_workers: called after each accepted job.
     """
 
     def __init__(
@@ -94,30 +94,30 @@ class JobAdmission:
         self.wake_workers = wake_workers
 
     def check_open(self) -> None:
-        """Check that uploads are taken. Raise Draining if the server is stopping."""
+        """Raise Draining if the server is stopping and accepts no uploads."""
         if self._closed.is_set():
             raise Draining(
-                "The server is stopping and takes no new jobs. Try again at another replica.",
+                "The server is stopping and accepts no new jobs. Try again with another replica.",
                 metadata=dict([NOT_STARTED]),
             )
 
     def close(self) -> None:
-        """Take no further uploads, and stop looking at those that came."""
+        """Reject further uploads, and stop reading open ones."""
         self._closed.set()
 
     def earlier(self, request_id: str, tenant: str, request_hash: str | None = None) -> Job | None:
-        """Return the job of an accepted request ID, if the hash of the request is the same or unknown."""
+        """Return the job of an accepted request ID, if the request hash matches or is unknown."""
         return self._queue.replayed(request_id, request_hash, tenant)
 
     def check_room(self, tenant: str) -> None:
-        """Check that a job would be accepted now."""
+        """Raise an error if a job would be rejected now."""
         self._quotas.check_room(tenant)
 
     def quota(self, tenant: str, model: str, *, is_temporary: bool) -> UploadQuota:
         """Return the quota of an upload, and check that its tenant may store more.
 
         Args:
-            is_temporary: whether nothing of the upload stays; then the whole capacity is available to it.
+            is_temporary: whether the upload is not kept; then the whole capacity is available to it.
         """
         most = self._quotas.room_for(tenant, model, previews=is_temporary)
         return UploadQuota(self._pending, tenant, most, partial(self._quotas.refusal, tenant, model))

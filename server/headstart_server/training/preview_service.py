@@ -1,4 +1,4 @@
-"""What a fine-tune would give, without a job: features, a head and what is found in its examples."""
+"""A preview of a fine-tune without a job: features, a head and findings in its examples."""
 
 import threading
 import time
@@ -26,13 +26,13 @@ from headstart_server.training.activations import check_room
 from headstart_server.training.evaluation_result import evaluate_fit
 from headstart_server.training.extraction import FeatureExtraction
 
-#: Examples under way to the backbone at the same time during a validation.
+#: Maximum examples in flight to the backbone during a validation.
 PREVIEW_WINDOW = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewResult:
-    """What a fine-tune would give."""
+    """The preview of a fine-tune."""
 
     evaluation: Evaluation
     findings: DatasetFindings
@@ -40,24 +40,24 @@ class PreviewResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
-    """What was found in the examples of a fine-tune."""
+    """The result of a validation."""
 
     valid: bool  # whether it would be accepted and not fail for its data
     example_count: int
     class_counts: dict[str, int]  # number of examples of each class, by name
-    faults: tuple[ExampleFault, ...]  # examples that cannot be used, at most 100
-    fault_count: int  # number of examples that cannot be used
-    warnings: tuple[str, ...]  # conditions that do not stop it
+    faults: tuple[ExampleFault, ...]  # invalid examples, at most 100
+    fault_count: int  # number of invalid examples
+    warnings: tuple[str, ...]  # conditions that do not fail it
     message: str  # why it is not valid; empty if it is
-    # what was found in the examples, and how good a version of them would be; None if it is not valid
+    # findings in the examples, and metrics of a version of them; None if it is not valid
     previewed: PreviewResult | None = None
 
 
 class DatasetPreview:
-    """Looks at the stored examples of a fine-tune as its job would; their features stay in the cache for it.
+    """Process the stored examples of a fine-tune as its job would; their features stay cached for it.
 
     Args:
-        window: most examples under way at once.
+        window: maximum examples in flight.
         checkpoint: called between pieces of work; may raise to stop.
     """
 
@@ -81,25 +81,25 @@ class DatasetPreview:
 
     @property
     def faults(self) -> Mapping[int, ExampleFault]:
-        """The examples that cannot be used, by index; once features are there the undecodable ones too."""
+        """The invalid examples, by index; after `extract` including undecodable ones."""
         return self._extraction.faults
 
     @property
     def kept(self) -> list[StoredExample]:
-        """The examples that can be used."""
+        """The valid examples."""
         return [self._dataset.examples[index] for index in self._extraction.usable]
 
     @property
     def content_count(self) -> int:
-        """Number of different contents that a job has to look at."""
+        """Number of different contents that a job has to process."""
         return self._extraction.content_count
 
     def extract(self) -> None:
-        """Have every usable example decoded and passed through the backbone."""
+        """Decode every valid example and pass it through the backbone."""
         self._extraction.run(self._embedder, window=self._window, checkpoint=self._checkpoint)
 
     def look(self) -> PreviewResult:
-        """Fit a head and look the examples over, once features are there; the examples must be trainable."""
+        """Fit a head and analyze the examples, after `extract`; the examples must be trainable."""
         table = self._extraction.table()
         held_out_mask = table.held_out_mask(self._spec, self._checkpoint)
         trained = table.part(~held_out_mask)
@@ -126,7 +126,7 @@ class PreviewService:
     """Validates the examples of uploads without a job.
 
     Args:
-        max_activation_bytes: most bytes of one job's activations.
+        max_activation_bytes: maximum bytes of one job's activations.
     """
 
     def __init__(self, datasets: DatasetStore, pool: BackbonePool, *, max_activation_bytes: int) -> None:
@@ -143,12 +143,12 @@ class PreviewService:
         backbone: str,
         checkpoint: Callable[[], None],
     ) -> Validation:
-        """Pass every stored example through the backbone, and fit a head if they can be trained on."""
+        """Pass every stored example through the backbone, and fit a head if that is possible."""
         while True:
             try:
                 return self._validated(spec, job_id, summary, backbone, checkpoint)
             except ExampleErasedError:
-                # Of the parent's. It is left out now.
+                # An example of the parent, which is left out now.
                 checkpoint()
 
     def _validated(
@@ -171,7 +171,7 @@ class PreviewService:
 
     @contextmanager
     def _fitting(self, checkpoint: Callable[[], None]) -> Iterator[None]:
-        """Fit one head without a job at a time, so that jobs and Predicts get their turn."""
+        """Fit one head at a time without a job, so that jobs and Predicts are not starved."""
         while not self._turn.acquire(timeout=CHECK_SECONDS):
             checkpoint()
         try:

@@ -1,4 +1,4 @@
-"""Reports the progress of a run: its steps, how far each is, and the findings so far."""
+"""Reports of a run's progress: its steps, their progress, and the findings so far."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ from headstart_server.learning.metrics.metrics import Metrics
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 
-#: Seconds between two progress events of one step: each is a commit, with its wait for the disk.
+#: Seconds between two progress events of one step: each is a commit, which waits for the disk.
 REPORT_SECONDS = 0.5
-#: Seconds between two tries while the database or the bucket is away.
+#: Seconds between two tries while the database or the bucket is unavailable.
 RETRY_SECONDS = 0.25
-#: The part of a job that is done when each step begins.
+#: The completed fraction of a job when each step begins.
 _BEGINS = {JobStep.FEATURES: 0.0, JobStep.FIT: 0.85, JobStep.EVALUATE: 0.95, JobStep.PUBLISH: 0.97}
-#: That of a job that chooses its backbone: the features are there when it has.
+#: The same for a job that selects its backbone: the selection computes the features.
 _BEGINS_CHOOSING = {**_BEGINS, JobStep.SELECT_BACKBONE: 0.0, JobStep.FEATURES: 0.75}
 _FOLLOWING = {
     JobStep.SELECT_BACKBONE: JobStep.FEATURES,
@@ -32,7 +32,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgressTools:
-    """What the reporters of all jobs work with."""
+    """The objects that the reporters of all jobs share."""
 
     runs: JobRuns
     observer: Telemetry  # receives finished steps
@@ -64,7 +64,7 @@ class ProgressReporter:
 
     @contextmanager
     def step(self, step: JobStep) -> Iterator[None]:
-        """A step is carried out in this block."""
+        """Run a step of the job in the block, and record its time."""
         self.checkpoint()
         started = self.clock()
         with self._tools.tracing.step(step.value):
@@ -74,11 +74,11 @@ class ProgressReporter:
         self._tools.observer.step_finished(step.value, seconds)
 
     def seconds(self, step: JobStep) -> float:
-        """Seconds of a finished step; 0 before."""
+        """Return the seconds of a finished step; 0 before its end."""
         return self.findings.step_seconds.get(step.value, 0.0)
 
     def seconds_so_far(self) -> float:
-        """Seconds of all finished steps."""
+        """Return the seconds of all finished steps."""
         return sum(map(self.seconds, JobStep))
 
     def add_seconds(self, name: str, seconds: float) -> None:
@@ -99,24 +99,24 @@ class ProgressReporter:
         force: bool = False,
         choosing: dict[str, Any] | None = None,
     ) -> None:
-        """Write down how far the job is, unless that was just done.
+        """Store the progress of the job, unless it was stored a moment ago.
 
         Args:
-            total: items of it in all; 0 where they cannot be counted.
-            metrics: how good it is, once known.
-            part: the part of the step that is done; None for that of its items.
-            choosing: what was found of backbones so far; None for what was written last.
+            total: number of the step's items; 0 if they cannot be counted.
+            metrics: metrics of the head, once known.
+            part: the completed fraction of the step; None for `done / total`.
+            choosing: the checkpoint of the backbone selection; None keeps the stored one.
 
         Raises:
-            JobCancelledError: its cancellation was requested.
-            JobLostError: it belongs to another attempt.
+            JobCancelledError: the job's cancellation was requested.
+            JobLostError: the job belongs to another attempt.
         """
         now = self.clock()
         if not force and now - self._last_report < REPORT_SECONDS:
             return
         self._last_report = now
         progress = self.progress(step, done, total, metrics, message=message, part=part)
-        # Without the database the work goes on, as long as the claim is not in doubt.
+        # Without the database the work continues, as long as the claim is certain.
         with suppress(DatabaseUnavailable):
             self._tools.runs.report(self.job, progress, self.findings, staged=self.staged, choosing=choosing)
 
@@ -130,7 +130,7 @@ class ProgressReporter:
         message: str = "",
         part: float | None = None,
     ) -> Progress:
-        """How far the job is; arguments as for `report`."""
+        """Return the progress of the job; the arguments are those of `report`."""
         begin, end = self._begins[step], self._begins[_FOLLOWING.get(step, step)]
         if part is None:
             part = done / total if total else 0.0
@@ -145,7 +145,7 @@ class ProgressReporter:
         )
 
     def retry_until_available(self, call: Callable[[], Answer]) -> Answer:
-        """Call until the bucket has answered, as long as the job is this run's: it is no fault of the job."""
+        """Repeat a call until the bucket answers, while this run owns the job: the job is not at fault."""
         while True:
             try:
                 return call()

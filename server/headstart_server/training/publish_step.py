@@ -49,7 +49,7 @@ class PublishStep:
         self._gate = gate
 
     def decide(self, candidate: ComparedHead, progress: ProgressReporter) -> Promotion | None:
-        """Decide whether the alias of the job may be moved to the candidate; None if the spec has no gate."""
+        """Decide whether the job's alias may move to the candidate; None if the spec has no gate."""
         return progress.retry_until_available(
             lambda: self._gate.decide(progress.job.spec, candidate, progress.checkpoint)
         )
@@ -71,7 +71,7 @@ class PublishStep:
         """
         job = progress.job
         artifact = f"{job.job_id}.{job.attempt}"
-        # The commit that ends the job carries the time of the step, so its own part is not in it.
+        # The commit that ends the job contains the step's time, which therefore excludes the commit.
         with progress.step(JobStep.PUBLISH):
             manifest, size_bytes = progress.retry_until_available(
                 lambda: self._versions.write(artifact, candidate.head, manifest, files)
@@ -121,12 +121,12 @@ class PublishStep:
 def _repeated(
     commit: Callable[[Promotion | None], int], promotion: Promotion | None, progress: ProgressReporter
 ) -> int:
-    """Commit, again after each time that the database does not answer."""
+    """Commit, and repeat it until the database answers."""
     while True:
         try:
             return commit(promotion)
         except DatabaseUnavailable:
-            # The commit may have succeeded. The fence decides, whichever attempt has the job by then.
+            # The commit may have succeeded. The fence decides which attempt owns the job.
             progress.pause()
             with suppress(JobCancelledError, JobLostError):
                 progress.checkpoint()

@@ -28,11 +28,11 @@ class RebaseSpec:
 
     source: Selector  # selects the version that is fitted again
     backbone: str  # name of the new backbone; `auto` for one of the candidates
-    alias: str | None = None  # moved if the new version is not worse than the one it names; None for none
+    alias: str | None = None  # moved if the new version is not worse than the current one; None for none
     backbone_candidates: tuple[str, ...] = ()  # as in `FineTuneSpec`
     backbone_time_budget: float | None = None  # as in `FineTuneSpec`
-    recipe: Recipe | None = None  # how the head is fitted; None for that of the old version
-    # what may be lost when the alias is moved
+    recipe: Recipe | None = None  # how the head is fitted; None for the old version's recipe
+    # permitted loss when the alias is moved
     gate: PromotionCriteria = field(default_factory=PromotionCriteria)
     gate_given: bool = False
     priority: int = 0  # as in `FineTuneSpec`
@@ -47,7 +47,8 @@ class RebaseSpec:
             )
         if self.gate_given and self.alias is None:
             raise InvalidField(
-                "Expected promote_if with the alias that it is about. Received: no alias.", field="promote_if"
+                "promote_if requires an alias. Set alias, or omit promote_if.",
+                field="promote_if",
             )
         spec = FineTuneSpec(
             model=self.source.model,
@@ -72,7 +73,7 @@ class RebaseSpec:
 
 
 class RebaseService:
-    """Accepts rebases: jobs like those of a fine-tune, which go on from a version with no more examples."""
+    """Accepts rebases: fine-tune jobs that continue from a version without additional examples."""
 
     def __init__(self, submissions: SubmissionService, registry: Registry) -> None:
         self._submissions = submissions
@@ -82,20 +83,20 @@ class RebaseService:
         """Accept a rebase.
 
         Args:
-            request_id: the caller's id; empty for none.
-            tenant: on whose behalf; empty for none.
-            principal: the name of the principal who sends it; empty without an access file.
+            request_id: the caller's ID; empty for none.
+            tenant: the caller's tenant; empty for none.
+            principal: name of the calling principal; empty without an access file.
 
         Returns:
-            The job; an earlier one if the request id was accepted before.
+            The job; the earlier one if the request ID was accepted before.
         """
         self._submissions.admission.check_open()
         check_request_id(request_id)
-        # Of a repeated call: what it names may be gone by now.
+        # A repeated call: the version that it names may be deleted by now.
         requested = spec.fine_tune()
         repeated = bool(request_id) and (self._submissions.admission.earlier(request_id, tenant) is not None)
         parent, full = None, requested
-        # Of a repeated call the backbone may be gone, too.
+        # A repeated call: its backbone may be removed, too.
         is_named = not requested.selects_backbone and not repeated
         info = self._submissions.backbones.pool.request(requested.backbone) if is_named else None
         if not repeated:
@@ -119,7 +120,7 @@ class RebaseService:
 
 
 def inherited(registry: Registry, datasets: DatasetStore, version: Version, instead: str) -> Parent:
-    """Return a version with its examples as a parent; those that it held out of training are marked so."""
+    """Return a version with its examples as a parent; examples that it held out of training are marked."""
     kept = retained_examples(registry, version, instead)
     gone = set(datasets.erased(kept.archives))
     examples = marked(kept)
@@ -135,7 +136,7 @@ def inherited(registry: Registry, datasets: DatasetStore, version: Version, inst
 
 
 def _like(requested: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> FineTuneSpec:
-    """The requested spec, with what the new version takes over from the old one."""
+    """Return the requested spec, with the fields that the new version takes from the old one."""
     manifest = version.manifest
     recipe = requested.recipe
     if keeps_recipe:
@@ -153,7 +154,7 @@ def _like(requested: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> F
 
 
 def marked(kept: ExampleList) -> Sequence[StoredExample]:
-    """The examples, with those marked that were held out: old and new are measured on the same ones."""
+    """Return the examples with held-out ones marked, so that both versions are measured on the same ones."""
     if not kept.outcomes:
         return kept.examples
     return [

@@ -1,4 +1,4 @@
-"""What a job has found of the backbones that it chooses from, as it writes it down for its next attempt."""
+"""The checkpoint of a job's backbone selection, stored for its next attempt."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -18,27 +18,27 @@ from headstart_server.learning.metrics.backbone_selection import (
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CandidateTrial:
-    """What was found of one candidate."""
+    """The result of one candidate."""
 
     candidate: BackboneCandidate
-    # what it was worth on each example of the dataset, higher is better: 1 or 0, or the size of the error
-    # below 0; NaN where it says nothing, [N]. None if it was not tried
+    # score on each example of the dataset, [N], higher is better: 1 or 0, or the negative absolute error;
+    # NaN without a prediction. None if it was not tried
     scores: Float32 | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SelectionCheckpoint:
-    """What a job has found of its candidates, as it is written down after each for an attempt to come."""
+    """The results of a job's candidates, stored after each candidate for the next attempt."""
 
-    dataset: str  # digest of the examples that scores are of
-    trials: tuple[CandidateTrial, ...] = ()  # of candidates that need not be tried again, in their order
-    seconds: float = 0.0  # that trying took, over all attempts
-    choice: BackboneSelection | None = None  # what was chosen; None before
-    trying: str = ""  # the candidate that is tried; empty before the first
-    crashes: int = 0  # how often a process had died over the job when that was begun
+    dataset: str  # digest of the examples of the scores
+    trials: tuple[CandidateTrial, ...] = ()  # results of finished candidates, in their order
+    seconds: float = 0.0  # seconds of all trials, over all attempts
+    choice: BackboneSelection | None = None  # the choice; None before it
+    trying: str = ""  # the candidate in progress; empty before the first
+    crashes: int = 0  # number of crashes of the job when this candidate began
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the checkpoint as JSON values."""
         return {
             "dataset": self.dataset,
             "trials": [
@@ -53,7 +53,7 @@ class SelectionCheckpoint:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "SelectionCheckpoint":
-        """The notes that `to_json` wrote."""
+        """Return the checkpoint that `to_json` wrote."""
         trials = [
             CandidateTrial(
                 candidate=BackboneCandidate(

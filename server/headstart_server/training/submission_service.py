@@ -55,20 +55,20 @@ class SubmissionService:
         tenant: str = "",
         principal: str = "",
     ) -> DatasetUpload:
-        """Open an upload; close it whatever comes.
+        """Open an upload, which must be closed in any case.
 
         Args:
-            spec: what to do; an empty backbone means that of the parent, without one the usual one for such
-                content as the first example's.
-            request_id: the caller's id; empty for none.
+            spec: the spec; an empty backbone means the parent's, or without a parent the default for the
+                first example's content.
+            request_id: the caller's ID; empty for none.
             validate_only: whether the examples are only checked, without a job.
-            tenant: on whose behalf; empty for none.
-            principal: the name of the principal who sends it; empty without an access file.
+            tenant: the caller's tenant; empty for none.
+            principal: name of the calling principal; empty without an access file.
 
         Raises:
             ModelNotFound, VersionNotFound, AliasNotFound, ExamplesNotKept, ExampleNotFound or WrongTask:
-                there is no such parent, or it does not have or predict the requested task.
-            TenantQuotaExceeded: the tenant stores as much as it may.
+                the parent does not exist, lacks the examples, or has another task.
+            TenantQuotaExceeded: the tenant has no storage left.
             Draining: the server is stopping.
         """
         self.admission.check_open()
@@ -83,7 +83,7 @@ class SubmissionService:
             _check_inherited(spec, parent)
         if spec.selects_backbone and spec.has_parent:
             raise InvalidField(
-                "Expected a backbone by its name with a parent, or none for the parent's. "
+                "Expected the name of a backbone, or none for the parent's backbone. "
                 f"Received: {AUTO!r}. Rebase tries other backbones for a version.",
                 field="spec.backbone",
             )
@@ -114,15 +114,15 @@ class SubmissionService:
         """Open an upload for a checked spec.
 
         Args:
-            spec: what to do; an empty backbone means the usual one for such content as the first example's.
-            request_id: the caller's id; empty for none.
+            spec: the spec; an empty backbone means the default for the first example's content.
+            request_id: the caller's ID; empty for none.
             request_json: the request as JSON values, which distinguishes requests with the same ID; None
                 for the spec.
-            parent: the version that it goes on from; None for none, and for a repeated call.
-            repeated: whether the request id was accepted before.
+            parent: the version that it continues from; None for none and for a repeated call.
+            repeated: whether the request ID was accepted before.
             previews: whether the examples are only checked, without a job.
-            tenant: on whose behalf; empty for none.
-            principal: the name of the principal who sends it; empty without an access file.
+            tenant: the caller's tenant; empty for none.
+            principal: name of the calling principal; empty without an access file.
             feedback: the feedback that an automatic retrain trains on; None for a caller's request.
         """
         if spec.webhook is not None:
@@ -131,9 +131,9 @@ class SubmissionService:
             self._sources.check(spec, tenant)
         backbone = self.backbones.of_repeated() if repeated else self.backbones.of(spec)
         if not previews and not request_id:
-            # Checked before the examples are sent. With a request id the job may be there already.
+            # Checked before the examples are sent. With a request ID the job may already exist.
             self.admission.check_room(tenant)
-        # Of a repeated call nothing stays, either.
+        # The examples of a repeated call are not kept, either.
         quota = self.admission.quota(tenant, spec.model, is_temporary=previews or repeated)
         full = backbone.named_in(spec)
         if parent is not None:
@@ -159,7 +159,7 @@ class SubmissionService:
         )
 
     def close(self) -> None:
-        """Take no further uploads, and stop looking at those that came."""
+        """Reject further uploads, and stop reading open ones."""
         self.admission.close()
 
 
@@ -181,11 +181,11 @@ def open_submissions(
 
     Args:
         named: reads datasets that are stored under names.
-        wake_workers: called after each job that was accepted.
-        max_activation_bytes: most bytes of one job's activations.
-        memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
+        wake_workers: called after each accepted job.
+        max_activation_bytes: maximum bytes of one job's activations.
+        memory_bytes: maximum memory of all jobs of this server; None for no limit.
         webhooks: decides which URLs may receive notifications; None for no URLs.
-        uris: reads datasets that lie at URIs; None if it reads none.
+        uris: reads datasets at URIs; None if the server allows none.
     """
     return SubmissionService(
         JobAdmission(job_store.queue, job_store.quotas, wake_workers=wake_workers, tracing=tracing),
@@ -199,13 +199,13 @@ def open_submissions(
 
 
 def check_request_id(request_id: str) -> None:
-    """Check that a request id can be kept."""
+    """Check that a request ID can be stored."""
     if len(request_id.encode()) > 128:
         raise InvalidField(
             f"Expected a request id of at most 128 bytes. Received: {len(request_id.encode())}.",
             field="spec.request_id",
         )
-    # Not every database takes one, even to look for it.
+    # Not every database accepts one, even in a query.
     if "\0" in request_id:
         raise InvalidField(
             f"Expected a request id without the character NUL. Received: {request_id!r}.",
@@ -214,7 +214,7 @@ def check_request_id(request_id: str) -> None:
 
 
 def _earlier_backbone(parent: Parent | None, earlier: Job | None) -> str:
-    """The backbone that is meant where none is named, if that is known already; else empty."""
+    """Return the backbone if the spec names none and it is already known; otherwise an empty text."""
     if parent is not None:
         return parent.backbone
     return earlier.spec.backbone if earlier is not None and not earlier.spec.selects_backbone else ""

@@ -17,7 +17,7 @@ from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Version
 from headstart_server.training.version_rebuilder import RebuiltHead
 
-#: Seconds between two looks at all versions of a model while many of them are replaced.
+#: Seconds between two reads of all versions of a model while many of them are replaced.
 REFRESH_SECONDS = 1.0
 
 

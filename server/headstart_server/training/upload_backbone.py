@@ -1,4 +1,4 @@
-"""The backbone of an upload: named, meant by the first example, or selected by the job."""
+"""The backbone of an upload: named, the default for the first example, or selected by the job."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from headstart_server.training.job_admission import check_memory
 
 @dataclass(frozen=True, slots=True)
 class NamedBackbone:
-    """A backbone that the caller named, that the parent has, or that the first example meant."""
+    """A backbone that the caller named, the parent's, or the default for the first example."""
 
     info: BackboneInfo
 
@@ -34,7 +34,7 @@ class NamedBackbone:
 
 @dataclass(frozen=True, slots=True)
 class UnnamedBackbone:
-    """The default backbone for the content of the first example, which has not come yet."""
+    """The default backbone for the content of the first example, before that example arrives."""
 
     def infos(self, pool: BackbonePool) -> Sequence[BackboneInfo]:
         """Return no backbones."""
@@ -42,7 +42,7 @@ class UnnamedBackbone:
         return []
 
     def named_in(self, spec: FineTuneSpec) -> FineTuneSpec:
-        """Return the spec as it is."""
+        """Return the spec unchanged."""
         return spec
 
     def meant_by(self, content: Content, pool: BackbonePool, recipe: Recipe) -> NamedBackbone:
@@ -77,7 +77,7 @@ BackboneChoice = NamedBackbone | UnnamedBackbone | SelectedBackbone
 
 
 class UploadBackbone:
-    """The backbone of one upload, from what the caller named to what the examples determine.
+    """The backbone of one upload, which the caller names or the examples determine.
 
     Args:
         memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
@@ -97,7 +97,7 @@ class UploadBackbone:
         return known[0]
 
     def named_in(self, spec: FineTuneSpec) -> FineTuneSpec:
-        """Return the spec with the backbone or the candidates, as far as they are known."""
+        """Return the spec with the backbone or the candidates, if they are known."""
         return self._choice.named_in(spec)
 
     def settle(self, first: Content, recipe: Recipe) -> str | None:
@@ -111,7 +111,7 @@ class UploadBackbone:
                 self._choice = named = unnamed.meant_by(first, self._pool, recipe)
                 return named.info.name
             case SelectedBackbone(found=()) as selected:
-                # The job finds out which candidates are unavailable.
+                # The job detects unavailable candidates.
                 self._choice = selected.like(self._pool.default_for(first), kind_of(first))
         return None
 
@@ -162,11 +162,11 @@ class UploadBackbones:
         self._memory_bytes = memory_bytes
 
     def of(self, spec: FineTuneSpec) -> UploadBackbone:
-        """Return the backbone of a spec, as far as it is known before the examples are sent."""
+        """Return the backbone of a spec, as known before the examples are sent."""
         return self._upload_backbone(self._choice(spec))
 
     def of_repeated(self) -> UploadBackbone:
-        """Return the backbone of a repeated call, whose job is returned even if its backbone is gone."""
+        """Return the backbone of a repeated call, whose job is returned even if its backbone was removed."""
         return self._upload_backbone(UnnamedBackbone())
 
     def _upload_backbone(self, choice: BackboneChoice) -> UploadBackbone:

@@ -37,9 +37,9 @@ from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fit_step import FitStep
 from headstart_server.training.publish_step import PublishStep
 
-#: Fits that are remembered while an erasure goes on.
+#: Maximum fits that are cached during an erasure.
 _MAX_FITS = 4
-#: Bytes of features that are remembered while an erasure goes on.
+#: Maximum bytes of features that are cached during an erasure.
 _MAX_FEATURE_BYTES = 64 << 20
 
 
@@ -54,7 +54,7 @@ class RebuiltHead:
 
 
 class VersionRebuilder:
-    """Fits successors of versions. Safe to use from many threads."""
+    """Fits successors of versions. Thread-safe."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class VersionRebuilder:
         return self._result(version, kept, fitted, left_out)
 
     def forget(self) -> None:
-        """Forget fits and features: an example that is erased later must not stay in memory."""
+        """Clear cached fits and features: an example that is erased later must not stay in memory."""
         with self._lock:
             for key in self._fits:
                 self._fits.pop(key)
@@ -109,7 +109,7 @@ class VersionRebuilder:
     def _fit_once(
         self, version: Version, kept: ExampleList, embedder: Embedder, checkpoint: Callable[[], None]
     ) -> "_Fitted":
-        """Fit a version, unless another one with the same examples and settings was fitted a moment ago."""
+        """Fit a version, unless a fit with the same examples and settings is cached."""
         key = _fit_key(version, kept, embedder)
         with self._lock:
             found = self._fits.get(key)
@@ -243,7 +243,7 @@ class VersionRebuilder:
 
 
 def successor_manifest(version: Version, kept: ExampleList) -> Manifest:
-    """Return the manifest of a version with what follows from the examples of its successor."""
+    """Return the manifest of a version, updated for the examples of its successor."""
     old = version.manifest
     own = [example for example in kept.examples if example.archive == old.job_id]
     return replace(
@@ -269,7 +269,7 @@ class _Fitted:
 
 def _fit_key(version: Version, kept: ExampleList, embedder: Embedder) -> str:
     manifest = version.manifest
-    # All but the places of the contents.
+    # All except the locations of the contents.
     fields = kept.to_json()
     examples = [
         fields.get(name) for name in ("id", "target", "held_out", "digest", "kind", "kinds", "weight")
@@ -290,7 +290,7 @@ def _nbytes(table: FeatureTable) -> int:
 
 
 def _features_key(version: Version, embedder: Embedder, extraction: FeatureExtraction) -> str:
-    """Return the hash of what the features of a dataset depend on."""
+    """Return the hash of everything that determines the features of a dataset."""
     settings = (tenant_of(version.model), embedder.digest, embedder.runtime, extraction.views)
     return sha256(repr((settings, extraction.usable_digests)).encode()).hexdigest()
 
@@ -304,6 +304,6 @@ def _not_kept(version: Version, problem: str) -> ExamplesNotKept:
 
 
 def _without(listed: ExampleList, gone: Collection[ArchiveMember]) -> ExampleList:
-    """Return a list without erased examples, which leave no mark in it."""
+    """Return a list without erased examples, which leave no trace in it."""
     kept = [one for one in listed.examples if (one.archive, one.member) not in gone]
     return replace(listed, examples=kept, outcomes=())

@@ -248,7 +248,7 @@ def test_a_site_that_drips_or_breaks_off_does_not_hold_it_up(site: Site, monkeyp
 
 
 def test_a_private_site_is_not_called_unless_that_is_allowed(site: Site):
-    with pytest.raises(DataUnreadable, match="not of the internet"):
+    with pytest.raises(DataUnreadable, match="that is not public"):
         read(reader_of(site.uri, private=False), f"{site.uri}/labels.csv")
     with pytest.raises(InvalidField, match="--allow-dataset-uri"):
         read(reader_of("https://data.example.com"), f"{site.uri}/labels.csv")

@@ -228,7 +228,7 @@ def test_a_name_that_leads_inside_is_not_sent_to(office: Office, receiver: Recei
     office.sender = office.another(at="169.254.169.254")
     assert office.send_one()
     assert receiver.posts == []
-    assert "not of the internet" in office.webhook(job).error
+    assert "that is not public" in office.webhook(job).error
 
 
 @on_both_databases

@@ -146,7 +146,7 @@ def test_no_path_in_a_bucket_names_a_version(path: str) -> None:
 )
 def test_hosts_that_lead_within_are_refused_at_each_reading(address: str) -> None:
     place = parse_location("https://data.example.com/sets/labels.csv")
-    with pytest.raises(TargetRefusedError, match="not of the internet"):
+    with pytest.raises(TargetRefusedError, match="that is not public"):
         policy(at=[PUBLIC, address]).target(place)
     assert policy(at=[address], private=True).target(place).address == address
     assert policy().target(place).address == PUBLIC
