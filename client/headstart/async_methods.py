@@ -1,4 +1,4 @@
-"""The methods of `AsyncClient`: those of `Client`, and own definitions of those that wait on the way."""
+"""The methods of `AsyncClient`: those of `Client`, redefined where a method sends several calls."""
 
 import asyncio
 import os

@@ -11,7 +11,7 @@ MAX_SALIENCY_INPUTS: Final = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Abstention:
-    """When an input is reported as unknown.
+    """The conditions under which an input is reported as unknown.
 
     Attributes:
         false_alarm_rate: the fraction of inputs like the training examples that may be reported as unknown by
@@ -28,9 +28,9 @@ class Evidence:
     """Evidence requested in addition to the labels.
 
     Attributes:
-        abstention: when an input is unknown; None: never.
+        abstention: conditions of unknown inputs; None: none.
         neighbors: maximum number of training examples for each input, nearest first.
-        influence: maximum number of training examples for each input, by falling absolute influence.
+        influence: maximum number of training examples for each input, by descending absolute influence.
         saliency: the class that the saliency map explains, empty for the most probable one; None: no map.
     """
 

@@ -39,7 +39,7 @@ class HeadstartClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: the seed of every random choice.
         settings: further settings of `Client.fine_tune`, such as ``{"alias": "stable"}``.
         server: as for `Client`, which reads the environment for everything else.
-        timeout: the most seconds that a fit waits for its version. None: no limit.
+        timeout: maximum seconds that a fit waits for its version. None: no limit.
 
     Attributes:
         classes_: the classes, sorted.

@@ -116,7 +116,7 @@ def test_a_token_file_is_read_for_each_command(server, tmp_path, monkeypatch):
 def test_a_token_can_come_from_stdin(server):
     run("login", server.target, "--name", "piped", "--token-stdin", input="secret-2\n")
     assert bearer(server, "WhoAmI") == "Bearer secret-2"
-    assert "Expected a token on stdin" in run("login", server.target, "--token-stdin", code=2).stderr
+    assert "The token on stdin is empty" in run("login", server.target, "--token-stdin", code=2).stderr
 
 
 def test_on_a_terminal_a_login_asks_for_the_token_without_showing_it(server):

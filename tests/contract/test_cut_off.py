@@ -47,7 +47,7 @@ def test_a_watch_goes_on_after_the_last_event(client: Client, server: FakeServer
 def test_a_call_that_may_not_be_repeated_fails_as_unavailable(client: Client, server: FakeServer):
     server.script("DeleteModel", CUT_OFF)
 
-    with pytest.raises(Unavailable, match="ended the call without an answer, as one that stops may"):
+    with pytest.raises(Unavailable, match="ended the call without an answer, as a stopping server does"):
         client.delete_model("pets")
     assert len(server.requests["DeleteModel"]) == 1
 

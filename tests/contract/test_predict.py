@@ -211,7 +211,7 @@ def test_many_inputs_are_predicted_as_a_stream(client: Client, server: FakeServe
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "Give one of inputs, texts, images and features. Received: nothing"),
+        ({}, r"Give one of inputs, texts, images and features\.$"),
         ({"texts": ["a"], "features": [[1]]}, "Received: texts and features"),
         ({"texts": "a"}, "texts must be several"),
         ({"inputs": [b"x"], "abstian": True}, "predict has no setting 'abstian'. Did you mean 'abstain'"),

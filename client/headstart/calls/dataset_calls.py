@@ -1,4 +1,4 @@
-"""Calls of DatasetService as values, and an upload that continues where the server is."""
+"""Calls of DatasetService as values, and an upload that continues after the last stored batch."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from headstart.v1 import dataset_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2, input_pb2
 
 _PAGE_SIZE = 100
-#: The most bytes and examples of a batch: what a lost connection costs.
+#: Maximum bytes and examples of a batch, which is repeated after a lost connection.
 MAX_BATCH_BYTES, MAX_BATCH_EXAMPLES = 8 << 20, 1000
 #: The fraction of the server's message limit that a batch may fill.
 _MESSAGE_SHARE = 0.75
@@ -82,21 +82,21 @@ def dataset_deletion(name: str, etag: str | None) -> Call[None]:
 
 
 class Outage:
-    """How long an upload waits for a server.
+    """The time that an upload waits for a server.
 
     Args:
-        policy: how long a server may be away.
+        policy: limits the outage.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._backoff = Backoff(policy, seconds=policy.outage_seconds)
 
     def answered(self) -> None:
-        """Note that the server answered."""
+        """Record that the server answered."""
         self._backoff.reset()
 
     def interrupted(self, error: HeadstartError) -> float:
-        """Return the seconds to wait after an error that passes; raise any other one, and after an outage."""
+        """Return the seconds to wait after a transient error; raise other errors, and after a long outage."""
         is_busy = isinstance(error, ResourceExhausted) and error.retry_after is not None
         if not is_busy and not isinstance(error, Unavailable | DeadlineExceeded):
             raise error
@@ -104,15 +104,15 @@ class Outage:
 
 
 class DatasetUpload:
-    """The batches that a dataset lacks, from where the server is; files are read as they are sent.
+    """The batches that a dataset lacks; files are read as they are sent.
 
     Args:
-        dataset: the dataset as the server has it.
-        source: all examples, also those that were written before.
+        dataset: the dataset on the server.
+        source: all examples, including stored ones.
         message_bytes: the server's limit of a message.
 
     Raises:
-        ValueError: the examples lie at a URI.
+        ValueError: the examples are at a URI.
     """
 
     def __init__(self, dataset: Dataset, source: ExampleSource, message_bytes: int) -> None:
@@ -133,7 +133,7 @@ class DatasetUpload:
         """Yield the calls that write the missing batches, in order.
 
         Raises:
-            ValueError: the examples that were written before are others.
+            ValueError: the stored examples differ.
         """
         checksum, examples = NO_EXAMPLES, iter(self._source)
         while checksum != self._dataset.sha256:

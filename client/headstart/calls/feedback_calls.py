@@ -82,9 +82,8 @@ def feedback_sending(model: str, prediction_id: str | None, settings: FeedbackSe
         raise ValueError("Pass either a prediction_id or an input.")
     answers = [name for name in ("label", "confirmed", "rejected") if settings.get(name) not in (None, False)]
     if len(answers) != 1:
-        raise ValueError(
-            f"Pass one of label, confirmed and rejected. Received: {', '.join(answers) or 'none'}"
-        )
+        received = f" Received: {', '.join(answers)}" if answers else ""
+        raise ValueError(f"Pass one of label, confirmed and rejected.{received}")
     fields: dict[str, Any] = {"prediction_id": prediction_id}
     if "input" in settings:
         fields["input"] = input_message(settings["input"])

@@ -1,4 +1,4 @@
-"""The retry decisions of following a job to its end, without the waiting."""
+"""Retry decisions while a job is watched, without the waiting."""
 
 import grpc
 
@@ -43,7 +43,7 @@ class EventCursor:
     def interrupted(self, error: Unavailable) -> float:
         """Return the seconds to wait after a lost connection; raise its error after the outage limit."""
         delay = self._backoff.delay_after(error)
-        LOGGER.info("Watching job %s goes on in %.2f s: %s", self._job_id, delay, error)
+        LOGGER.info("Watching job %s continues in %.2f s: %s", self._job_id, delay, error)
         return delay
 
 
@@ -65,7 +65,7 @@ def finished_version(status: JobStatus) -> int:
 def wait_timeout(status: JobStatus | None, job_id: str) -> TimeoutError:
     """Return the error of a wait that timed out."""
     state = status.state if status else "not known to have ended"
-    return TimeoutError(f"Job {job_id} is {state} and goes on. Wait for it again, or cancel it.")
+    return TimeoutError(f"Job {job_id} is {state} and continues. Wait for it again, or cancel it.")
 
 
 def _failure(status: JobStatus) -> HeadstartError:
@@ -73,6 +73,6 @@ def _failure(status: JobStatus) -> HeadstartError:
         message = f"Job {status.job_id} was cancelled."
         return JobCancelled(ErrorDetails(code=grpc.StatusCode.CANCELLED, message=message, reason="CANCELLED"))
     unknown = ErrorDetails(
-        code=grpc.StatusCode.UNKNOWN, message=f"Job {status.job_id} failed without saying why."
+        code=grpc.StatusCode.UNKNOWN, message=f"Job {status.job_id} failed without an error."
     )
     return JobFailed(status.error or unknown)

@@ -28,7 +28,7 @@ def _column(name: str, more: str = "") -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
         f"--{name}-column",
         metavar="NAME",
-        help=f"What the column `{name}` is called.{more}",
+        help=f"The name of the column `{name}`.{more}",
         show_default=False,
         rich_help_panel=_COLUMNS,
     )

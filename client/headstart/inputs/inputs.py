@@ -142,10 +142,8 @@ def write_target(message: input_pb2.Example, example: Example) -> None:
     """Write the target of an example into its message."""
     targets = [name for name in _TARGETS if getattr(example, name) is not None]
     if len(targets) != 1:
-        raise ValueError(
-            f"An example must have exactly one of {', '.join(_TARGETS)}. "
-            f"Received: {', '.join(targets) or 'none'}"
-        )
+        received = f". Received: {', '.join(targets)}" if targets else ""
+        raise ValueError(f"An example must have exactly one of {', '.join(_TARGETS)}{received}")
     if example.label is not None:
         message.label.class_name = _label(example.label)
     elif example.labels is not None:

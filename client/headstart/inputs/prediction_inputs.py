@@ -89,9 +89,8 @@ def open_inputs(inputs: Any, settings: InputSettings | None = None) -> OpenInput
     named = [name for name in _NAMES if options.get(name) is not None]
     if len(named) + (inputs is not None) != 1:
         received = [*(["inputs"] if inputs is not None else []), *named]
-        raise TypeError(
-            f"Give one of inputs, texts, images and features. Received: {' and '.join(received) or 'nothing'}"
-        )
+        given = f" Received: {' and '.join(received)}" if received else ""
+        raise TypeError(f"Give one of inputs, texts, images and features.{given}")
     if not named:
         return _open(inputs, options)
     values = options[named[0]]  # type: ignore[literal-required]

@@ -214,8 +214,7 @@ def check_spelling(place: str, columns: Iterable[object]) -> None:
         meant = [column for column in RECORD_COLUMNS if _letters(column) == _letters(name)]
         if meant:
             raise ValueError(
-                f"{place}: the column `{meant[0]}` is expected to be called so. Received: {name!r}. "
-                "Rename it, or take it out"
+                f"{place}: the column {name!r} is misspelled. Rename it to `{meant[0]}`, or remove it"
             )
 
 

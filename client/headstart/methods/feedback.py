@@ -26,7 +26,7 @@ class ReviewMethods(Methods):
     def review(
         self, model: str, *, version: int | None = None, alias: str | None = None
     ) -> Iterator[ReviewEntry]:
-        """Yield captured inputs without feedback, those whose label teaches the model the most first.
+        """Yield captured inputs without feedback, the most valuable to label first.
 
         The order is that of the first page. Pages are requested as needed.
 

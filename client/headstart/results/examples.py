@@ -175,7 +175,7 @@ class RebuiltVersion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErasureCertificate:
-    """What an erasure with rebuild did.
+    """The result of an erasure with rebuild.
 
     Attributes:
         request_id: ID of the request.
@@ -200,12 +200,12 @@ class ErasedExample:
 
     Attributes:
         versions: model and number of the versions that were trained on it. Without ``rebuild`` they are not
-            changed: delete them to remove what they learned from it.
+            changed: delete them to remove its influence.
         unread_versions: versions whose list of examples is damaged and could not be searched.
         job_ids: unfinished jobs that had it; a job that has not read it yet skips it.
         deleted_contents: number of deleted contents; 0 if none was stored.
-        certificate: what was replaced; only with ``rebuild``.
-        datasets: names of the datasets that had it; they do not have it any more.
+        certificate: the replaced versions; only with ``rebuild``.
+        datasets: names of the datasets from which it was deleted.
     """
 
     versions: tuple[tuple[str, int], ...]

@@ -57,7 +57,7 @@ class Feedback:
     Attributes:
         feedback_id: ID of the feedback.
         model: the model.
-        state: what becomes of it.
+        state: state of the feedback.
         answer: kind of answer.
         label: the true label; None if the prediction was rejected.
         prediction_id: ID of the prediction; empty for an input without a prediction.
@@ -66,9 +66,9 @@ class Feedback:
         example_id: ID of the example that the feedback becomes.
         random_sample: whether the prediction belongs to the random sample.
         create_time: time at which the feedback was recorded.
-        principal: who sent it; empty without authentication.
-        job_id: the job that trains on it or learned it; empty before.
-        learned_version: the version that learned it; None before.
+        principal: the caller who sent it; empty without authentication.
+        job_id: the job that trains or trained on it; empty before.
+        learned_version: the version that was trained on it; None before.
     """
 
     feedback_id: str
@@ -154,7 +154,7 @@ class RetrainStatus:
 
     Attributes:
         state: the state.
-        job_id: the job under way; empty without one.
+        job_id: the running retrain; empty without one.
         last_job_id: the last retrain that ended; empty without one.
         last_version: the version that the last successful retrain published; None without one.
         failure_count: number of failed retrains since the last success.

@@ -15,7 +15,7 @@ from headstart.spec import FineTuneSpec
 
 
 class JobTrigger(StrEnum):
-    """Why a job was accepted: a caller requested it, or the model was retrained from feedback."""
+    """The origin of a job: a caller's request, or the automatic retraining from feedback."""
 
     UNSPECIFIED = "UNSPECIFIED"
     """Newer than this client."""
@@ -140,7 +140,7 @@ class JobStatus:
         estimated_end_time: estimated end; None if the job has ended, or if unknown.
         energy: energy of the run that ended the job; None before, or if it cannot be measured.
         webhook: delivery of the webhook; None if the job has none.
-        trigger: why the job was accepted.
+        trigger: origin of the job.
     """
 
     job_id: str

@@ -30,7 +30,7 @@ class Alias:
 
 
 class AliasEventCause(StrEnum):
-    """Why an alias was moved. UNSPECIFIED: a cause that this client does not know."""
+    """The cause of an alias move. UNSPECIFIED: a cause that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
     SET = "SET"
@@ -49,7 +49,8 @@ class AliasEvent:
         alias: the alias.
         event_time: time of the move.
         cause: cause of the move.
-        principal: the caller who moved it, or who sent the job that did; empty without authentication.
+        principal: the caller who moved it, or who submitted the job that moved it; empty without
+            authentication.
         job_id: the job that moved it; may be empty.
         previous_version: version of the alias before the move; None if the alias is new.
         version: version of the alias after the move; None if the alias was removed.
@@ -154,8 +155,8 @@ class Model:
         display_name: title for people.
         description: description for people.
         tags: key-value pairs.
-        capture: which inputs of Predict calls are stored for review; None for none.
-        retrain: when the model is retrained from feedback; None for never.
+        capture: selects inputs of Predict calls for review; None: none are captured.
+        retrain: starts retraining from feedback; None: never.
     """
 
     model: str
@@ -233,7 +234,7 @@ class Backbone:
         license: SPDX identifier of the license of the weights.
         default: whether it is the default of its modality.
         description: description in one sentence.
-        precision_reason: why the server uses it in 8 bits or in floating point; empty unless its 8-bit form
+        precision_reason: reason for using it in 8 bits or in floating point; empty unless its 8-bit form
             was prepared.
         status: status of the backbone on the replica that responded.
     """

@@ -9,7 +9,7 @@ from headstart.spec import PromotionGate
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CapturePolicy:
-    """Which inputs of Predict calls a model stores for review. At least one condition is required.
+    """Conditions that select inputs of Predict calls for review, and limits. One condition is required.
 
     Attributes:
         random_fraction: fraction of the inputs that is captured at random.
@@ -43,7 +43,7 @@ class UnknownClasses(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetrainPolicy:
-    """When a model is retrained from feedback. At least one of the first three conditions is required.
+    """Triggers of a model's automatic retraining. At least one of the first three conditions is required.
 
     Attributes:
         alias: names the parent of the retrain, and moves to the new version if `promote_if` allows it.

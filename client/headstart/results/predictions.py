@@ -41,7 +41,7 @@ class ClassProbability:
 
 
 class AbstentionReason(StrEnum):
-    """Why an input is unknown. UNSPECIFIED: a reason that this client does not know."""
+    """The reason why an input is unknown. UNSPECIFIED: a reason that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
     NONE = "NONE"

@@ -102,7 +102,7 @@ class CaptureStatus:
         queue_full_count: predictions that were not considered, because a queue was full.
         storage_failed_count: selected inputs that were lost, because the storage was full or unavailable.
         quota_full_count: selected inputs that were lost, because the quota was full.
-        last_gap_time: time of the last one that was lost; None for none.
+        last_gap_time: time of the last lost input; None: none was lost.
     """
 
     captured_count: int

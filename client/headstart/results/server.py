@@ -93,7 +93,7 @@ class ServerInfo:
         features: the optional features that are available.
         export_formats: the forms in which versions can be exported.
         default_backbones: the backbone of each modality that is used if a request names no backbone.
-        precision_reasons: why the server uses them in 8 bits or in floating point, where an 8-bit form was
+        precision_reasons: reasons for using them in 8 bits or in floating point, if an 8-bit form was
             prepared.
     """
 
@@ -127,7 +127,7 @@ class Caller:
         principal: the name in the access file; empty without authentication.
         subject: the ``sub`` claim of the token; empty without a token of an issuer.
         tenant: the tenant; empty for none.
-        permissions: what the caller may do.
+        permissions: the caller's permissions.
         operator_access: whether the caller may see paths and URLs of the server.
     """
 

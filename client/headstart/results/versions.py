@@ -91,7 +91,7 @@ class Metrics:
 
 
 class StopReason(StrEnum):
-    """Why a solver stopped. UNSPECIFIED: a reason that this client does not know."""
+    """The reason why a solver stopped. UNSPECIFIED: a reason that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
     CLOSED_FORM = "CLOSED_FORM"

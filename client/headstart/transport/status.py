@@ -68,7 +68,7 @@ def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False)
         return error_from_status(status)
     message = failure.details() or failure.code().name
     if failure.code() is grpc.StatusCode.CANCELLED and not is_closed:
-        message = f"The server at {server} ended the call without an answer, as one that stops may"
+        message = f"The server at {server} ended the call without an answer, as a stopping server does"
         return _error(errors.ErrorDetails(code=grpc.StatusCode.UNAVAILABLE, message=message))
     if failure.code() is grpc.StatusCode.UNAVAILABLE:
         message = f"No server answers at {server}: {_hint(message) or message}"
@@ -92,7 +92,7 @@ def has_remedy(message: str) -> bool:
 def deadline_passed() -> errors.DeadlineExceeded:
     """Return the error of a call that is not sent because its deadline has passed."""
     details = errors.ErrorDetails(
-        code=grpc.StatusCode.DEADLINE_EXCEEDED, message="The time allowed was over before the call was sent."
+        code=grpc.StatusCode.DEADLINE_EXCEEDED, message="The deadline passed before the call was sent."
     )
     return errors.DeadlineExceeded(details)
 

@@ -1,4 +1,4 @@
-"""Streams of examples: a message with the spec, then batches of examples; and the pipe that they pass."""
+"""Streams of examples: a message with the spec, then batches of examples; and the pipe that carries them."""
 
 import threading
 from collections import deque
@@ -136,7 +136,7 @@ def evaluation(target: VersionRef, source: ExampleSource, dataset: str = "") -> 
 def comparison(
     first: VersionRef, second: VersionRef, source: ExampleSource, dataset: str = ""
 ) -> Upload[Comparison]:
-    """Return the upload of Compare; without examples, the dataset or the versions' own examples count."""
+    """Return the upload of Compare; without examples, the dataset or the versions' own examples are used."""
     _check_sent(source)
     return Upload(
         path=_EVALUATION + "Compare",
@@ -154,7 +154,7 @@ def batches(
     max_bytes: int = MAX_BATCH_BYTES,
     max_examples: int = MAX_BATCH_EXAMPLES,
 ) -> Iterator[list[input_pb2.Example]]:
-    """Split a stream of examples into batches, reading no further; a larger example is a batch."""
+    """Split examples into batches, without reading ahead; a larger example is a separate batch."""
     batch: list[input_pb2.Example] = []
     size = 0
     for example in examples:

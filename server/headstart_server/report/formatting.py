@@ -78,7 +78,7 @@ def verdict(facts: ReportFacts) -> str:
 
 
 def measured_on(metrics: Metrics) -> str:
-    """Return what a version was measured on, in a sentence."""
+    """Return the source of a version's metrics, in a sentence."""
     count = metrics.example_count
     match metrics.source:
         case MetricsSource.OUT_OF_FOLD:
@@ -99,7 +99,7 @@ def interval(metrics: Metrics) -> str:
 
 
 def baseline(facts: ReportFacts) -> str:
-    """Return the accuracy of always predicting the most frequent class; empty if that says nothing."""
+    """Return the accuracy of always predicting the most frequent class; empty if it is not informative."""
     if facts.evaluation is None or facts.task is not Task.SINGLE_LABEL:
         return ""
     counts = {each.name: each.support for each in facts.evaluation.classes}

@@ -41,7 +41,7 @@ def selection_section(choice: BackboneSelection | None) -> Section | None:
 
 
 def selection_line(choice: BackboneSelection) -> str:
-    """Return what was selected, and why."""
+    """Return the selected backbone and the reason."""
     return f"{choice.backbone} was chosen from {plural(len(choice.candidates), 'backbone')}. {choice.reason}"
 
 
@@ -73,12 +73,12 @@ def candidate_row(candidate: BackboneCandidate) -> list[str]:
 
 
 def skipped_candidates(choice: BackboneSelection) -> list[str]:
-    """Return why each of the other candidates was not tried."""
+    """Return the reasons of the candidates that were not tried."""
     return [f"{each.backbone}: {each.message}" for each in choice.candidates if each.message]
 
 
 def lineage_section(facts: ReportFacts) -> Section:
-    """Return everything that is needed to reproduce the version."""
+    """Return everything needed to reproduce the version."""
     version, manifest = facts.version, facts.manifest
     tags = [
         tag("span", named(f"{key}={value}"), class_="chip") for key, value in sorted(manifest.tags.items())

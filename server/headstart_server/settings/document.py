@@ -90,7 +90,7 @@ def _entry(one: Setting) -> Iterator[str]:
     words = "".join(f", or `{word}`" for word in one.words)
     values = f"`{one.kind.placeholder}`{words}" if not one.is_switch else "`true` or `false`"
     several = "; may be given several times" if one.kind.is_repeatable else ""
-    default = f"`{one.format(one.default)}`" if one.format(one.default) else one.needs or "none"
+    default = f"`{one.format(one.default)}`" if one.format(one.default) else one.default_text or "none"
     text = f"- `{one.flag}`: {one.help} Values: {values}{several}. Default: {default}."
     yield from textwrap.wrap(
         text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
@@ -101,7 +101,7 @@ def _assignment(one: Setting, found: Value) -> str:
     text = shown(one, found.value)
     if text and (found.origin != DEFAULT or text != "[]"):
         return f"{one.name} = {text}"
-    return f"# {one.name}: {one.needs or 'not set'}"
+    return f"# {one.name}: {one.default_text or 'not set'}"
 
 
 def _default(one: Setting) -> str:
@@ -112,8 +112,8 @@ def _default(one: Setting) -> str:
 
 def _help(one: Setting) -> str:
     words = f" Or: {', '.join(one.words)}." if one.words else ""
-    needs = f" Default: {one.needs}." if one.needs else ""
-    return f"{one.help}{words}{needs}"
+    default = f" Default: {one.default_text}." if one.default_text else ""
+    return f"{one.help}{words}{default}"
 
 
 def _commented(text: str) -> list[str]:

@@ -114,7 +114,7 @@ class TlsGroup(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class StorageGroup(Group):
-    """Where data is, and how much of it is kept."""
+    """Locations of the data, and limits of its size."""
 
     section = "storage"
     title = "Storage"
@@ -130,14 +130,14 @@ class StorageGroup(Group):
         "sqlite:///FILE, or postgresql://USER:PASSWORD@HOST:PORT/NAME for several replicas.",
         SecretText(),
         basic=True,
-        needs="an SQLite file in --data-dir",
+        default_text="an SQLite file in --data-dir",
     )
     artifacts: str | None = setting(
         None,
         "Storage of datasets and versions for all replicas: a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX.",
         Text("URI"),
         basic=True,
-        needs="--data-dir",
+        default_text="--data-dir",
     )
     artifact_cache: int | None = setting(
         "4GiB", "Disk space in --data-dir for copies of a bucket's examples.", Size("1MiB"), off=None
@@ -160,7 +160,10 @@ class StorageGroup(Group):
         "256MiB", "Memory for features of inputs that were seen before.", Size("1MiB"), off=None
     )
     feature_cache_disk: int | None = setting(
-        "1GiB", "Disk space in --data-dir for such features, across restarts.", Size("1MiB"), off=None
+        "1GiB",
+        "Disk space in --data-dir for features of inputs, kept across restarts.",
+        Size("1MiB"),
+        off=None,
     )
     isolate_feature_cache: bool = setting(
         False, "Do not share cached features between tenants, at the cost of more computation.", Switch()
@@ -186,7 +189,7 @@ class StorageGroup(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class AuthGroup(Group):
-    """Who may do what, and the record of it."""
+    """Access control and the audit log."""
 
     section = "auth"
     title = "Access"
@@ -197,7 +200,7 @@ class AuthGroup(Group):
     audit_log: Path | None = setting(
         None, "File of the audit log, one JSON line per call; - is stdout.", File(), basic=True
     )
-    audit_all: bool = setting(False, "Also record calls that only read.", Switch())
+    audit_all: bool = setting(False, "Record read-only calls in the audit log, too.", Switch())
     audit_unauthenticated_rate: float | None = setting(
         "10/s",
         "Maximum rate of audit lines about unauthenticated callers; the others are counted.",
@@ -238,7 +241,7 @@ class ObservabilityGroup(Group):
         None,
         "OTLP/gRPC collector of traces, such as http://HOST:4317; requires the extra otel.",
         SecretText(),
-        needs="the OTEL_... variables",
+        default_text="the OTEL_... variables",
     )
     log_level: str = setting(
         "info", "Lowest level that is logged.", Choice(("debug", "info", "warning", "error")), basic=True

@@ -13,7 +13,7 @@ from headstart_server.settings.setting import Group, setting
 
 @dataclass(frozen=True, kw_only=True)
 class JobsGroup(Group):
-    """How jobs run, what they may read, and whom they notify."""
+    """How jobs run, the data that they may read, and their notifications."""
 
     section = "jobs"
     title = "Jobs"
@@ -178,7 +178,7 @@ class LimitsGroup(Group):
 
 @dataclass(frozen=True, kw_only=True)
 class BackbonesGroup(Group):
-    """Which backbones the server has, and how it runs them."""
+    """The backbones of the server, and how it runs them."""
 
     section = "backbones"
     title = "Backbones"
@@ -199,11 +199,11 @@ class BackbonesGroup(Group):
         (),
         "Prefix that the sources of further backbones must have, such as keras:, hf:ORG or a folder.",
         Texts("PREFIX"),
-        needs="any source",
+        default_text="any source",
     )
     runtime: str = setting(
         "auto",
-        "What runs backbones; auto is OpenVINO on a CPU and Keras on a GPU.",
+        "Runtime of backbones; auto is OpenVINO on a CPU and Keras on a GPU.",
         Choice(("auto", "keras", "openvino")),
         basic=True,
     )
@@ -217,7 +217,7 @@ class BackbonesGroup(Group):
         "0s", "Time that a Predict request may wait for its batch to fill.", Duration(max="1s")
     )
     backbone_cache: Path | None = setting(
-        None, "Folder of downloaded and converted backbones.", File("DIR"), needs="~/.cache/headstart"
+        None, "Folder of downloaded and converted backbones.", File("DIR"), default_text="~/.cache/headstart"
     )
     prepared_backbones: Path | None = setting(
         None, "Folder of backbones that were prepared ahead of time, which is never written.", File("DIR")

@@ -1,4 +1,4 @@
-"""The kinds of values that settings have: how each is read from text and TOML, checked and written."""
+"""The kinds of values of settings: reading them from text and TOML, checks, and writing."""
 
 import re
 from abc import ABC, abstractmethod
@@ -16,11 +16,11 @@ _SWITCH |= {"false": False, "0": False, "no": False, "off": False}
 
 
 class Kind(ABC):
-    """The values of a setting. Its methods raise ValueError, with what they expect."""
+    """The kind of a setting's values. Methods raise a ValueError that names the expected value."""
 
     #: The placeholder of the value in the help.
     metavar: ClassVar[str] = "TEXT"
-    #: A value for examples, if the default is no value.
+    #: A value for examples, if there is no default value.
     example: ClassVar[str] = "TEXT"
     #: Whether the setting holds several values.
     is_repeatable: ClassVar[bool] = False
@@ -187,7 +187,7 @@ class Choice(Kind):
 
 @dataclass(frozen=True)
 class Choices(Kind):
-    """Some of a few words, as text with commas between them."""
+    """Some of a few words; as text with commas between them."""
 
     words: Sequence[str] = ()
 

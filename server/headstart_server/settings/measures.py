@@ -12,11 +12,11 @@ from headstart_server.settings.units import written
 
 @dataclass(frozen=True)
 class Measure(Kind):
-    """A number with a unit, between two texts that it reads itself."""
+    """A number with a unit; `min` and `max` are texts of the same kind."""
 
     min: str
     max: str
-    #: Reads a text, and writes a value.
+    #: Functions that read a text and write a value.
     _units: ClassVar[tuple[Callable[[str], float], Callable[[Any], str]]]
 
     def parse(self, text: str) -> Any:
@@ -65,7 +65,7 @@ class Duration(Measure):
 
 @dataclass(frozen=True)
 class Rate(Measure):
-    """How often a second."""
+    """Events per second."""
 
     min: str = "1/h"
     max: str = "1000000/s"

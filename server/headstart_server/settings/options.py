@@ -1,4 +1,4 @@
-"""The flags of commands: they derive from the settings, and so does the help."""
+"""The flags of commands, and their help, derived from the settings."""
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +14,7 @@ from headstart_server.settings.settings import GROUPS, Settings, SettingsError
 from headstart_server.settings.sources import Flag, Loaded, load, with_files
 
 _SHOW_ALL = "headstart.show_all"
-#: Stands for a hyphen while text is wrapped: a flag is not broken there.
+#: Replaces a hyphen while text is wrapped, so that a flag is not broken there.
 _HYPHEN = "\u2011"
 _SOURCES = (
     "Each setting is also an environment variable, such as HEADSTART_JOB_WORKERS for --job-workers, and a "
@@ -32,11 +32,11 @@ def with_settings(*, names: Collection[str]) -> Callable[[Command], Command]: ..
 def with_settings(
     run: Command | None = None, *, names: Collection[str] | None = None
 ) -> Command | Callable[[Command], Command]:
-    """Give a command flags for settings; its first argument is what they and the other sources contain.
+    """Add flags for settings to a command, whose first argument is the settings of all sources.
 
     Args:
         run: the command.
-        names: of the settings that get flags; None for all. The others still come from variables and files.
+        names: names of the settings with flags; None for all. Variables and files set the others.
     """
     if run is None:
         return lambda run: _with_flags(run, names)
@@ -90,7 +90,7 @@ def _parameter(one: Setting) -> Parameter:
 
 
 def _help(one: Setting) -> str:
-    default = one.format(one.default) or one.needs
+    default = one.format(one.default) or one.default_text
     if one.is_switch:
         default = "on" if one.default else ""
     further = [f"Or in a file: {one.file.flag}."] if one.is_secret else []
@@ -135,7 +135,7 @@ def _print_all(context: typer.Context, wanted: bool) -> None:
 
 
 class ServerCommand(TyperCommand):
-    """A command of ``headstart-server``: its help has no table, so that a long flag has a line to itself."""
+    """A command of ``headstart-server``: its help has no table, so that a long flag gets a separate line."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""

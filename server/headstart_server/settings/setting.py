@@ -23,12 +23,12 @@ class Setting:
 
     name: str  # unique among all groups; the flag has dashes instead of underscores
     section: str  # the group, and the section of the TOML file
-    help: str  # what it does, in one sentence or two
+    help: str  # description in one sentence or two
     kind: Kind  # its values
-    default: Any  # the value that it has if nothing sets it
-    words: Mapping[str, Any]  # texts with a meaning of their own, such as ``off``, and their values
+    default: Any  # the value if no source sets it
+    words: Mapping[str, Any]  # special texts, such as ``off``, and their values
     is_basic: bool  # whether ``--help`` lists it; ``--help-all`` lists every setting
-    needs: str  # in words, what the default is if `default` is no value
+    default_text: str  # text for the help and the docs if the default is not a value
 
     @property
     def flag(self) -> str:
@@ -62,7 +62,7 @@ class Setting:
             default=None,
             words={},
             is_basic=False,
-            needs="",
+            default_text="",
         )
 
     def parse(self, text: str) -> Any:
@@ -84,7 +84,7 @@ class Setting:
             raise ValueError(self._with_words(str(error))) from None
 
     def check(self, value: Any) -> Any:
-        """Return a value that code gives, if it is allowed; raise ValueError if it is not allowed."""
+        """Return a value from code if it is allowed, otherwise raise ValueError."""
         is_word = any(value is word or (word == () and value == ()) for word in self.words.values())
         if is_word or (value is None and self.default is None):
             return value
@@ -94,7 +94,7 @@ class Setting:
             raise ValueError(f"{self.flag}: {self._with_words(str(error))}") from None
 
     def format(self, value: Any) -> str:
-        """Return a value as `parse` reads it; an empty text for no value."""
+        """Return the text that `parse` reads; an empty text for no value."""
         return self._written(value, self.kind.format)
 
     def toml(self, value: Any) -> str:
@@ -128,25 +128,25 @@ def setting(
     off: Any = ...,
     auto: bool = False,
     basic: bool = False,
-    needs: str = "",
+    default_text: str = "",
 ) -> Any:
     """Declare a setting as a field of a `Group`.
 
     Args:
         default: its default, as text for measures with a unit.
-        help: what it does.
+        help: its description.
         kind: its values.
         off: the value that ``off`` stands for; without it ``off`` is not allowed.
         auto: whether ``auto`` is allowed, with the value None: the server chooses.
         basic: whether ``--help`` lists it.
-        needs: in words, what the default is if `default` is no value.
+        default_text: text for the help and the docs if the default is not a value.
     """
     words = {} if off is ... else {"off": off}
     if auto:
         words["auto"] = None
     parsed = isinstance(default, str) and not isinstance(kind, File)
     value = words[default] if parsed and default in words else kind.parse(default) if parsed else default
-    metadata = {"help": help, "kind": kind, "words": words, "is_basic": basic, "needs": needs}
+    metadata = {"help": help, "kind": kind, "words": words, "is_basic": basic, "default_text": default_text}
     return dataclasses.field(default=value, metadata={_METADATA: metadata})
 
 

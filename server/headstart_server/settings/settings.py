@@ -20,7 +20,7 @@ from headstart_server.settings.setting import Group, Off, Setting
 
 
 class SettingsError(ValueError):
-    """Settings that no server can run with.
+    """Invalid or contradictory settings.
 
     Args:
         problems: each problem with its remedy.
@@ -48,7 +48,7 @@ class Settings:
     limits: LimitsGroup = field(default_factory=LimitsGroup)
     observability: ObservabilityGroup = field(default_factory=ObservabilityGroup)
 
-    #: The files that values were read from; they may contain secrets.
+    #: The files from which values were read; they may contain secrets.
     files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class Settings:
         return None if isinstance(port, Off) else port
 
 
-#: The groups by their sections, in their order.
+#: The groups by section, in order.
 GROUPS: Mapping[str, type[Group]] = {
     name: group
     for name, group in get_type_hints(Settings).items()
@@ -117,7 +117,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong between settings, and the remedy."""
+    """Yield contradictions between settings, with the remedy."""
     yield from _tls(settings)
     jobs, auth = settings.jobs, settings.auth
     if jobs.sends_webhooks and jobs.webhook_secret_file is None:

@@ -1,4 +1,4 @@
-"""Settings from flags, environment variables and a TOML file, and where each value comes from."""
+"""Settings from flags, environment variables and a TOML file, with the origin of each value."""
 
 import dataclasses
 import difflib
@@ -13,21 +13,21 @@ from headstart_server.settings.kinds import quoted
 from headstart_server.settings.setting import Setting
 from headstart_server.settings.settings import GROUPS, SETTINGS, Settings, SettingsError
 
-#: The origin of a value that nothing sets.
+#: The origin of a value that no source sets.
 DEFAULT = "default"
-#: Most bytes of a file that contains a secret.
+#: Maximum bytes of a file that contains a secret.
 SECRET_BYTES = 1 << 16
-#: Most bytes of a file of settings.
+#: Maximum bytes of a file of settings.
 FILE_BYTES = 1 << 20
 
 _PREFIX = "HEADSTART_"
-#: Variables that are no settings: those of clients, tests and this command.
+#: Variables that are not settings, but belong to clients, tests and this command.
 _OTHER_VARIABLES = frozenset(
     f"{_PREFIX}{name}"
     for name in ("CONFIG", "SERVER", "TOKEN", "CA", "CERT", "KEY", "TIMEOUT", "TLS_NAME", "FAILPOINTS")
 )
 
-#: What a flag was given: the values of an option, or whether a switch is on.
+#: The argument of a flag: the values of an option, or whether a switch is on.
 Flag = Sequence[str] | bool | None
 
 
@@ -36,17 +36,17 @@ class Value:
     """The value of a setting."""
 
     value: Any
-    origin: str  # where it comes from: a flag, a variable, a place in a file, or `DEFAULT`
+    origin: str  # its origin: a flag, a variable, a position in a file, or `DEFAULT`
 
 
 @dataclass(frozen=True)
 class Loaded:
     """Settings from all sources."""
 
-    # the value of each setting and its origin; without those that are not allowed
+    # the value and the origin of each setting, without invalid ones
     values: Mapping[str, Value]
-    problems: Sequence[str]  # what is wrong, each with a remedy
-    warnings: Sequence[str]  # what is probably a mistake
+    problems: Sequence[str]  # problems, each with a remedy
+    warnings: Sequence[str]  # probable mistakes
     files: Sequence[Path]  # the files that were read; they may contain secrets
 
     def settings(self) -> Settings:
@@ -77,7 +77,7 @@ def load(flags: Mapping[str, Flag], environment: Mapping[str, str], file: Path |
 
 
 class _Reader:
-    """Reads sources. What is wrong becomes a problem, and the other settings are still read."""
+    """Reads sources. An invalid value becomes a problem, and the other settings are still read."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -101,7 +101,7 @@ class _Reader:
     def of_environment(self, environment: Mapping[str, str]) -> dict[str, Value]:
         found: dict[str, Value] = {}
         for one in with_files():
-            # An empty variable is like one that is not set: containers cannot remove variables.
+            # An empty variable counts as not set, because containers cannot remove variables.
             if text := environment.get(one.variable, "").strip():
                 self._add(found, one, one.variable, lambda one=one, text=text: one.parse(text))
         return self._revealed(found)
@@ -150,7 +150,7 @@ class _Reader:
             self.problems.append(f"{origin}: {error}")
 
     def _revealed(self, found: dict[str, Value]) -> dict[str, Value]:
-        """Replace the files of secrets by what they contain."""
+        """Replace the files of secrets by their contents."""
         for one in SETTINGS.values():
             named = found.pop(one.file.name, None) if one.is_secret else None
             if named is None:
@@ -186,7 +186,7 @@ class _Reader:
 
 
 def with_files() -> Iterator[Setting]:
-    """Yield all settings, with those of the files of secrets."""
+    """Yield all settings, including those of secret files."""
     for one in SETTINGS.values():
         yield one
         if one.is_secret:

@@ -24,7 +24,7 @@ _PER = re.compile(rf"{_NUMBER} ?/ ?([smh])", re.ASCII)
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of a size such as ``512MiB``; raise ValueError if the text is no size with a unit."""
+    """Return the bytes of a size such as ``512MiB``; raise ValueError for other texts."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"Expected a size with a unit, such as 512MiB or 4GiB. Received: {written(text)}.")
@@ -57,7 +57,7 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_rate(text: str) -> float:
-    """Return how often a second a rate such as ``200/s`` is; raise ValueError if the text is no rate."""
+    """Return the events per second of a rate such as ``200/s``; raise ValueError for other texts."""
     found = _PER.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"Expected a rate, such as 200/s or 600/m. Received: {written(text)}.")
@@ -89,7 +89,7 @@ def format_byte_rate(rate: float) -> str:
 
 
 def written(value: object) -> str:
-    """Return a value as an error message shows it."""
+    """Return a value in the form of error messages."""
     if isinstance(value, bool):
         return "true" if value else "false"
     text = repr(str(value)) if isinstance(value, str | Path) else str(value)

@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class ObjectUnreadableError(Exception):
-    """An object that is missing, unreadable or too large; the message says which."""
+    """An object that is missing, unreadable or too large; the message names the cause."""
 
 
 class ObjectTooLargeError(ObjectUnreadableError):

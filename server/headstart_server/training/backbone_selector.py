@@ -308,7 +308,7 @@ class BackboneSelector:
 
 
 class _UnfitError(Exception):
-    """A candidate cannot be tried; the message says why."""
+    """A candidate cannot be tried; the message has the reason."""
 
 
 class _TimeOverError(Exception):

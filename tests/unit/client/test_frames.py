@@ -181,7 +181,7 @@ EMPTY = pandas.DataFrame({"age": [1.0, np.nan], "label": ["a", "b"]}, index=["x7
             {},
             "The columns are label. Expected text, image, path, features or columns of",
         ),
-        ((EMPTY.rename(columns={"label": "lable"}),), {}, "the column `label` is expected to be called so"),
+        ((EMPTY.rename(columns={"label": "lable"}),), {}, "the column 'lable' is misspelled"),
         (
             (pandas.DataFrame({"text": ["a", None], "label": ["a", "b"]}),),
             {},

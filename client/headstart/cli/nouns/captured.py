@@ -23,7 +23,7 @@ def list_captured(
     model: ModelArgument,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number of inputs.")] = 20,
 ) -> None:
-    """List captured inputs without feedback, those whose label teaches the model the most first.
+    """List captured inputs without feedback, the most valuable to label first.
 
     Example: `headstart captured list pets`
     """

@@ -150,7 +150,7 @@ def _token(*, from_stdin: bool) -> str | None:
     if from_stdin:
         token = sys.stdin.readline().strip()
         if not token:
-            raise ValueError("Expected a token on stdin, in one line. Received: an empty line")
+            raise ValueError("The token on stdin is empty. Write it in one line")
         return token
     if not sys.stdin.isatty():
         return None

@@ -43,7 +43,7 @@ def report(
         FormatChoice | None,
         typer.Option(
             "--format",
-            help="Default: html with --open, else what the file's name says, else text.",
+            help="Default: html with --open, else by the file's suffix, else text.",
             show_default=False,
         ),
     ] = None,

@@ -19,7 +19,7 @@ _SHORTEST, _LONGEST = 0.1, 1.0
 
 
 def whoami(context: typer.Context) -> None:
-    """Show who the server takes you for, and your permissions.
+    """Show your identity on the server, and your permissions.
 
     Example: `headstart whoami`
     """

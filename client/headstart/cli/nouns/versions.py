@@ -121,7 +121,7 @@ def compare(
     second: Annotated[str, typer.Argument(help="The other one, such as pets@7.", show_default=False)],
     source: Annotated[
         Path | None,
-        typer.Argument(help=f"{SOURCE_HELP} Default: what both versions know.", show_default=False),
+        typer.Argument(help=f"{SOURCE_HELP} Default: the training examples of both.", show_default=False),
     ] = None,
     dataset: DatasetOption = None,
 ) -> None:
@@ -160,7 +160,7 @@ def list_versions(
 
 @versions.command("show")
 def show_version(context: typer.Context, version: VersionArgument) -> None:
-    """Show where a version came from and how good it is.
+    """Show the lineage and the metrics of a version.
 
     Example: `headstart version show pets@stable`
     """

@@ -98,7 +98,7 @@ def erased_example_view(example_id: str, deleted: ErasedExample) -> RenderableTy
     for heading, names in (
         ("Versions trained on it; delete them to remove what they learned", _named(remaining)),
         ("Unknown, because their lists are damaged", _named(deleted.unread_versions)),
-        ("Jobs under way that had it", ", ".join(deleted.job_ids)),
+        ("Unfinished jobs that had it", ", ".join(deleted.job_ids)),
         ("Datasets that had it", ", ".join(deleted.datasets)),
     ):
         if names:

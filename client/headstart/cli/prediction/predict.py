@@ -104,7 +104,7 @@ class EvidenceOptions:
         Path | None,
         typer.Option(
             metavar="FILE.png",
-            help="Write an image of what supports the prediction; for several inputs FILE-1.png etc.",
+            help="Write an image of the parts that support the prediction; for many inputs FILE-1.png etc.",
         ),
     ] = None
     saliency_class: Annotated[

@@ -50,7 +50,7 @@ class ReviewItem:
     prediction_id: str  # its ID
     predicted: Label  # the predicted label
     probabilities: Mapping[str, float]  # the probability of each of the most probable classes
-    why: str  # why it is listed, for people
+    why: str  # reason for its place in the list, for people
     about: str  # further facts, for people
     is_image: bool  # whether it is an image
 
@@ -121,7 +121,7 @@ class Reviewer:
                 return 1
 
     def _label(self, key: str) -> Answer | None:
-        """Return the label that a key stands for; None if it stands for none, or for a part of one."""
+        """Return the label that a key completes; None if it completes none."""
         if self.task is Task.REGRESSION:
             return self._number() if key in ("c", Key.ENTER) else None
         if self.task is Task.MULTI_LABEL and key == Key.ENTER:
@@ -175,7 +175,7 @@ class Reviewer:
         return "\n".join(lines[:limit] + (["…"] if len(lines) > limit else [])) + "\n"
 
     def _names(self) -> list[str]:
-        """The known classes, and those that were typed."""
+        """The known and the typed classes."""
         return list(dict.fromkeys([*self.class_names, *sorted(self._chosen)]))
 
     def _keys(self) -> list[str]:
@@ -245,7 +245,7 @@ def review(
         ),
     ] = None,
 ) -> None:
-    """Label captured inputs one at a time, those that teach the model the most first.
+    """Label captured inputs one at a time, the most valuable first.
 
     Keys: 1 to 9 choose a class, c types another one, space confirms the prediction, x rejects it, s skips the
     input, backspace returns to the previous one, and q quits. Each answer is feedback, stored immediately.

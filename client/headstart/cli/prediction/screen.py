@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 _ALTERNATE, _NORMAL = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _MAX_LINE = 4096
-#: Seconds in which a signal is noticed that came just before a read began to wait.
+#: Seconds until a signal is handled that arrived just before a blocking read.
 _SIGNAL_SECONDS = 0.5
 _CLEAR = "\x1b[H\x1b[2J"
 
@@ -45,7 +45,7 @@ class Screen(Protocol):
         """The columns and rows."""
 
     def show(self, text: str) -> None:
-        """Replace what is shown."""
+        """Replace the shown text."""
 
     def key(self) -> str:
         """Wait for a key; return its character, or its name in `Key`."""
@@ -88,7 +88,7 @@ class TerminalScreen:
         self.cooked()
         self._write(f"\x1b[?25h{prompt}")
         try:
-            # The terminal gives a whole line.
+            # The terminal returns a whole line.
             data = self._read(_MAX_LINE)
         finally:
             self._write("\x1b[?25l")
@@ -98,7 +98,7 @@ class TerminalScreen:
         return data.decode(errors="ignore").rstrip("\r\n")
 
     def raw(self) -> None:
-        """Get each key as it is pressed; Ctrl-C interrupts as ever."""
+        """Read each key as it is pressed; Ctrl-C still interrupts."""
         self._tty.setcbreak(self._input)
 
     def cooked(self) -> None:
@@ -106,7 +106,7 @@ class TerminalScreen:
         self._termios.tcsetattr(self._input, self._termios.TCSADRAIN, self._before)
 
     def enter(self) -> None:
-        """Begin the view; what was shown before comes back at its end."""
+        """Begin the view; `leave` restores the previous screen."""
         self._write(_ALTERNATE)
         self.raw()
 
@@ -151,12 +151,12 @@ def open_screen() -> Iterator[Screen]:
 
 
 def printable(text: str) -> str:
-    """Return a text without characters that control a terminal: inputs and names may come from strangers."""
+    """Return a text without characters that control a terminal: inputs and names are untrusted."""
     return "".join(each if each.isprintable() or each == "\n" else "�" for each in text.replace("\t", "    "))
 
 
 def _keys(text: str) -> Iterator[str]:
-    """Yield the keys in what a terminal sent; unknown escape sequences are left out."""
+    """Yield the keys in a terminal's input; unknown escape sequences are omitted."""
     place = 0
     while place < len(text):
         if text[place] == "\x1b" and text[place + 1 : place + 2] in ("[", "O"):

@@ -91,7 +91,7 @@ RequirePromotionOption: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--require-promotion",
-        help="The same, and exit with 5 if the alias stays on the old version.",
+        help="Exit with 5 if the alias stays on the old version. Implies --promote-if-not-worse.",
     ),
 ]
 ParentOption: TypeAlias = Annotated[

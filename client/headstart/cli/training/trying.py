@@ -179,7 +179,7 @@ def try_examples(
                 server.check()
                 time.sleep(_POLL_SECONDS)
         except KeyboardInterrupt:
-            caller.note("Stopping the server and deleting what it stored.")
+            caller.note("Stopping the server and deleting its data.")
 
 
 def _train(session: Session, source: str, model: str, columns: ExampleColumns) -> None:
