@@ -96,8 +96,8 @@ class DatasetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FinishDataset(self, request, context):
-        """Ends the upload of a dataset. The dataset changes to the state READY: its examples do not change any more, except
-        that EraseExample removes examples. A dataset that is READY is returned as it is.
+        """Ends the upload of a dataset. The dataset changes to the state READY: its examples never change again, except that
+        EraseExample removes examples. A dataset that is READY is returned unchanged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

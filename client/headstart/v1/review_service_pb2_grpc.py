@@ -73,14 +73,14 @@ class ReviewServiceServicer(object):
     """
 
     def ListReview(self, request, context):
-        """Lists captured inputs without feedback, those whose label teaches the model the most first.
+        """Lists captured inputs without feedback, the most valuable to label first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCaptureStatus(self, request, context):
-        """Returns the number and size of the captured inputs of a model, and what could not be captured.
+        """Returns the number and size of the captured inputs of a model, and the numbers of lost inputs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ServerServiceStub(object):
-    """Describes the server, its caller, and what the caller's tenant stores.
+    """Describes the server, its caller, and the usage of the caller's tenant.
     """
 
     def __init__(self, channel):
@@ -64,14 +64,14 @@ class ServerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WhoAmI(self, request, context):
-        """Returns who the caller is and what it may do.
+        """Returns the identity and permissions of the caller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUsage(self, request, context):
-        """Returns what the caller's tenant stores and how much it may store.
+        """Returns the usage and the limits of the caller's tenant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
