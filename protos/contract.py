@@ -35,16 +35,16 @@ CLIENT = ROOT / "client"
 #: Descriptors of the contract as released: `breaking` compares the protos with them.
 BASELINE = PROTOS / "baseline.binpb"
 PACKAGE = Path("headstart/v1")
-#: Protocols of other servers: their names are not ours to choose, so buf does not look at them.
+#: Protocols of other servers: their names are given, so buf does not check them.
 DIALECTS = Path("compat")
 ROOM = ROOT / "server" / "headstart_server" / "api"
-#: The comments of the protos, by the full names of what they are about: stubs have none at run time.
+#: The comments of the protos, by full name of the element: stubs have none at run time.
 COMMENTS = Path("http/comments.json")
 
-#: What the line of a comment that states a limit begins with.
+#: Beginning of the line of a comment that states a limit.
 _LIMIT = "// Limit:"
 
-#: Where the imports of the protos live: google/protobuf/*.proto and google/rpc/*.proto.
+#: Include paths of the protos' imports: google/protobuf/*.proto and google/rpc/*.proto.
 INCLUDES = (str(files("grpc_tools") / "_proto"), str(Path(next(iter(rpc.__path__))).parents[1]))
 
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class ContractError(Exception):
-    """The protos or their stubs are not as they should be."""
+    """The protos or their stubs are invalid."""
 
 
 def write_limits() -> None:
@@ -81,7 +81,7 @@ def generate(target: Path, room: Path) -> None:
     _generate_dialects(room)
     protos = _protos(PROTOS)
     _protoc(PROTOS, protos, f"--python_out={target}", f"--pyi_out={target}")
-    # Only files that declare services: the others would give modules that hold nothing.
+    # Only files that declare services: the others would result in empty modules.
     services = [proto for proto in protos if proto.endswith("_service.proto")]
     _protoc(PROTOS, services, f"--grpc_python_out={target}")
     _generate_comments(room)
@@ -98,7 +98,7 @@ def compare() -> None:
     stale = [proto.name for proto in expected if proto.read_text(encoding="utf-8") != expected[proto]]
     if stale:
         raise ContractError(
-            "Expected the limits of requests/limits.py in comments of the protos. Received other ones in: "
+            "The comments of the protos differ from the limits of requests/limits.py in: "
             f"{', '.join(stale)}. Run `make protos` and commit the result."
         )
     with tempfile.TemporaryDirectory() as folder:
@@ -108,9 +108,8 @@ def compare() -> None:
     differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
     if differing:
         raise ContractError(
-            f"Expected client/{PACKAGE} and {DIALECTS} and {COMMENTS} of {ROOM.relative_to(ROOT)} to hold "
-            "what the protos give. "
-            f"Received other content, or none, in: {', '.join(differing)}. "
+            f"client/{PACKAGE}, or {DIALECTS} and {COMMENTS} of {ROOM.relative_to(ROOT)}, differ from the protos "
+            f"in: {', '.join(differing)}. "
             "Run `make protos` and commit the result."
         )
 

@@ -126,7 +126,7 @@ class DatasetHandle:
                 return result
 
     def finish(self, example_count: int | None = None) -> Dataset:
-        """End the upload: the dataset is ready to be used, and its examples do not change any more.
+        """End the upload: the dataset is ready to be used, and its examples never change again.
 
         Args:
             example_count: the number of examples that it must have. None: any.

@@ -20,7 +20,7 @@ from headstart.v1 import model_service_pb2 as pb
 class ExportFiles:
     """The files of an export; use it in a `with` statement.
 
-    They are written to a temporary place, and moved to the path when all have arrived with the announced
+    They are written to a temporary path, and moved to the path when all have arrived with the announced
     digests. The path is a file, or a folder for several files, created if it is missing.
     """
 

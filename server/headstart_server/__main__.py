@@ -1,4 +1,4 @@
-"""The command ``headstart-server``. What is slow to import is imported late, so that --help is fast."""
+"""The command ``headstart-server``. Slow imports are delayed, so that --help is fast."""
 
 import tomllib
 import traceback
@@ -78,7 +78,7 @@ def serve(loaded: Loaded) -> None:
 def _run(settings: Settings, warnings: Iterable[str]) -> None:
     """Run a server; a start that fails is one line on stderr."""
     try:
-        # Slow to import, so a Ctrl-C may come meanwhile.
+        # Slow to import, so a Ctrl-C may arrive meanwhile.
         from headstart_server.app.supervise import process_count, supervise
 
         if (count := process_count(settings)) > 1:
@@ -137,7 +137,7 @@ def list_backbones(loaded: Loaded) -> None:
             typer.echo(f"  {known.description}")
         views = ", ".join(f"{view} {size:,}" for view, size in known.views.items())
         typer.echo(f"  takes {_taken(known)}; views: {views}; {known.parameter_count:,} parameters")
-        typer.echo(f"  from {known.source}; licence: {known.license or 'not declared'}")
+        typer.echo(f"  from {known.source}; license: {known.license or 'not declared'}")
 
 
 def _taken(info: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
-#: Identifies the content of files: a mounted secret is another file after a change.
+#: Identity of the content of files: a mounted secret is a different file after a change.
 Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
@@ -22,7 +22,7 @@ class ReloadedFiles(Generic[T]):
     Files that cannot be read, as in the middle of a renewal, keep the last value.
 
     Args:
-        read: reads the value from them; its errors pass.
+        read: reads the value from the files; its errors are raised.
 
     Raises:
         OSError: a file is missing.
@@ -40,7 +40,7 @@ class ReloadedFiles(Generic[T]):
 
         Raise OSError if a file is missing.
         """
-        # Most calls find no change, and do not wait for one that reads.
+        # Most calls find no change, and do not wait for a call that reads.
         if stamp_of(self._paths) == self._stamp:
             return False
         with self._lock:

@@ -697,7 +697,7 @@ def test_on_a_narrow_terminal_backbones_can_be_read(run, narrow):
     lines = run("backbone", "list").stdout.splitlines()
 
     assert [line.split()[0] for line in lines] == [
-        "efficientnet-lite0", "takes", "views", "parameters", "source", "licence", "runtime", "description",
+        "efficientnet-lite0", "takes", "views", "parameters", "source", "license", "runtime", "description",
     ]  # fmt: skip
 
 

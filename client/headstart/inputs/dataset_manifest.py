@@ -194,7 +194,7 @@ def _json_rows(
         try:
             row = json.loads(text)
         except RecursionError:
-            raise ValueError(f"{place}: a JSON object is expected. Received: one nested too deep") from None
+            raise ValueError(f"{place}: the JSON is nested too deeply") from None
         except ValueError as error:
             # JSON errors, and integers with thousands of digits.
             raise ValueError(f"{place}: a JSON object is expected. {error}") from None

@@ -52,7 +52,7 @@ def check_count(model: str, count: int) -> None:
     """Raise QuotaExceeded if a model with `count` aliases may not have another one."""
     if count >= MAX_ALIASES:
         raise QuotaExceeded(
-            f"Expected at most {MAX_ALIASES} aliases of model '{model}'. Received: one more. Remove one.",
+            f"Model '{model}' has the maximum number of aliases, {MAX_ALIASES}. Remove one.",
             metadata={"subject": f"aliases of model {model}", "limit": str(MAX_ALIASES)},
         )
 

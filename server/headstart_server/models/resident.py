@@ -62,8 +62,12 @@ def embedder_of(version: ResidentVersion, pool: BackbonePool) -> Embedder:
     try:
         embedder = pool.get(version.backbone)
     except (BackboneNotFound, BackboneUnavailable) as error:
-        gone = isinstance(error, BackboneNotFound)
-        help_ = f"Declare '{version.backbone}' again with its previous definition" if gone else "Correct this"
+        is_missing = isinstance(error, BackboneNotFound)
+        help_ = (
+            f"Declare '{version.backbone}' again with its previous definition"
+            if is_missing
+            else "Correct this"
+        )
         which = f"Version {version.number} of model '{version.model}'"
         raise type(error)(
             f"{which} needs its backbone: {error.message} {help_}, or rebase the version on "

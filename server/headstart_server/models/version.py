@@ -52,7 +52,7 @@ class Manifest:
     edited_count: int = 0  # number of the parent's examples that were changed
     feedback_count: int = 0  # number of examples that came from feedback with the fine-tune itself
     held_out_fraction: float = 0.0  # fraction of the examples that was held out at random; 0 for none
-    # of several labels the probability of each class from which on it applies; else none
+    # several labels: minimum probability at which each class applies; otherwise empty
     thresholds: tuple[float, ...] = ()
     task: Task = Task.SINGLE_LABEL
     tail: TailFacts | None = None  # metadata of its own tail; None if it uses the backbone's last view

@@ -23,7 +23,7 @@ EVALUATION_FILE = "evaluation.json"
 
 
 class VersionFiles:
-    """Reads the files of versions. A version whose row is gone was deleted, so its files are not damaged.
+    """Reads the files of versions. A version without a row was deleted, so its files are not damaged.
 
     Args:
         read_version: returns the row of a version, or raises `VersionNotFound`.

@@ -51,7 +51,7 @@ class Saliency:
 def check_saliency(options: SaliencyOptions, version: ResidentVersion, embedder: Embedder) -> None:
     """Check that a version can have saliency maps.
 
-    Raise InvalidField if its backbone does not take images, or it has no such class.
+    Raise InvalidField if its backbone does not accept images, or it has no such class.
     """
     if embedder.info.modality is not Modality.IMAGE:
         raise InvalidField(

@@ -57,7 +57,7 @@ class VersionPrediction(NamedTuple):
     influences: Sequence[Sequence[ExampleInfluence]] = ()
     # saliency map of each input; empty unless requested
     saliency: Sequence[Saliency] = ()
-    # of each input whose end the backbone did not see, how much it saw, by place
+    # truncation of each truncated input, by index
     truncation: Mapping[int, Truncation] = MappingProxyType({})
     # ID of the prediction for each input; empty unless the model captures inputs
     prediction_ids: Sequence[str] = ()
@@ -69,7 +69,7 @@ class BackboneFeatures:
 
     backbone: str  # its name
     views: Mapping[str, Float32]  # by view, [n, D]
-    # of each input whose end it did not see, how much it saw, by place
+    # truncation of each truncated input, by index
     truncation: Mapping[int, Truncation] = field(default_factory=dict)
 
 

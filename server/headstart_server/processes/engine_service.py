@@ -219,7 +219,7 @@ class _Client:
 
     def _compute(self, stream: socket.socket, memory: SharedMemory | None, request: RowsRequest) -> None:
         if memory is None:
-            raise ValueError("Expected memory with the first request. Received: none.")
+            raise ValueError("The first request of a stream must have memory.")
         embedder = self._embedders[request.backbone]
         rows = memory.array(0, request.shape, request.dtype)
         lane = Lane.TRAIN if request.is_training else Lane.PREDICT

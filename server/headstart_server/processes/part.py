@@ -23,7 +23,7 @@ class Role(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessPlace:
-    """The place of a process among those of its server."""
+    """The number of a process among the processes of its server."""
 
     role: Role = Role.WHOLE
     number: int = 0  # its number among the serving processes, from 1

@@ -24,7 +24,7 @@ class ProcessSpec:
     """The specification of a process of a server."""
 
     settings: Settings  # the settings of the server, with the ports that the supervisor reserved
-    role: Role  # what the process does
+    role: Role  # role of the process
     number: int  # its number among the serving processes, from 1
     count: int  # number of serving processes
     is_restart: bool  # whether it replaces a process that ended

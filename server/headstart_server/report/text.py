@@ -67,8 +67,8 @@ def _head(facts: ReportFacts) -> Iterable[str]:
     yield from _wrapped(
         f"{version.model}, version {version.number}{f' ({listed(tuple(names))})' if names else ''}"
     )
-    said = [verdict(facts) + ".", interval(facts.metrics) and f"{interval(facts.metrics)}."]
-    yield from _wrapped(" ".join(filter(None, [*said, measured_on(facts.metrics), baseline(facts)])))
+    summary = [verdict(facts) + ".", interval(facts.metrics) and f"{interval(facts.metrics)}."]
+    yield from _wrapped(" ".join(filter(None, [*summary, measured_on(facts.metrics), baseline(facts)])))
     figures = key_figures(facts)[1:]  # the first is the verdict
     if figures:
         yield from _wrapped(" | ".join(f"{name[0].lower()}{name[1:]} {shown}" for name, shown, _ in figures))

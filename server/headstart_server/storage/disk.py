@@ -74,12 +74,12 @@ def probe(folder: Path) -> None:
     """Write to a folder that was full, to determine whether it has space again."""
     if not FULL_DISKS.is_full(PLACE):
         return
-    aside = folder / f".probe-{uuid.uuid4().hex}"
+    probe_file = folder / f".probe-{uuid.uuid4().hex}"
     try:
-        with suppress(StorageFull, LocalStorageUnavailable), storage_errors(), aside.open("wb") as file:
+        with suppress(StorageFull, LocalStorageUnavailable), storage_errors(), probe_file.open("wb") as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())
     finally:
         with suppress(OSError):
-            aside.unlink(missing_ok=True)
+            probe_file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Ownership of artifact storage by one database: cleanup for one removes the files of all others."""
+"""Ownership of artifact storage by one database, because cleanup removes the files of other databases."""
 
 import uuid
 from contextlib import suppress

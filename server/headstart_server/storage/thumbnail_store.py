@@ -88,7 +88,7 @@ class ThumbnailStore:
                 self._unlink(old)
 
     def _load(self) -> None:
-        """Find the files of earlier runs, the oldest first, and remove all others."""
+        """Find the files of earlier runs, the oldest first, and remove other files."""
         found = []
         for path in self._folder.iterdir():
             status = path.stat()

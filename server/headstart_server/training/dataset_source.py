@@ -48,8 +48,8 @@ class DatasetSources:
     def _reader(self) -> DatasetReader:
         if self._uris is None:
             raise InvalidField(
-                "Expected examples in the stream: this server allows no dataset URIs. Send the examples, or "
-                "start the server with --allow-dataset-uri. Received: a URI.",
+                "This server allows no dataset URIs. Send the examples, or start the server with "
+                "--allow-dataset-uri.",
                 field="spec.dataset_uri",
             )
         return self._uris

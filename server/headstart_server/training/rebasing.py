@@ -105,11 +105,15 @@ class RebaseService:
             full = _like(requested, version, keeps_recipe=spec.recipe is None)
             if info is not None and parent.examples:
                 check_kind(info, parent.examples[0].kind, "backbone")
-        said = {**requested.to_json(), "rebase": True, **({"recipe": None} if spec.recipe is None else {})}
+        request_json = {
+            **requested.to_json(),
+            "rebase": True,
+            **({"recipe": None} if spec.recipe is None else {}),
+        }
         upload = self._submissions.upload(
             full,
             request_id,
-            request_json=said,
+            request_json=request_json,
             parent=parent,
             repeated=repeated,
             tenant=tenant,
@@ -122,15 +126,15 @@ class RebaseService:
 def inherited(registry: Registry, datasets: DatasetStore, version: Version, instead: str) -> Parent:
     """Return a version with its examples as a parent; examples that it held out of training are marked."""
     kept = retained_examples(registry, version, instead)
-    gone = set(datasets.erased(kept.archives))
+    erased = set(datasets.erased(kept.archives))
     examples = marked(kept)
     return Parent(
         number=version.number,
         backbone=version.manifest.backbone,
         task=version.manifest.task,
         edited=EditedExamples(
-            examples=[each for each in examples if (each.archive, each.member) not in gone],
-            left_out=[each for each in examples if (each.archive, each.member) in gone],
+            examples=[each for each in examples if (each.archive, each.member) not in erased],
+            left_out=[each for each in examples if (each.archive, each.member) in erased],
         ),
     )
 

@@ -80,7 +80,7 @@ class UploadBackbone:
     """The backbone of one upload, which the caller names or the examples determine.
 
     Args:
-        memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
+        memory_bytes: maximum memory of all jobs of this server; None for no limit.
     """
 
     def __init__(self, pool: BackbonePool, choice: BackboneChoice, memory_bytes: int | None) -> None:
@@ -150,7 +150,7 @@ class UploadBackbones:
     """Finds the backbones of uploads.
 
     Args:
-        memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
+        memory_bytes: maximum memory of all jobs of this server; None for no limit.
     """
 
     def __init__(

@@ -87,10 +87,10 @@ class VersionRebuilder:
         listed = self._registry.files.examples_alone(version)
         if listed is None:
             raise _not_kept(version, "its list of examples is missing.")
-        gone = set(self._datasets.erased(listed.archives))
-        kept = _without(listed, gone)
+        erased = set(self._datasets.erased(listed.archives))
+        kept = _without(listed, erased)
         left_out = {
-            exclusion_mark(one.digest) for one in listed.examples if (one.archive, one.member) in gone
+            exclusion_mark(one.digest) for one in listed.examples if (one.archive, one.member) in erased
         }
         embedder = self._pool.load(version.manifest.backbone)
         check_backbone(self._registry.files.load(version.model, version.number), embedder.digest)
@@ -303,7 +303,7 @@ def _not_kept(version: Version, problem: str) -> ExamplesNotKept:
     )
 
 
-def _without(listed: ExampleList, gone: Collection[ArchiveMember]) -> ExampleList:
+def _without(listed: ExampleList, erased: Collection[ArchiveMember]) -> ExampleList:
     """Return a list without erased examples, which leave no trace in it."""
-    kept = [one for one in listed.examples if (one.archive, one.member) not in gone]
+    kept = [one for one in listed.examples if (one.archive, one.member) not in erased]
     return replace(listed, examples=kept, outcomes=())

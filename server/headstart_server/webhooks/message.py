@@ -69,7 +69,7 @@ def _secret(line: str, path: Path) -> bytes:
     try:
         secret = base64.b64decode(line.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
-        raise ValueError(f"{expected} Received: another line.") from None
+        raise ValueError(f"{expected} A line is not base64.") from None
     if not low <= len(secret) <= high:
         raise ValueError(f"{expected} Received: {len(secret)} bytes.")
     return secret

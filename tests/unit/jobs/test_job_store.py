@@ -109,7 +109,7 @@ def test_an_alias_that_a_job_will_make_counts_as_one_of_its_model(
     monkeypatch.setattr(alias_rows, "MAX_ALIASES", 2)
     driver.succeed(driver.running(alias="one"))
     second = driver.submit(alias="two")
-    with pytest.raises(QuotaExceeded, match="at most 2 aliases of model 'pets'"):
+    with pytest.raises(QuotaExceeded, match="'pets' has the maximum number of aliases, 2"):
         driver.submit(alias="three")
     # Aliases that are there or will be, no alias, and other models take nothing.
     for spec in ({"alias": "one"}, {"alias": "two"}, {}, {"alias": "three", "model": "cars"}):

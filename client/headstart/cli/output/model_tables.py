@@ -127,7 +127,7 @@ def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
             ("views", ", ".join(f"{name} {size}" for name, size in each.views.items()) or None),
             ("parameters", f"{each.parameter_count / 1e6:.1f} M" if each.parameter_count else None),
             ("source", each.source),
-            ("licence", each.license or None),
+            ("license", each.license or None),
             ("runtime", each.status.runtime or None),
             ("description", each.description or None),
             ("precision", each.precision_reason or None),

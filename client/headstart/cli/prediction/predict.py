@@ -59,10 +59,11 @@ ErrorsOption = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceOptions:
-    """What to predict and to show for each input."""
+    """The classes and the evidence to show for each input."""
 
     top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=0, help="The most classes for each input; 0: all.")
+        int,
+        typer.Option("--top-k", "-k", min=0, help="The maximum number of classes for each input; 0: all."),
     ] = 5
     abstain: Annotated[
         bool,

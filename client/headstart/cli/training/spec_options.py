@@ -231,7 +231,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueOptions:
-    """How a job waits, and what its end calls."""
+    """The priority of a job, and the webhook at its end."""
 
     priority: Annotated[
         int,
