@@ -108,8 +108,8 @@ def compare() -> None:
     differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
     if differing:
         raise ContractError(
-            f"client/{PACKAGE}, or {DIALECTS} and {COMMENTS} of {ROOM.relative_to(ROOT)}, differ from the protos "
-            f"in: {', '.join(differing)}. "
+            f"client/{PACKAGE}, or {DIALECTS} and {COMMENTS} of {ROOM.relative_to(ROOT)}, differ from the "
+            f"protos in: {', '.join(differing)}. "
             "Run `make protos` and commit the result."
         )
 

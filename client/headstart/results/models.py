@@ -49,8 +49,7 @@ class AliasEvent:
         alias: the alias.
         event_time: time of the move.
         cause: cause of the move.
-        principal: the caller who moved it, or who submitted the job that moved it; empty without
-            authentication.
+        principal: the caller, or the submitter of the job, that moved it; empty without authentication.
         job_id: the job that moved it; may be empty.
         previous_version: version of the alias before the move; None if the alias is new.
         version: version of the alias after the move; None if the alias was removed.
