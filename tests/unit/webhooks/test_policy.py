@@ -159,5 +159,5 @@ def test_a_tenant_may_name_only_its_urls() -> None:
     ],
 )
 def test_a_tenant_is_a_whole_step_of_a_path(pattern: str) -> None:
-    with pytest.raises(ValueError, match="whole step"):
+    with pytest.raises(ValueError, match="whole path segment"):
         policy(pattern)
