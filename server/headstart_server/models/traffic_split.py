@@ -43,9 +43,9 @@ def choose_version(key: str, model: str, named: int, shares: Sequence[TrafficSpl
     """Return the number of the version that answers the calls of a key.
 
     Weighted rendezvous hashing (Thaler and Ravishankar 1998; with logarithms Schindelhauer and Schomaker
-    2005): a hash of each version and the key gives a time, shorter for a larger share, and the version with
-    the shortest time answers. So a version whose share grows keeps its keys, and each version gets different
-    keys.
+    2005). A hash of each version and the key gives a time, which is shorter for a larger share. The version
+    with the shortest time answers. So a version whose share grows keeps its keys, and each version gets
+    different keys.
     """
     rest = 1 - fsum(each.fraction for each in shares)
     weights = {each.number: each.fraction for each in shares}

@@ -62,13 +62,13 @@ def header(facts: ReportFacts) -> Markup:
 
 
 def _verdict(facts: ReportFacts) -> Markup:
-    said = " ".join(filter(None, [measured_on(facts.metrics), baseline(facts)]))
+    source = " ".join(filter(None, [measured_on(facts.metrics), baseline(facts)]))
     between = interval(facts.metrics)
     return tag(
         "div",
         tag("p", verdict(facts), class_="verdict"),
         _interval_bar(facts.metrics),
-        tag("p", f"{between}. " if between else None, said, class_="said"),
+        tag("p", f"{between}. " if between else None, source, class_="said"),
         class_="lead",
     )
 

@@ -105,11 +105,11 @@ class BackboneSelector:
             known = {trial.candidate.backbone for trial in self._found.trials}
             for place, name in enumerate(self._spec.backbone_candidates):
                 if name not in known:
-                    self._note(self._trial(dataset, name, place))
+                    self._store(self._trial(dataset, name, place))
             choice = self._decided(dataset)
         self._found = replace(self._found, choice=choice)
         count = len(choice.candidates)
-        self._tell(count, f"Took {choice.backbone}. {choice.reason}", force=True, write=True)
+        self._report(count, f"Took {choice.backbone}. {choice.reason}", force=True, write=True)
         return choice
 
     def _trial(self, dataset: Dataset, name: str, place: int) -> CandidateTrial:
@@ -140,7 +140,7 @@ class BackboneSelector:
             self._found = replace(self._found, trying=name, crashes=self._job.crashes)
         elif self._job.crashes - self._found.crashes >= MAX_DEATHS:
             raise _UnfitError(f"The server died {MAX_DEATHS} times while it was tried.")
-        self._tell(place, f"{name} is being loaded.", force=True, write=True)
+        self._report(place, f"{name} is being loaded.", force=True, write=True)
 
     def _loaded(self, name: str) -> Embedder:
         try:
@@ -161,11 +161,11 @@ class BackboneSelector:
         name = embedder.info.name
         extraction = FeatureExtraction(dataset, required_views(self._recipe, embedder.info.views))
 
-        def tell(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             part = _FEATURES_PART * done / total if total else 0.0
-            self._tell(place, f"{name}: {done} of {total} examples.", part=part)
+            self._report(place, f"{name}: {done} of {total} examples.", part=part)
 
-        extraction.run(embedder, window=self._window, checkpoint=self._check, progress=tell)
+        extraction.run(embedder, window=self._window, checkpoint=self._check, progress=report)
         self._check_faults(extraction, len(dataset))
         table = extraction.table()
         seconds = self._serving_seconds(dataset, embedder, extraction.usable)
@@ -274,14 +274,14 @@ class BackboneSelector:
 
     # Progress
 
-    def _note(self, trial: CandidateTrial) -> None:
+    def _store(self, trial: CandidateTrial) -> None:
         """Store the result of a candidate, after which the next attempt continues."""
         self._found = replace(self._found, trials=(*self._found.trials, trial))
         tried = trial.candidate
         message = f"{tried.backbone}: {tried.message or f'{tried.milliseconds:.1f} ms for each input.'}"
-        self._tell(len(self._found.trials), message, force=True, write=True)
+        self._report(len(self._found.trials), message, force=True, write=True)
 
-    def _tell(
+    def _report(
         self, done: int, message: str, *, part: float = 0.0, force: bool = False, write: bool = False
     ) -> None:
         count = len(self._spec.backbone_candidates)

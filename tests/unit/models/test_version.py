@@ -77,5 +77,5 @@ def test_fields_that_are_no_manifest_are_refused(lacking: str) -> None:
 
 
 def test_a_manifest_whose_recipe_left_choices_open_is_invalid() -> None:
-    with pytest.raises(ValueError, match="as it was carried out"):
+    with pytest.raises(ValueError, match="recipe that was used"):
         Manifest.from_json({**make_manifest().to_json(), "recipe": {"auto": {}}})
