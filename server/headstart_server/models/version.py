@@ -16,7 +16,7 @@ from headstart_server.observability.energy import Energy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TailFacts:
-    """Metadata of a version's own tail; `file_digests` contains the digest of its weights."""
+    """Metadata of a version's own tail; `Manifest.files` contains the digest of its weights."""
 
     blocks: int  # number of last blocks that are the version's own
     cut: str  # name of the backbone's cut that the tail begins at

@@ -83,7 +83,7 @@ class VersionResolver:
     def _resident(
         self, selectors: Sequence[Selector], files: Collection[str], router: TrafficRouter | None
     ) -> list[ResidentVersion]:
-        """Return the versions if all of them and their files are in memory, otherwise None."""
+        """Return the versions if all of them and their files are in memory, otherwise an empty list."""
         found = []
         for selector in selectors:
             number = self._registry.index.known(selector, router)

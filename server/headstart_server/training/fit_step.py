@@ -23,7 +23,7 @@ from headstart_server.training.activations import JobActivations
 from headstart_server.training.extraction import FeatureTable
 from headstart_server.training.progress import ProgressReporter
 
-#: Names of the files of out-of-fold outputs and of the mask of those that count.
+#: Name of the file with the out-of-fold outputs and the mask of counted ones.
 OUTPUTS_FILE = "outputs.npz"
 
 
