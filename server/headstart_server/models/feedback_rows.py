@@ -117,7 +117,7 @@ _STORED_BYTES = select(func.sum(feedback.c.nbytes)).where(feedback.c.state.in_(_
 _STORED_COUNTS = (
     select(feedback.c.state, func.count()).where(feedback.c.state.in_(_STORED)).group_by(feedback.c.state)
 )
-# No condition on the state: SQLite would use the index of sizes and read all rows in these states.
+# No condition on the state: with one, SQLite reads all rows in these states by the index of sizes.
 _HOLDERS = select(feedback.c.feedback_id, feedback.c.state).where(
     feedback.c.feedback_id.in_(bindparam("holders", expanding=True))
 )

@@ -223,7 +223,7 @@ class BackboneSelector:
         tried = self._scored
         if not tried:
             raise BackboneNotFound(
-                "All candidate backbones failed: "
+                "No candidate backbone could be tried: "
                 + " ".join(f"{trial.candidate.backbone}: {trial.candidate.message}" for trial in trials)
             )
         ranking = rank_candidates(
