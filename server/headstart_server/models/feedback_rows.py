@@ -308,7 +308,7 @@ def insert_feedback(connection: Connection, **values: Any) -> None:
 
 
 def _with_later(connection: Connection, feedback_ids: Collection[str]) -> list[str]:
-    """Return feedback with the later feedback about the same content that replaces it."""
+    """Return the feedback that is followed by later feedback about the same content."""
     later = feedback.alias()
     is_later = exists().where(
         later.c.model == feedback.c.model,
