@@ -53,7 +53,7 @@ class ServerServiceStub(object):
 
 
 class ServerServiceServicer(object):
-    """Describes the server, its caller, and what the caller's tenant stores.
+    """Describes the server, its caller, and the usage of the caller's tenant.
     """
 
     def GetServerInfo(self, request, context):
@@ -104,7 +104,7 @@ def add_ServerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ServerService(object):
-    """Describes the server, its caller, and what the caller's tenant stores.
+    """Describes the server, its caller, and the usage of the caller's tenant.
     """
 
     @staticmethod
