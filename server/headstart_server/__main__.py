@@ -1,4 +1,4 @@
-"""The command ``headstart-server``. Slow imports are delayed, so that --help is fast."""
+"""The command ``headstart-server``. Slow modules are imported late, so that --help is fast."""
 
 import tomllib
 import traceback
@@ -76,9 +76,9 @@ def serve(loaded: Loaded) -> None:
 
 
 def _run(settings: Settings, warnings: Iterable[str]) -> None:
-    """Run a server; a start that fails is one line on stderr."""
+    """Run a server; report a failed start in one line on stderr."""
     try:
-        # Slow to import, so a Ctrl-C may arrive meanwhile.
+        # These imports are slow, so a Ctrl-C may arrive during them.
         from headstart_server.app.supervise import process_count, supervise
 
         if (count := process_count(settings)) > 1:
@@ -87,7 +87,7 @@ def _run(settings: Settings, warnings: Iterable[str]) -> None:
         from headstart_server.app.lifecycle import serve as run
 
         run(settings, warnings=warnings)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all end in one line
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each error is reported in one line
         from headstart_server.app.start_failure import cause_of, unexpected
 
         if settings.observability.log_level == "debug":
@@ -220,17 +220,17 @@ def prepare(
 
 
 def _check_samples(modality: Any, samples: Path) -> None:
-    """Raise ValueError if a folder cannot prove a backbone in 8 bits: preparing it takes minutes."""
+    """Raise ValueError early if a folder cannot serve to check a quantized backbone."""
     try:
         from headstart_server.evaluation.quantization import labeled_examples
     except ModuleNotFoundError:
-        # Quantizing it names the extra.
+        # The quantization itself reports the missing extra.
         return
     labeled_examples(modality, samples)
 
 
 def _quantize(catalog: Any, backbone: Any, samples: Path | None) -> bool:
-    """Quantize a backbone and prove its accuracy; return whether it may be used."""
+    """Quantize a backbone and check its accuracy; return whether it may be used."""
     from headstart_server.errors import HeadstartError
 
     name = backbone.info.name

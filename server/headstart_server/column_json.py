@@ -1,17 +1,17 @@
-"""JSON with long lists, in parts: `json` keeps the interpreter's lock for a whole document."""
+"""JSON documents with long lists, encoded in parts: `json` holds the GIL for a whole document."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-#: Entries of a list in one line.
+#: Maximum number of list entries in one line.
 _LINE = 1024
-#: The key that stands for a list of several lines. No name of the server contains this character.
+#: Key that stands for a list of several lines. Names never contain this character.
 _LINES = "\0"
 
 
 def dump_columns(fields: Mapping[str, Any]) -> str:
-    """Return an object as JSON in which its long lists, and those of objects in it, have several lines."""
+    """Return an object as JSON in which long lists, including nested ones, span several lines."""
     entries = (f"{json.dumps(name)}: {_dumped(value)}" for name, value in fields.items())
     return f"{{{', '.join(entries)}}}"
 
@@ -53,4 +53,4 @@ def _with_lists(values: dict[str, Any], lists: list[list[Any]]) -> Any:
     try:
         return lists[values[_LINES]]
     except (IndexError, TypeError):
-        raise ValueError("Expected the number of a list of several lines. Received another value.") from None
+        raise ValueError("The JSON refers to a list that it does not contain.") from None

@@ -82,7 +82,7 @@ class DatasetTooLarge(HeadstartError, reason="DATASET_TOO_LARGE"):
 
 
 class InvalidLabel(HeadstartError, reason="INVALID_LABEL"):
-    """A label is empty, too long or has control characters."""
+    """A label is empty, too long or contains control characters."""
 
 
 class UndecodableInput(HeadstartError, reason="UNDECODABLE_INPUT"):
@@ -102,7 +102,7 @@ class ContradictingLabels(HeadstartError, reason="CONTRADICTING_LABELS"):
 
 
 class UnusableExamplesError(HeadstartError):
-    """More examples are invalid than may be dropped; the reason is that of the first."""
+    """More examples are invalid than may be dropped; the reason is taken from the first one."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
@@ -142,7 +142,7 @@ class JobNotFinished(HeadstartError, reason="JOB_NOT_FINISHED"):
 
 
 class VersionInUse(HeadstartError, reason="VERSION_IN_USE"):
-    """Aliases name the version."""
+    """Aliases point to the version."""
 
 
 class ModelNotEmpty(HeadstartError, reason="MODEL_NOT_EMPTY"):
@@ -237,9 +237,7 @@ class StorageFull(HeadstartError, reason="STORAGE_FULL"):
     """The disk is full."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "The server's disk is full. Delete versions, or give it more room.", retry_after=60.0
-        )
+        super().__init__("The server's disk is full. Delete versions, or free disk space.", retry_after=60.0)
 
 
 class MessageTooLarge(HeadstartError, reason="MESSAGE_TOO_LARGE"):

@@ -9,11 +9,11 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """Entries under a limit. Not locked: the owner does that.
+    """Entries under a limit. Not thread-safe: the owner locks it.
 
     Args:
         limit: maximum sum of the sizes; the newest entry stays regardless of its size.
-        size: size of a value, which must not change; by default each counts 1.
+        size: returns the size of a value, which must not change; by default each value counts as 1.
     """
 
     def __init__(self, limit: int, size: Callable[[V], int] = lambda _: 1) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
-#: Identity of the content of files: a mounted secret is a different file after a change.
+#: Identifies the content of files. A mounted secret is replaced by another file when it changes.
 Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
@@ -19,10 +19,10 @@ def stamp_of(paths: Iterable[Path]) -> Stamp:
 class ReloadedFiles(Generic[T]):
     """A value read from files. Thread-safe.
 
-    Files that cannot be read, as in the middle of a renewal, keep the last value.
+    If the files cannot be read, for example during a renewal, the last value stays.
 
     Args:
-        read: reads the value from the files; its errors are raised.
+        read: reads the value from the files; its errors propagate.
 
     Raises:
         OSError: a file is missing.
@@ -40,7 +40,7 @@ class ReloadedFiles(Generic[T]):
 
         Raise OSError if a file is missing.
         """
-        # Most calls find no change, and do not wait for a call that reads.
+        # Most calls find no change, so they do not wait for a call that reads the files.
         if stamp_of(self._paths) == self._stamp:
             return False
         with self._lock:
@@ -50,11 +50,11 @@ class ReloadedFiles(Generic[T]):
             try:
                 value = self._read()
             except BaseException:
-                # Not read again until the files change once more.
+                # Do not read the files again until they change once more.
                 self._stamp = stamp
                 raise
             if stamp_of(self._paths) != stamp:
-                # Changed while they were read: the next call reads them again.
+                # The files changed while they were read: the next call reads them again.
                 return False
             self.value, self._stamp = value, stamp
             return True

@@ -12,7 +12,7 @@ from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.storage.directory import Folder
 
-#: Inputs and bytes of contents in one object, at most; a single input may be larger.
+#: Maximum inputs, and bytes of contents, in one object; a single input may be larger.
 MAX_BATCH, MAX_BATCH_BYTES = 100, 4 << 20
 _CONTENTS, _FEATURES = "contents", "features"
 
@@ -25,7 +25,7 @@ class BatchFeatures:
     views: Mapping[str, Float32]  # the views, [n, D of the view]
 
     def encoded(self) -> tuple[bytes, dict[str, Any]]:
-        """Return the views side by side, by name, and what the row of the batch has about them."""
+        """Return the views side by side, ordered by name, and the columns of the batch about them."""
         names = sorted(self.views)
         rows = np.concatenate([self.views[name] for name in names], axis=1)
         content = np.ascontiguousarray(rows, "<f4").tobytes()
@@ -48,11 +48,11 @@ class BatchFeatures:
             start += sizes[name]
         return cls(backbone_digest=facts["backbone_digest"], views=views)
 
-    def rows(self, places: Sequence[int]) -> "BatchFeatures":
+    def rows(self, indexes: Sequence[int]) -> "BatchFeatures":
         """Return the features of some inputs."""
         return BatchFeatures(
             backbone_digest=self.backbone_digest,
-            views={name: rows[list(places)] for name, rows in self.views.items()},
+            views={name: rows[list(indexes)] for name, rows in self.views.items()},
         )
 
 
@@ -65,7 +65,7 @@ class BatchFiles:
     def write(
         self, batch: str, contents: Sequence[bytes], features: BatchFeatures
     ) -> tuple[int, dict[str, Any]]:
-        """Write a batch; return its number of bytes, and what its row has about the features."""
+        """Write a batch; return its size in bytes, and the columns about its features."""
         encoded, facts = features.encoded()
         files = {_CONTENTS: b"".join(contents), _FEATURES: encoded}
         self._folder.write(batch, files)
@@ -82,7 +82,7 @@ class BatchFiles:
         return content
 
     def contents(self, batch: str, inputs: Sequence[CapturedInput]) -> dict[str, bytes]:
-        """Return the contents of inputs by prediction ID, without those that are missing or damaged."""
+        """Return the contents of inputs by prediction ID; omit missing and damaged ones."""
         try:
             stored = self._folder.read(batch, _CONTENTS)
         except OSError:
@@ -106,6 +106,6 @@ class BatchFiles:
         self._folder.remove(batch)
 
     def names(self, older_than: float) -> Sequence[str]:
-        """Return the names of the batches that were last written so many seconds ago."""
+        """Return the names of the batches that were not written to for `older_than` seconds."""
         before = self._folder.now() - older_than
         return [entry.name for entry in self._folder.entries() if entry.written <= before]

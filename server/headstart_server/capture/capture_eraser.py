@@ -1,4 +1,4 @@
-"""Erases captured inputs, and cleans up what has expired or was left behind."""
+"""Erases captured inputs, and removes expired inputs and leftover objects."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ log = structlog.get_logger(__name__)
 ABANDONED_SECONDS, ORPHAN_SECONDS = 600.0, 3600.0
 #: Seconds for which the pages of a review list can be read.
 LIST_SECONDS = 3600.0
-#: Batches that one step of a cleaning treats, and that it merges.
+#: Maximum batches that one step of a cleaning removes, and that it merges.
 _AT_ONCE, _MERGED_AT_ONCE = 200, 1000
-#: Seconds between the first and last input of a merged batch, by which removals may lag behind expiry, and
-#: seconds after which a batch is merged.
+#: Maximum seconds between the first and last input of a merged batch, so that the first one is removed soon
+#: after it expires, and seconds after which a batch is merged.
 _MERGED_SECONDS, _SETTLED_SECONDS = 600.0, 60.0
 # Built once: building a statement takes longer than executing it.
 _MOVE = (
@@ -84,7 +84,7 @@ _WITHOUT_ALIVE = select(capture_batches.c.batch, capture_batches.c.model).where(
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What of some batches stays: the inputs, their contents and their features, in the same order."""
+    """The remaining inputs of some batches, with their contents and features in the same order."""
 
     inputs: Sequence[CapturedInput]
     contents: Sequence[bytes]
@@ -99,18 +99,18 @@ class BatchRewriter:
         self._files = files
 
     def replace(self, batches: Sequence[Row[Any]]) -> None:
-        """Replace batches of one model with the same views by one; inputs that are erased meanwhile go."""
+        """Replace batches of one model with the same views by one, without inputs erased meanwhile."""
         while not self._replaced(batches):
             pass
 
     def doom(self, model: str, batches: Sequence[str]) -> None:
-        """Let batches of a model and their inputs not count any more."""
+        """Mark batches of a model for removal, with their inputs."""
         with self._database.write("captures.doom") as connection:
             connection.execute(MODEL, {"model": model}).all()
             doom(connection, batches)
 
     def _replaced(self, batches: Sequence[Row[Any]]) -> bool:
-        """Return False if an input was erased or moved meanwhile."""
+        """Try once to replace the batches; return False if an input was erased or moved meanwhile."""
         model, names = batches[0].model, [row.batch for row in batches]
         kept = self._kept(batches)
         if kept is None:
@@ -133,7 +133,7 @@ class BatchRewriter:
         return False
 
     def _kept(self, batches: Sequence[Row[Any]]) -> _Kept | None:
-        """Read what stays of batches; None if nothing does. What is damaged does not stay."""
+        """Read the inputs that remain in batches, without damaged ones; None if there are none."""
         inputs: list[CapturedInput] = []
         contents: list[bytes] = []
         parts: list[BatchFeatures] = []
@@ -207,7 +207,7 @@ class CaptureEraser:
                     update(capture_batches).where(capture_batches.c.batch == batch).values(dirty=1)
                 )
         self._on_erased(prediction_id)
-        # What an earlier call that was killed left, too.
+        # Also removes the leftovers of an earlier call that was killed.
         self.rewrite_erased(model)
         self.remove_doomed(model)
         return batch is not None
@@ -218,14 +218,14 @@ class CaptureEraser:
             return list(connection.execute(_MODELS_WITH, {"id": prediction_id}).scalars())
 
     def clean(self) -> int:
-        """Delete what has expired and finish what was begun; return the number of removed objects."""
+        """Delete expired inputs, finish interrupted removals, and return the number of removed objects."""
         self._expire()
         self.rewrite_erased()
         self._merge()
         return self.remove_doomed()
 
     def give_up_unfinished(self) -> None:
-        """Give up all batches that are being written: no other process writes."""
+        """Give up all unfinished batches. No other process may be writing."""
         with self._database.write("captures.give_up") as connection:
             connection.execute(
                 update(capture_batches).where(capture_batches.c.state == WRITING).values(state=DOOMED)
@@ -248,7 +248,7 @@ class CaptureEraser:
         return len(orphans)
 
     def rewrite_erased(self, model: str = "") -> None:
-        """Write the objects again that hold inputs whose rows were erased; empty means all models."""
+        """Rewrite objects without the inputs whose rows were erased; "" means all models."""
         query = _DIRTY.where(capture_batches.c.model == model) if model else _DIRTY
         with self._database.read() as connection:
             dirty = connection.execute(query).all()
@@ -256,7 +256,7 @@ class CaptureEraser:
             self._rewriter.replace([row])
 
     def remove_doomed(self, model: str = "") -> int:
-        """Remove the objects that do not count any more, and return their number; empty means all models."""
+        """Remove the objects marked for removal, and return their number; "" means all models."""
         query = _DOOMED.where(capture_batches.c.model == model) if model else _DOOMED
         with self._database.read() as connection:
             doomed = list(connection.execute(query).scalars())
@@ -268,7 +268,7 @@ class CaptureEraser:
         return len(doomed)
 
     def _merge(self) -> None:
-        """Write small batches that were written one after the other as one, so that there are few objects."""
+        """Merge small batches of about the same time, to keep the number of objects low."""
         with self._database.read() as connection:
             now = self._database.now(connection)
             span = {"since": now - 2 * _MERGED_SECONDS, "until": now - _SETTLED_SECONDS}
@@ -277,7 +277,7 @@ class CaptureEraser:
             self._rewriter.replace(group)
 
     def _expire(self) -> None:
-        """Doom batches that have expired or were given up, and delete old review lists."""
+        """Mark expired and unfinished batches for removal, and delete old review lists."""
         with self._database.read() as connection:
             now = self._database.now(connection)
             expired = _expired(connection, now)
@@ -289,7 +289,7 @@ class CaptureEraser:
 
 
 def _expired(connection: Connection, now: float) -> Sequence[Row[Any]]:
-    """Return batches whose inputs have all expired, some at a time."""
+    """Return the batches whose inputs have all expired, up to a limit."""
     found: list[Row[Any]] = []
     after = {"after": 0.0, "after_id": ""}
     while len(found) < _AT_ONCE:
@@ -304,7 +304,7 @@ def _expired(connection: Connection, now: float) -> Sequence[Row[Any]]:
 
 
 def _mergeable(batches: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
-    """Return runs of batches that fit into one object: of one model, backbone and time."""
+    """Return groups of batches that fit into one object: of the same model, backbone and time."""
     groups: list[list[Row[Any]]] = []
     for row in batches:
         group = groups[-1] if groups else []

@@ -38,7 +38,7 @@ GAP = text(
 class NewCapture:
     """An input to be stored."""
 
-    # without the place where it is stored; `created` and `expires` are set when it is
+    # without its position in a batch; `created` and `expires` are set when it is stored
     captured: CapturedInput
     content: bytes  # the bytes to store
     direction: bytes  # the features in the space of similar inputs
@@ -47,7 +47,7 @@ class NewCapture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gaps:
-    """What of a model could not be captured, by cause."""
+    """Numbers of inputs of a model that could not be captured, by cause."""
 
     queue_full: int = 0
     storage_failed: int = 0
@@ -111,7 +111,7 @@ def publish(
     facts: dict[str, Any],
     created: float,
 ) -> None:
-    """Publish a complete batch in the order of its time; raise ModelGoneError if it was given up."""
+    """Publish a complete batch under its time; raise ModelGoneError if it was given up."""
     done = connection.execute(
         update(capture_batches)
         .where(capture_batches.c.batch == batch, capture_batches.c.state == WRITING)
@@ -122,7 +122,7 @@ def publish(
 
 
 def doom(connection: Connection, batches: Sequence[str]) -> None:
-    """Mark batches for removal, with their rows, and count their bytes out."""
+    """Mark batches for removal, delete their rows, and subtract their bytes from the usage."""
     doomed = connection.execute(
         update(capture_batches)
         .where(capture_batches.c.batch.in_(batches), capture_batches.c.state == READY)
@@ -152,7 +152,7 @@ def evict(connection: Connection, model: str, policy: CapturePolicy) -> None:
 
 
 def begin(database: Database, model: str) -> str:
-    """Return the name of a new batch, whose row is there before its object."""
+    """Insert the row of a new batch, before its object is written, and return its name."""
     batch = uuid.uuid4().hex
     with database.write("captures.begin") as connection:
         connection.execute(
@@ -178,5 +178,5 @@ def give_up(database: Database, batch: str) -> None:
                 .where(capture_batches.c.batch == batch, capture_batches.c.state == WRITING)
                 .values(state=DOOMED)
             )
-    except Exception as error:  # noqa: BLE001 - the error that led here is raised
+    except Exception as error:  # noqa: BLE001 - the caller raises the original error
         log.warning("capture_cleanup_postponed", error=str(error))

@@ -1,7 +1,8 @@
 """Writes captured inputs: rows in the database, contents and features in storage.
 
-The row of an object comes before the object and goes after it, so that whatever is killed, a cleaning finds
-what is left. Transactions lock the row of the model first, then batches, then the sums of the tenant.
+The row of an object is inserted before the object is written and deleted after it is removed, so that a
+cleaning finds what a killed process left. Transactions lock the row of the model first, then batches, then
+the sums of the tenant.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ class CaptureStore:
         Raise ModelGoneError if the model was deleted, or it has no policy any more.
         """
         with self._database.read() as connection:
-            # Before anything is written: a full quota may stay full for days.
+            # Checked before anything is written, because a quota may stay full for days.
             self._check_quota(connection, model, sum(len(each.content) for each in inputs))
         batch = begin(self._database, model)
         try:
@@ -65,7 +66,7 @@ class CaptureStore:
             raise
 
     def note_gaps(self, model: str, gaps: Gaps) -> None:
-        """Count what could not be captured; raise StorageFull or DatabaseUnavailable if that fails."""
+        """Count inputs that could not be captured; raise StorageFull or DatabaseUnavailable if that fails."""
         with self._database.write("captures.note_gaps") as connection:
             now = self._database.now(connection)
             connection.execute(

@@ -18,9 +18,9 @@ from headstart_server.learning.examples.stored_example import decode
 from headstart_server.models import rows
 from headstart_server.storage.thumbnail_store import ThumbnailStore, check_side
 
-#: Times that a content is looked for: it moves to another object when its neighbor is erased.
+#: Attempts to find a content, because it moves to another object when its neighbor is erased.
 _TRIES = 3
-#: Predictions that one statement looks for.
+#: Maximum predictions that one statement searches for.
 _AT_ONCE = 500
 
 
@@ -47,7 +47,7 @@ _REVIEWED = (
 
 
 def mark_reviewed(connection: Connection, model: str, prediction_id: str, now: float) -> bool:
-    """Note feedback about a prediction, in its transaction; return whether its input is stored."""
+    """Mark an input as reviewed, in the transaction of its feedback; return whether it is stored."""
     values = {"captured": model, "id": prediction_id, "now": now}
     return bool(connection.execute(_REVIEWED, values).rowcount)
 
@@ -62,7 +62,7 @@ class CaptureStatus:
     queue_full: int = 0  # predictions that were not considered because a queue was full
     storage_failed: int = 0  # selected inputs that were lost because the storage was full or unavailable
     quota_full: int = 0  # selected inputs that were lost because the tenant's quota was full
-    last_gap: float | None = None  # time of the last one that was lost; None for none
+    last_gap: float | None = None  # time when an input was last lost; None if none was
 
 
 class CapturedInputs:

@@ -37,11 +37,11 @@ from headstart_server.prediction.version_prediction import PredictResult
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks at what waits.
+#: Seconds between two reads of the queue.
 INTERVAL_SECONDS = 0.5
-#: Seconds in which a server that stops stores what waits.
+#: Maximum seconds to store the queued inputs when the server stops.
 STOP_SECONDS = 5.0
-#: Inputs that are considered together.
+#: Maximum inputs that one selection considers.
 _GROUP = 2 * MAX_BATCH
 
 
@@ -56,10 +56,10 @@ class _Batch:
 
 
 class InputCapture:
-    """Captures inputs as the policies of models say. Predict never waits for it.
+    """Captures inputs according to the policies of models. Predict never waits for it.
 
     Args:
-        interval: seconds between two looks at the queue.
+        interval: seconds between two reads of the queue.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class InputCapture:
         self._ids = PredictionIds() if ids is None else ids
         self._interval = interval
         self._gaps: dict[str, Counter[str]] = {}
-        # One at a time stores what waits.
+        # Held by the thread that stores the queued inputs.
         self._storing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
@@ -120,21 +120,21 @@ class InputCapture:
         self._thread.start()
 
     def stop(self) -> None:
-        """Store what waits, and end the thread."""
+        """Store the queued inputs, and end the thread."""
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
 
     def settle(self) -> None:
-        """Store what waits now; so that feedback finds a prediction that was returned a moment ago."""
+        """Store the queued inputs now, so that feedback finds a prediction that was just returned."""
         if len(self._observations):
             self.store_waiting()
         else:
-            # The thread may have taken it, and be writing it.
+            # The thread may have taken the inputs from the queue, and still be writing them.
             with self._storing:
                 pass
 
     def store_waiting(self) -> None:
-        """Consider all predictions that wait, and store the selected ones and the gaps."""
+        """Select from the queued predictions, and store the selected inputs and the gaps."""
         with self._storing:
             waiting, dropped = self._observations.take()
             for model, count in dropped.items():
@@ -229,7 +229,7 @@ class InputCapture:
         self._gaps.setdefault(model, Counter())[cause] += count
 
     def _note_gaps(self) -> None:
-        """Count in the database what was lost; what cannot be counted now is counted later."""
+        """Add the counts of lost inputs to the database; keep them for later if that fails."""
         for model in list(self._gaps):
             try:
                 self._store.note_gaps(model, Gaps(**self._gaps[model]))
@@ -239,12 +239,12 @@ class InputCapture:
 
 
 def _batch_bounds(policy: CapturePolicy) -> tuple[int, int]:
-    """Return the most inputs and bytes of an object, so that deleting the oldest one deletes few."""
+    """Return the maximum inputs and bytes of an object, so that evicting an object loses few inputs."""
     return min(MAX_BATCH, max(policy.max_count // 4, 1)), min(MAX_BATCH_BYTES, policy.max_bytes // 4)
 
 
 def _groups(waiting: Iterable[Observation]) -> list[list[Observation]]:
-    """Return predictions by version, in parts of some hundred inputs."""
+    """Group predictions by version, with some hundred inputs per group."""
     groups: dict[tuple[str, int], list[list[Observation]]] = {}
     for each in waiting:
         version = each.prediction.version
@@ -256,7 +256,7 @@ def _groups(waiting: Iterable[Observation]) -> list[list[Observation]]:
 
 
 def _view_names(group: Sequence[Observation]) -> list[str]:
-    """Return the views of the backbone: what all rows have, without activations at cuts."""
+    """Return the names of the backbone's views: those of all rows, without activations at cuts."""
     shared = set.intersection(*({*row.views} for each in group for row in each.rows))
     return sorted(shared.difference(*(each.cuts for each in group)))
 

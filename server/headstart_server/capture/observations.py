@@ -25,18 +25,18 @@ class Observation:
     rows: Sequence[RowFeatures]  # their features, [n]
     cuts: frozenset[str] = frozenset()  # names of activations among the features
     is_traffic: bool = True  # whether they may be in the random sample
-    # when they were predicted, on a clock that only goes up
+    # when they were predicted, on a monotonic clock
     time: float = field(default_factory=time.monotonic)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it holds in memory, about."""
+        """Approximate bytes in memory."""
         views = sum(view.nbytes for view in self.rows[0].views.values()) if self.rows else 0
         return sum(map(nbytes_of, self.contents)) + views * len(self.rows)
 
 
 def nbytes_of(content: Content) -> int:
-    """Return the bytes of a content; of a text its characters."""
+    """Return the number of bytes of a content, or of characters of a text."""
     return len(content) if isinstance(content, bytes | str) else content.nbytes
 
 
@@ -73,7 +73,7 @@ class Observations:
         return True
 
     def take(self) -> tuple[list[Observation], dict[str, int]]:
-        """Return all that waits, and the number of dropped predictions by model, and forget both."""
+        """Return and clear the queued predictions, and the number of dropped predictions by model."""
         with self._lock:
             waiting, self._waiting = list(self._waiting), deque()
             dropped, self._dropped = self._dropped, {}

@@ -22,7 +22,7 @@ def directions_bytes(views: Mapping[str, Float32], names: Sequence[str]) -> list
 
 
 def directions_of(stored: Sequence[bytes]) -> Float32:
-    """Return the directions as rows of length 1, [N, d]; those of fewer dimensions are filled with zeros."""
+    """Return the directions as rows of length 1, [N, d]; shorter ones are padded with zeros."""
     rows = np.zeros((len(stored), PROJECTED), np.float32)
     for place, each in enumerate(stored):
         values = np.frombuffer(each, np.int8)[:PROJECTED]

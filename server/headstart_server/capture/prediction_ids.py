@@ -1,4 +1,4 @@
-"""IDs of predictions: they cannot be guessed, and show whether an input may still be stored."""
+"""IDs of predictions. They cannot be guessed, and contain the time of the prediction."""
 
 import os
 import time
@@ -15,7 +15,7 @@ class PredictionIds:
     """Creates the IDs of the predictions of this process.
 
     Args:
-        clock: returns seconds since 1970, on all replicas about the same.
+        clock: returns seconds since 1970, about the same on all replicas.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -23,7 +23,7 @@ class PredictionIds:
         self._origin = os.urandom(_ORIGIN_BYTES).hex()
 
     def create(self, count: int) -> Sequence[str]:
-        """Return so many new IDs."""
+        """Return `count` new IDs."""
         head = f"{int(self._clock()) & 0xFFFFFFFF:08x}{self._origin}"
         text, size = os.urandom(_RANDOM_BYTES * count).hex(), 2 * _RANDOM_BYTES
         return [head + text[start : start + size] for start in range(0, len(text), size)]

@@ -1,9 +1,10 @@
-"""Ranks captured inputs by the value of a label for the model, with similar inputs apart.
+"""Ranks captured inputs by the value that a label for each has to the model, with similar inputs apart.
 
 The value of an input is its uncertainty, raised by novelty, disagreement and rare classes, times the variance
 that its label would take from the predictions for all inputs (V-optimal design in a linear model with a
-Gaussian prior, given the training examples and the inputs ranked before it; Yu, Bi and Tresp 2006). So an
-input is worth much if it is uncertain and resembles many others, and little if it resembles one before it.
+Gaussian prior, given the training examples and the inputs ranked before it; Yu, Bi and Tresp 2006). An input
+has a high value if it is uncertain and resembles many others, and a low one if it resembles an input ranked
+before it.
 """
 
 from dataclasses import dataclass, replace
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 
 from headstart_server.learning.features.feature_matrix import Float32, Float64
 
-#: Inputs that are ranked one after the other; those after them have descending values.
+#: Inputs that are ranked one after the other; all further inputs are sorted by value.
 _SEQUENTIAL = 100
-#: Variance of the noise of a label, relative to that of the prior for an input of mean length.
+#: Variance of a label's noise, relative to the prior variance for an input of mean length.
 _NOISE = 1.0
-#: How much each reason raises the uncertainty, which is 0 to 1.
+#: Amounts by which the reasons raise the uncertainty, which is 0 to 1.
 _NOVELTY, _DISAGREEMENT, _RARE = 0.3, 0.3, 0.3
 #: Uncertainty of an unknown prediction, and value below which an input only represents others.
 _UNKNOWN, _LITTLE = 0.5, 0.2
@@ -141,7 +142,7 @@ def _uncertainty(candidates: Candidates) -> tuple[Float64, list[ReviewReason]]:
     names = list(parts)
     shares = np.stack([parts[name] for name in names], axis=1)
     value = shares.sum(axis=1)
-    # An input that nothing speaks for is listed because it represents others.
+    # Without another reason, an input is listed because it represents others.
     largest = shares.argmax(axis=1).tolist()
     reasons = [
         names[place] if total >= _LITTLE else ReviewReason.REPRESENTATIVE
@@ -151,7 +152,7 @@ def _uncertainty(candidates: Candidates) -> tuple[Float64, list[ReviewReason]]:
 
 
 def _relative(ranked: list[Ranked]) -> list[Ranked]:
-    """Divide values by the largest, and let none be above the one before it."""
+    """Divide values by the largest, and limit each to the value before it."""
     largest = max(1e-30, *(each.value for each in ranked))
     values = np.minimum.accumulate([each.value / largest for each in ranked]).tolist()
     return [replace(each, value=value) for each, value in zip(ranked, values, strict=True)]

@@ -20,7 +20,7 @@ from headstart_server.models import rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector
 
-#: Inputs of a list, the inputs that it is selected from, and the lists of a model that are kept.
+#: Maximum inputs of a list, inputs that it is selected from, and stored lists of a model.
 MAX_LISTED, MAX_CANDIDATES, MAX_LISTS = 1000, 5000, 50
 
 
@@ -55,7 +55,7 @@ class _List:
 
 
 class ReviewLists:
-    """Ranks captured inputs, and stores each ranking, so that every replica has its further pages."""
+    """Ranks captured inputs, and stores each ranking, so that every replica can return its next pages."""
 
     def __init__(
         self, database: Database, registry: Registry, captured: CapturedInputs, ranking: ReviewRanking
@@ -77,7 +77,7 @@ class ReviewLists:
         return self._page(selector.model, _List(list_id, number, listed), 0, size)
 
     def _page(self, model: str, ranked: "_List", start: int, size: int) -> ReviewPage:
-        """Return the inputs of a page that are still there; further ones fill the page."""
+        """Return a page of the inputs that are still stored; later inputs fill the page."""
         entries: list[ReviewEntry] = []
         end = len(ranked.entries)
         while start < end and len(entries) < size:

@@ -1,4 +1,4 @@
-"""Ranks captured inputs with a version, from their stored features and what was seen at capture."""
+"""Ranks captured inputs with a version, from stored features and predictions at capture."""
 
 import threading
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from headstart_server.models.evidence import TYPICALITY_FILE
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 
-#: Cosine from which two inputs are nearly equal: an image saved again in another size, and rounded numbers.
+#: Cosine from which two inputs are nearly equal, such as an image in two sizes, or rounded numbers.
 NEAR, NEAR_TENSORS = 0.975, 0.9999
-#: Bytes of features that stay in memory, those used last.
+#: Maximum bytes of features in memory; the least recently used ones are evicted.
 FEATURE_BYTES = 64 << 20
 
 
@@ -98,7 +98,7 @@ class ReviewRanking:
     def _usable(
         self, version: ResidentVersion, found: Sequence[Row[Any]]
     ) -> list[tuple[list[int], BatchFeatures]]:
-        """Return the stored features that the version can use, with the places of their inputs."""
+        """Return the stored features that the version can use, with the positions of their inputs."""
         needed = set(version.head.views)
         if (model_of := version.evidence.typicality_model) is not None:
             needed.update(model_of.views)
@@ -122,7 +122,7 @@ class ReviewRanking:
             try:
                 features = self._files.features(batch, facts)
             except (ServiceUnavailable, StorageFull):
-                # The list is ranked by what the database has.
+                # The list is ranked with the values in the database.
                 return None
             if features is not None:
                 with self._lock:

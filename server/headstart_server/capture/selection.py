@@ -1,4 +1,4 @@
-"""Selects which predictions are captured, as the policy of their model says."""
+"""Selects the predictions to capture, according to the policy of their model."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from headstart_server.models.version import Selector
 from headstart_server.prediction.head_predictions import agreement, predicted_classes
 from headstart_server.prediction.prediction_monitor import shadow_of
 
-#: Versions whose class fractions stay in memory, those used last.
+#: Maximum versions whose class fractions stay in memory; the least recently used ones are evicted.
 MAX_VERSIONS = 200
 
 
@@ -28,7 +28,7 @@ MAX_VERSIONS = 200
 class Selection:
     """The selected ones of n predictions."""
 
-    places: Ints  # their places, [m]
+    places: Ints  # their positions among the n, [m]
     reasons: Ints  # bits of `CaptureReason` of each, [m]
     margins: Float64  # the margin of each, NaN for regression, [m]
     typicality: Float32 | None  # the typicality of each, [m]; None if the version cannot compute it
@@ -38,7 +38,7 @@ class CaptureSelector:
     """Selects predictions. One thread uses it.
 
     Args:
-        draw: returns so many random numbers from 0 to 1.
+        draw: returns the given number of random numbers from 0 to 1.
     """
 
     def __init__(self, registry: Registry, draw: Callable[[int], Float64]) -> None:
@@ -57,7 +57,7 @@ class CaptureSelector:
         """Select from n predictions of a version.
 
         Args:
-            outputs: what its head gave, [n, C].
+            outputs: the outputs of its head, [n, C].
             views: the features of the backbone, [n, D of the view].
             traffic: whether each may be in the random sample, [n].
 
@@ -101,7 +101,7 @@ class CaptureSelector:
         return model.typicality(views)
 
     def _class_fractions(self, version: ResidentVersion) -> Float64:
-        """Return the fraction of the evaluated examples that has each class, [C]; 1 if it is unknown."""
+        """Return the fraction of evaluated examples of each class, [C]; 1 if it is unknown."""
         key = (version.model, version.number)
         fractions = self._fractions.get(key)
         if fractions is None:

@@ -10,8 +10,8 @@ from sqlalchemy.exc import ArgumentError
 
 _DIALECT = "postgresql+psycopg"
 _EXPECTED = "Expected a database of sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME."
-#: Query parameters of PostgreSQL's address, all of libpq, with the values of those that take a fixed set.
-#: Others would change what the server itself sets, such as its timeouts.
+#: Supported query parameters of PostgreSQL's address, all of libpq, with their allowed values, if limited.
+#: Other parameters would override settings of the server, such as its timeouts.
 _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "sslrootcert": (),
@@ -19,7 +19,7 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "sslkey": (),
     "sslcrl": (),
     "channel_binding": ("disable", "prefer", "require"),
-    # Standbys take no writes.
+    # Standbys accept no writes.
     "target_session_attrs": ("any", "read-write", "primary"),
     "passfile": (),
     "host": (),
@@ -57,7 +57,7 @@ def address_of(target: Path | str) -> URL:
 
 
 def sqlite_file(target: Path | str) -> Path | None:
-    """Return the file of an SQLite database; None for another one."""
+    """Return the file of an SQLite database; None for other databases."""
     url = address_of(target)
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
@@ -68,14 +68,14 @@ def shown(url: URL) -> str:
 
 
 def hosts(url: URL) -> tuple[str, ...]:
-    """Return the hosts and socket folders that PostgreSQL's address names."""
+    """Return the hosts and socket folders in PostgreSQL's address."""
     named = ",".join((url.host or "", *_values(url, "host")))
     return tuple(host for host in named.split(",") if host)
 
 
 def _postgres(url: URL) -> URL:
     if not url.database:
-        raise ValueError(f"{_EXPECTED} Received: no name of a database.")
+        raise ValueError("The database address names no database. Append /NAME to the host.")
     for name in url.query:
         _check(name, tuple(_values(url, name)))
     try:
@@ -88,8 +88,8 @@ def _postgres(url: URL) -> URL:
 def _check(name: str, values: tuple[str, ...]) -> None:
     if name not in _PARAMETERS:
         raise ValueError(
-            f"The database address has an unknown parameter: {name!r}. Known are: {', '.join(_PARAMETERS)}. "
-            "Remove or correct it."
+            f"The database address has an unknown parameter: {name!r}. Remove or correct it. "
+            f"Known parameters: {', '.join(_PARAMETERS)}."
         )
     if len(values) != 1 or not values[0]:
         raise _not_one(name)

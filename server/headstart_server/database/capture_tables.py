@@ -7,8 +7,8 @@ from headstart_server.database.tables import metadata
 #: States of a batch: until its object is complete, while it counts, and until its object is removed.
 WRITING, READY, DOOMED = "writing", "ready", "doomed"
 
-# Objects in storage that hold the contents and features of some captured inputs. The row comes before the
-# object and goes after it, so that no object is without a row.
+# Objects in storage that hold the contents and features of some captured inputs. The row is inserted before
+# the object is written and deleted after it is removed, so that every object has a row.
 capture_batches = Table(
     "capture_batches",
     metadata,
@@ -38,7 +38,7 @@ captured_inputs = Table(
     # The version that predicted.
     Column("number", BigInteger, nullable=False),
     Column("batch", String(64), nullable=False),
-    # Row of the features, and where the content is in the object.
+    # Row of the features, and offset of the content in the object.
     Column("place", Integer, nullable=False),
     Column("start", BigInteger, nullable=False),
     Column("nbytes", BigInteger, nullable=False),
@@ -54,16 +54,16 @@ captured_inputs = Table(
     Column("typicality", Float),
     # Bits of `CaptureReason`.
     Column("reasons", Integer, nullable=False),
-    # The features in a small space of a byte for each dimension, for the search of similar inputs.
+    # The features in a small space, one byte for each dimension, to find similar inputs.
     Column("direction", LargeBinary, nullable=False),
-    # When feedback came; null while it is to be reviewed.
+    # When feedback arrived; null while no feedback exists.
     Column("reviewed", Float),
     Index("captured_inputs_by_model", "model", "created"),
     Index("captured_inputs_by_batch", "batch"),
     Index("captured_inputs_by_expiry", "expires"),
 )
 
-# What could not be captured, by model.
+# Counts of inputs that could not be captured, by model.
 capture_gaps = Table(
     "capture_gaps",
     metadata,

@@ -10,7 +10,7 @@ from headstart_server.database.dataset_tables import datasets, erasures
 from headstart_server.database.feedback_tables import feedback, retrains
 from headstart_server.database.tables import models
 
-#: The tables that are read: an older database may not have all of them yet.
+#: The tables that are read. An older database may lack some of them.
 TABLES = frozenset(
     table.name for table in (capture_batches, capture_gaps, datasets, erasures, feedback, models, retrains)
 )
@@ -18,23 +18,23 @@ TABLES = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFacts:
-    """The state of the data loop. Bytes are those in storage."""
+    """The state of the data loop. Bytes are bytes in storage."""
 
     captured: int
     captured_bytes: int
     captured_models: int
-    lost: dict[str, int]  # inputs that a policy selected and that could not be stored, by cause
-    last_loss: float | None  # seconds since the last one was lost; None for none
+    lost: dict[str, int]  # selected inputs that could not be stored, by cause
+    last_loss: float | None  # seconds since an input was last lost; None if none was
     feedback_bytes: int
-    pending: int  # feedback that no version has learned yet
-    oldest_pending: float | None  # seconds since the oldest of it came; None for none
-    # models whose policy has stopped after failed retrains, with the reason of the last one
+    pending: int  # feedback that no version was trained on yet
+    oldest_pending: float | None  # seconds since the oldest pending feedback arrived; None if none is pending
+    # models whose retraining stopped after failures, with the reason of the last failure
     stopped: dict[str, str]
     datasets: int
     open_datasets: int  # datasets whose upload has not ended
     examples: int
     dataset_bytes: int
-    oldest_erasure: float | None  # seconds since the oldest unfinished erasure began; None for none
+    oldest_erasure: float | None  # seconds since the oldest unfinished erasure began; None if none is
 
 
 def read_data_facts(connection: Connection, now: float) -> DataFacts:

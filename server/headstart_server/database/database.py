@@ -19,25 +19,25 @@ from headstart_server.storage.failpoints import failpoint
 
 __all__ = ["Database", "SchemaError"]
 
-#: The place of the database in logs and metrics of full disks.
+#: Name of the database in logs and metrics of full disks.
 PLACE = "database"
 
 
 class Database:
-    """The tables, made or migrated if need be.
+    """The tables, created or migrated if necessary.
 
-    Reads see the last commit and never wait for a write. While the database is away its calls fail at once,
-    but for one at a time that tries whether it is back.
+    Reads see the last commit and never wait for a write. While the database is unavailable, calls fail
+    immediately, except one at a time that tries to reach it.
 
     Args:
         target: an SQLite file, or the address of either kind as a URL.
-        is_shared: whether several processes use an SQLite file; other databases always are shared.
+        is_shared: whether several processes use an SQLite file; other databases are always shared.
         clock: seconds since 1970; None takes the database's own clock, which is the same for all replicas.
 
     Raises:
         ValueError: the address is invalid.
-        SchemaError: the tables were written by a newer Headstart, or the database refuses to be used.
-        DatabaseUnavailable: no database answers there.
+        SchemaError: a newer Headstart wrote the tables, or the database rejects this user.
+        DatabaseUnavailable: the database does not answer.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Database:
         self._clock = clock
         self._breaker = CircuitBreaker("database", DatabaseUnavailable)
         try:
-            # Not watched: the caller that waits for a database logs that itself.
+            # Without the circuit breaker, because the caller waits for the database and logs its failures.
             with self._translated(), self._transaction(self._backend.engine, "schema.migrate") as connection:
                 self._backend.lock(connection, Lock.SCHEMA)
                 migrate(connection, self.name)
@@ -74,17 +74,17 @@ class Database:
 
     def _unusable(self, detail: str) -> SchemaError:
         return SchemaError(
-            f"Cannot use the database {self.name}: {detail}. Correct --database, or what is wrong there."
+            f"Cannot use the database {self.name}: {detail}. Correct --database, or fix the database."
         )
 
     @property
     def name(self) -> str:
-        """What it is called in messages and logs; without its password."""
+        """Name of the database in messages and logs, without its password."""
         return self._backend.name
 
     @property
     def is_available(self) -> bool:
-        """Whether the last call was answered."""
+        """Whether the last call succeeded in reaching the database."""
         return not self._breaker.is_open
 
     @property
@@ -110,12 +110,12 @@ class Database:
 
     @contextmanager
     def write(self, name: str = "unnamed", *, is_heartbeat: bool = False) -> Iterator[Connection]:
-        """One transaction: on disk when the block ends, undone if it raises.
+        """Run the block in one transaction: durable when the block ends, rolled back if it raises.
 
         Args:
             name: the name of the failpoint at its commit; each transaction of the server has one.
-            is_heartbeat: whether to use the connection that is kept for the heartbeat. Slow statements and a
-                rush of calls leave it free, and it is tried even while others are failed immediately.
+            is_heartbeat: whether to use the connection reserved for the heartbeat. Slow statements and load
+                do not occupy it, and it is tried even while other calls fail immediately.
 
         Raises:
             StorageFull: the disk is full.
@@ -127,7 +127,7 @@ class Database:
             yield connection
 
     def artifacts(self, mark: str, name: str) -> tuple[str, str]:
-        """Record where the artifacts are unless that is recorded already.
+        """Record the location of the artifacts, unless one is recorded already.
 
         Returns:
             The recorded mark and name.
@@ -145,7 +145,7 @@ class Database:
         return row.artifacts, row.artifacts_name
 
     def now(self, connection: Connection) -> float:
-        """The time in seconds since 1970, by the database's clock."""
+        """Return the time of the database's clock, in seconds since 1970."""
         return self._clock() if self._clock else self._backend.now(connection)
 
     def empty_log(self) -> None:
@@ -154,7 +154,7 @@ class Database:
             self._backend.empty_log()
 
     def lock(self, connection: Connection, lock: Lock) -> None:
-        """Hold a lock of the whole database to the end of the transaction."""
+        """Hold a lock shared by all replicas until the end of the transaction."""
         self._backend.lock(connection, lock)
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class Database:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn what the driver raises into errors of the domain."""
+        """Convert the driver's exceptions to domain errors."""
         try:
             yield
         except SQLAlchemyError as error:
@@ -198,6 +198,7 @@ def _undo(connection: Connection) -> None:
     try:
         connection.exec_driver_sql("ROLLBACK")
     except SQLAlchemyError:
-        # SQLite has undone it by itself where the disk is full, and a lost connection is no more. In doubt
-        # the connection goes: its next user must not be in this transaction. The first error is raised.
+        # SQLite rolls back by itself if the disk is full, and a lost connection has no transaction. In doubt
+        # the connection is discarded: its next user must not be in this transaction. The first error is
+        # raised.
         connection.invalidate()

@@ -17,9 +17,9 @@ from sqlalchemy import (
 
 from headstart_server.database.tables import metadata
 
-# Which archives of examples a job's dataset lies in: its own, and those of the versions it goes on from. The
-# transaction that ends the job without a version, or deletes the version, lets the rows go; a sweep removes
-# them, and the archives that no row names.
+# The archives that hold the examples of a job's dataset: its own, and the archives of its parent versions.
+# The transaction that ends the job without a version, or deletes the version, releases the rows. A sweep
+# removes released rows, and the archives that no row names.
 archive_uses = Table(
     "archive_uses",
     metadata,
@@ -27,10 +27,10 @@ archive_uses = Table(
     Column("holder", String(64), primary_key=True),
     # The job whose examples are in the archive.
     Column("archive", String(64), primary_key=True),
-    # 1 once the job, or its version, needs the archive no longer.
+    # 1 once the job, or its version, no longer needs the archive.
     Column("released", Integer, nullable=False, default=0, server_default="0"),
     Index("archive_uses_by_archive", "archive"),
-    # Of the few rows that wait for a sweep only: an index of all would mislead SQLite, which takes it to find
+    # Only for the few rows that wait for a sweep: SQLite would wrongly choose an index of all rows to find
     # the uses of one job.
     Index(
         "archive_uses_released",
@@ -42,7 +42,7 @@ archive_uses = Table(
 
 
 # Bytes of each archive, so that usage is known without a query of the bucket. A row counts as long as
-# `archive_uses` names its archive; releases before it write none, so a sweep measures what has no row.
+# `archive_uses` names its archive. Earlier releases write no rows, so a sweep measures archives without one.
 archive_sizes = Table(
     "archive_sizes",
     metadata,
@@ -54,26 +54,26 @@ archive_sizes = Table(
 )
 
 
-# Examples whose data was deleted. Lists of versions name them still, for a version never changes: who reads a
-# list to train on it looks here. It holds no content, and neither ids nor labels.
+# Examples whose data was deleted. Lists of versions still name them, because a version never changes, so a
+# reader that trains on a list checks this table. It contains no contents, IDs or labels.
 forgotten = Table(
     "forgotten_examples",
     metadata,
     Column("archive", String(64), primary_key=True),
-    # Its place in the archive.
+    # Its position in the archive.
     Column("member", Integer, primary_key=True),
-    # Counts up from 1 in the order of commits, so that a replica knows which are new to it.
+    # Counts up from 1 in the order of commits, so that a replica finds the rows that are new to it.
     Column("number", BigInteger, nullable=False, unique=True),
     # Digest of its content, under which features are cached.
     Column("digest", String(64), nullable=False),
     Column("time", Float, nullable=False),
-    # 1 once the archive is without it, 2 once that was found to be so again, some time later.
+    # 1 once it was removed from the archive, 2 once a later check confirmed that.
     Column("removed", Integer, nullable=False, default=0, server_default="0"),
     # When the archive was last written without it.
     Column("rewritten", Float),
     Index("forgotten_by_removed", "removed"),
     Index("forgotten_by_time", "time"),
-    # Of those whose digest is to be removed.
+    # Only for rows whose digest is still to be removed.
     Index(
         "forgotten_with_digest",
         "number",
@@ -157,7 +157,7 @@ dataset_batches = Table(
     Column("dataset_id", String(64), ForeignKey("datasets.dataset_id", ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("archive", String(64), nullable=False, unique=True),
-    # Digest of all that was sent, which distinguishes a repeated batch from another one.
+    # Digest of everything that was sent, to distinguish a repeated batch from a different one.
     Column("digest", String(64), nullable=False),
     # The checksum of the dataset after the batch.
     Column("checksum", String(64), nullable=False),

@@ -1,4 +1,4 @@
-"""A connection of psycopg whose every wait for the server ends."""
+"""A psycopg connection with a timeout for every wait for the server."""
 
 import time
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ class NoAnswerError(psycopg.OperationalError):
 
 
 class TimedConnection(psycopg.Connection[Any]):
-    """Closes itself if the server does not answer in time: the server may hang, or its host may be gone.
+    """A connection that closes itself if the server does not answer in time, because it or its host may hang.
 
     A statement's own timeout needs a server that can enforce it.
     """
@@ -23,7 +23,7 @@ class TimedConnection(psycopg.Connection[Any]):
     answer_seconds = 5.0
 
     def wait(self, gen: PQGen[_Result], *args: Any, **options: Any) -> _Result:
-        """Wait for an answer of the server; raise NoAnswerError if none came in time."""
+        """Wait for an answer of the server; raise NoAnswerError after `answer_seconds`."""
         try:
             return super().wait(_limited(gen, self.answer_seconds), *args, **options)
         except NoAnswerError:
@@ -32,7 +32,7 @@ class TimedConnection(psycopg.Connection[Any]):
 
 
 def _limited(waiting: PQGen[_Result], seconds: float) -> PQGen[_Result]:
-    """End a wait after some seconds. psycopg resumes it several times a second while nothing comes."""
+    """End a wait after some seconds. psycopg resumes it several times a second until data arrives."""
     deadline = time.monotonic() + seconds
     try:
         wanted = next(waiting)

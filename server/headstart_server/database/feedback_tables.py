@@ -4,8 +4,8 @@ from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, String, 
 
 from headstart_server.database.tables import metadata
 
-# Answers of people to predictions, and labels of further inputs. The content of each that is to be trained on
-# is in an archive with the same name, until a version has learned it.
+# Feedback of people about predictions, and labels of further inputs. If it is to be trained on, its content
+# is in an archive with the same name until a version was trained on it.
 feedback = Table(
     "feedback",
     metadata,
@@ -26,22 +26,21 @@ feedback = Table(
     # Digest of the content, and how it is stored.
     Column("digest", String(64), nullable=False),
     Column("kind", String(16), nullable=False),
-    # Bytes of the archive; 0 without one.
+    # Bytes of the archive; 0 without an archive.
     Column("nbytes", BigInteger, nullable=False),
     # As `Answer`.
     Column("answer", String(16), nullable=False),
     # The true label and the predicted one; null if they are unknown.
     Column("target", JSON(none_as_null=True)),
     Column("predicted", JSON(none_as_null=True)),
-    # Whether the prediction was correct; null if that is unknown, or later feedback is about the same one.
+    # Whether the prediction was correct; null if that is unknown, or if later feedback replaced this one.
     Column("correct", Integer),
-    # Of the prediction: the version, the class, the week since 1970-01-05, and whether it is in the random
-    # sample.
+    # The prediction's version, class, week since 1970-01-05, and whether it is in the random sample.
     Column("version", BigInteger),
     Column("class_name", String(256)),
     Column("week", Integer, nullable=False),
     Column("sampled", Integer, nullable=False),
-    # The job that trains on it, or whose version has learned it.
+    # The job that trains on it, or whose version was trained on it.
     Column("job_id", String(64)),
     Column("learned", BigInteger),
     UniqueConstraint("model", "request_id", name="feedback_request"),
@@ -51,11 +50,11 @@ feedback = Table(
     Index("feedback_by_prediction", "model", "prediction_id"),
     Index("feedback_by_example", "example_id"),
     Index("feedback_by_job", "job_id"),
-    # For the sum of what is stored.
+    # For the sum of stored bytes.
     Index("feedback_by_size", "state", "nbytes"),
 )
 
-# What the automatic retraining of each model does. The row is the fence: it names the only job under way.
+# State of each model's automatic retraining. The row is the fence: it names the only running job.
 retrains = Table(
     "retrains",
     metadata,
@@ -63,7 +62,7 @@ retrains = Table(
     Column("job_id", String(64)),
     # The version that the alias named when the job was accepted; 0 for none.
     Column("baseline", BigInteger, nullable=False, default=0, server_default="0"),
-    # The version that the last retrain published, and the one that the alias named then.
+    # The version that the last retrain published, and the version that the alias named before.
     Column("last_version", BigInteger, nullable=False, default=0, server_default="0"),
     Column("last_baseline", BigInteger, nullable=False, default=0, server_default="0"),
     # Retrains that failed since the last one that succeeded, and the last error.
@@ -71,7 +70,7 @@ retrains = Table(
     Column("error", JSON(none_as_null=True)),
     # The last job that ended.
     Column("last_job_id", String(64)),
-    # The next one is not accepted before.
+    # Time before which the next retrain is not accepted.
     Column("not_before", Float, nullable=False, default=0.0, server_default="0"),
     Index("retrains_by_job", "job_id"),
 )

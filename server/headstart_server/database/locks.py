@@ -16,7 +16,7 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 class Lock(Enum):
-    """What one transaction at a time may do; the number is the lock's in PostgreSQL."""
+    """Locks that one transaction at a time may hold; the number identifies the lock in PostgreSQL."""
 
     SCHEMA = 1
     QUEUE = 2

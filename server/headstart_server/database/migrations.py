@@ -26,7 +26,7 @@ from headstart_server.errors import HeadstartError
 
 
 class SchemaError(HeadstartError):
-    """The database cannot be used: a newer Headstart wrote it, or it refuses its tables or this user."""
+    """The database cannot be used: a newer Headstart wrote it, or it rejects the tables or this user."""
 
 
 def migrate(connection: Connection, name: str) -> None:
@@ -35,7 +35,7 @@ def migrate(connection: Connection, name: str) -> None:
     if schema_version.name in earlier:
         _check(connection, name)
     tables = metadata.sorted_tables
-    # The schema's lock is held, so no check of each table is needed.
+    # The schema lock is held, so the single tables need no check.
     metadata.create_all(
         connection, [table for table in tables if table.name not in earlier], checkfirst=False
     )

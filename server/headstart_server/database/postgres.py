@@ -14,29 +14,31 @@ from headstart_server.database.address import hosts, shown
 from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseUnavailable, HeadstartError, InvalidField, StorageFull
 
-#: Seconds that a statement may take; the socket gives up a little later, should the server be gone. A try
-#: after that, on a new connection, must fit into a lease of 10 s, or one pause costs all jobs their claims.
+#: Timeouts in seconds of a statement and of the socket, which ends the wait for a lost server. A retry on a
+#: new connection must then still fit into a lease of 10 s; otherwise one pause costs all jobs their claims.
 STATEMENT_SECONDS = 4
 SOCKET_SECONDS = 5
-#: libpq waits at least so many seconds for a connection.
+#: Minimum connect timeout of libpq, in seconds.
 _LEAST_CONNECT_SECONDS = 2
 #: Seconds that a statement waits for a lock, and a transaction for its next statement.
 LOCK_SECONDS = 3
 IDLE_SECONDS = 10
-#: Seconds that a call waits for a connection, and how many there are: some, and as many more for a rush.
+#: Seconds that a call waits for a connection, and number of connections; under load there may be twice as
+#: many.
 POOL_SECONDS = 3.0
 CONNECTIONS = 8
 #: First numbers of Headstart's locks: they must not meet those of other software in the same database.
 _LOCKS = 0x48454144
-#: SQLSTATE classes and codes of a database that is away, starting, stopping, overloaded or a mere standby.
+#: SQLSTATE classes and codes of a database that is unreachable, starting, stopping, overloaded or a standby.
 _AWAY = ("08", "53", "57", "58", "25006")
-#: Of a database that refuses the user, the name or the rights; an operator may change that at any time.
+#: SQLSTATE classes and codes of rejected users, names or rights, which an operator may correct at any time.
 REFUSED = ("28", "3D", "42501", "TLS")
-#: Of calls that can be tried again: serialization, deadlock, no lock in time, a statement that was too slow
-#: or cancelled, a transaction that was idle for too long.
+#: SQLSTATE codes of retryable calls: serialization failure, deadlock, lock timeout, statement timeout or
+#: cancellation, idle transaction timeout.
 _BUSY = ("40001", "40P01", "55P03", "57014", "25P03")
-#: libpq does not report the SQLSTATE of a refused connection. These are the words of libpq and of a server
-#: whose `lc_messages` is English. "TLS" stands for a connection that is less secure than the address demands.
+#: libpq does not report the SQLSTATE of a refused connection. These patterns match messages of libpq, and of
+#: a server whose `lc_messages` is English. "TLS" stands for a connection that is less secure than the address
+#: demands.
 _WORDS: Mapping[str, str] = {
     r"authentication failed|no password supplied|no pg_hba\.conf entry": "28000",
     r'role ".*" does not exist|not permitted to log in': "28000",
@@ -51,7 +53,7 @@ _NO_TEXT = "22021"
 
 
 class Postgres:
-    """How transactions go in PostgreSQL. Raise DatabaseUnavailable if its driver is not installed."""
+    """Connections and transactions of PostgreSQL; raise ModuleNotFoundError without its driver."""
 
     is_shared = True
     begin_write = "BEGIN"
@@ -61,7 +63,7 @@ class Postgres:
         self.name = shown(address)
         try:
             self.engine = _engine(address, connections=CONNECTIONS, more=CONNECTIONS)
-            #: One connection for the heartbeat, which neither a slow statement nor a rush can take.
+            #: One connection for the heartbeat, which neither slow statements nor load can occupy.
             self.reserve = _engine(address, connections=1, more=0)
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
@@ -77,15 +79,15 @@ class Postgres:
         connection.execute(select(func.pg_advisory_xact_lock(_LOCKS, lock.value)))
 
     def now(self, connection: Connection) -> float:
-        """The server's time, which all replicas share."""
+        """Return the server's time, which all replicas share."""
         return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
     def words(self, error: SQLAlchemyError) -> str:
-        """Return what the server said, without the statement and its parameters."""
+        """Return the server's message, without the statement and its parameters."""
         return state_and_message(error.orig)[1] if isinstance(error, DBAPIError) else str(error)
 
     def fault(self, error: SQLAlchemyError) -> HeadstartError | None:
-        """What an error means; None if it is a fault of the server."""
+        """Return the domain error for a driver's error; None if it is a bug of the server."""
         if isinstance(error, PoolTimeoutError):
             return DatabaseUnavailable("no connection became free", is_busy=True)
         return _fault(error) if isinstance(error, DBAPIError) else None
@@ -140,7 +142,7 @@ def _fault(error: DBAPIError) -> HeadstartError | None:
     if state == _DISK_FULL:
         return StorageFull()
     if state == _NO_TEXT or (isinstance(error, DataError) and "NUL" in said):
-        return InvalidField("Expected text without the character NUL. Received: text with it.")
+        return InvalidField("The text contains the character NUL. Remove it.")
     if state in _BUSY:
         return DatabaseUnavailable(said, is_busy=True)
     # The driver's own errors have no state.

@@ -25,12 +25,12 @@ class DatabaseFacts:
 
     product: str  # its software and release
     schema: int | None  # the schema version of its tables; None without tables
-    identity: str | None  # what distinguishes it from every other database; None without tables
+    identity: str | None  # its ID, which no other database has; None without tables
     missing_tables: tuple[str, ...]  # the tables that this release would add
     skew: float  # seconds by which its clock is ahead of this machine's
     latency: float  # seconds of one query
     may_create: bool  # whether this user may create tables
-    is_read_only: bool  # whether it takes no writes, as a standby does
+    is_read_only: bool  # whether it rejects writes, as a standby does
     data: DataFacts | None = None  # the state of the data loop; None if its tables are not complete
 
     @property
@@ -52,7 +52,7 @@ class ProbeError(RuntimeError):
 
 
 def examine(target: Path | str, clock: Callable[[], float] = time.time) -> DatabaseFacts:
-    """Return the state of a database, which is only read.
+    """Return the state of a database without changing it.
 
     Args:
         target: an SQLite file, or the URL of either kind of database.
@@ -78,7 +78,7 @@ def examine(target: Path | str, clock: Callable[[], float] = time.time) -> Datab
 
 
 def _message(error: BaseException) -> str:
-    """Return what the operating system or the driver reports, whichever is behind an error."""
+    """Return the message of the operating system or of the driver, whichever caused an error."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
@@ -87,7 +87,7 @@ def _message(error: BaseException) -> str:
 def _examine_sqlite(path: Path, clock: Callable[[], float]) -> DatabaseFacts:
     if not path.stat().st_size:
         raise FileNotFoundError(path)
-    # Without a journal no process uses the file, and it can be read without locks, which would be files
+    # Without a journal, no process uses the file. It can then be read without locks, which would create files
     # next to it.
     options = {"mode": "ro", "uri": "true"}
     if not path.with_name(f"{path.name}-wal").exists():
@@ -137,7 +137,7 @@ def _examine_postgres(address: URL, clock: Callable[[], float]) -> DatabaseFacts
         schema=schema,
         identity=identity,
         missing_tables=missing,
-        # The database read its clock half way.
+        # The database read its clock halfway through the query.
         skew=now - (sent + latency / 2),
         latency=latency,
         may_create=bool(may_create),

@@ -1,4 +1,4 @@
-"""Narrows what is read to some of the models of one tenant."""
+"""SQL conditions that restrict a query to some models of one tenant."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from headstart_server.auth.tenants import SEPARATOR, full_name
 
 
 def within(column: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:
-    """Whether a column holds the full name of a model of a scope.
+    """Return the condition that a column holds the full name of a model in a scope.
 
-    Beginnings are cut off and compared: LIKE takes capital letters for small ones in SQLite, and an order of
-    names depends on a language in PostgreSQL.
+    Prefixes are extracted and compared: LIKE ignores case in SQLite, and the order of names depends on the
+    collation in PostgreSQL.
     """
     begins = [_fits(column, full_name(scope.tenant, pattern)) for pattern in scope.models]
     mine = or_(False, *begins)

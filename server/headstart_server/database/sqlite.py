@@ -17,10 +17,10 @@ from headstart_server.errors import DatabaseUnavailable, HeadstartError, Storage
 
 
 class Sqlite:
-    """How transactions go in a file. Not on a network file system, where SQLite's locks do not hold.
+    """Connections and transactions of an SQLite file. SQLite's locks do not work on network file systems.
 
-    Writes take turns in this process before they reach SQLite's own lock, which has no queue: without the
-    turn a writer can be passed over for seconds. So do the processes of one server that share it.
+    Writers queue for a lock, within this process and among the processes of one server, before they take
+    SQLite's own lock. That lock has no queue, so a writer could wait for seconds while others pass it.
     """
 
     begin_write = "BEGIN IMMEDIATE"
@@ -29,32 +29,32 @@ class Sqlite:
     def __init__(self, address: URL, *, is_shared: bool = False) -> None:
         self.is_shared = is_shared
         self.name = str(address.database)
-        # Transactions are begun by hand: the driver would begin them late, and reads need none.
+        # Transactions are begun explicitly: the driver would begin them late, and reads do not need them.
         self.engine = create_engine(address, isolation_level="AUTOCOMMIT")
-        #: Connections for the heartbeat; a file has enough of them.
+        #: Connections for the heartbeat. A file needs no reserve.
         self.reserve = self.engine
         event.listen(self.engine, "connect", _configure)
         self.turn = _SharedTurn(Path(f"{self.name}-turn")) if is_shared else threading.Lock()
 
     def lock(self, connection: Connection, lock: Lock) -> None:
-        """Nothing to do: who writes is alone."""
+        """Do nothing: SQLite has only one writer at a time."""
 
     def now(self, connection: Connection) -> float:
-        """The machine's time: there is no other one to agree with."""
+        """Return the machine's time, because all processes run on this machine."""
         del connection
         return time.time()
 
     def empty_log(self) -> None:
-        """Move the log of writes into the file, so that it no longer has what was deleted."""
+        """Move the write-ahead log into the file, so that the log no longer contains deleted data."""
         with self.turn, self.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
 
     def words(self, error: SQLAlchemyError) -> str:
-        """Return what the driver said, without the statement and its parameters."""
+        """Return the driver's message, without the statement and its parameters."""
         return str(getattr(error, "orig", error))
 
     def fault(self, error: SQLAlchemyError) -> HeadstartError | None:
-        """What an error means; None if it is a fault of the server."""
+        """Return the domain error for a driver's error; None if it is a bug of the server."""
         if not isinstance(error, OperationalError):
             return None
         said = str(error.orig)
@@ -66,7 +66,7 @@ class Sqlite:
 
 
 class _SharedTurn:
-    """A lock of threads and processes, which the kernel hands on; a process that ends releases it.
+    """A lock between threads and processes; the kernel passes it on, also when a process ends.
 
     Args:
         path: the file that is locked.
@@ -97,7 +97,7 @@ def _configure(connection: DBAPIConnection, _: Any) -> None:
         "synchronous=FULL",
         "busy_timeout=10000",
         "foreign_keys=ON",
-        # What is deleted is overwritten with zeros.
+        # Deleted data is overwritten with zeros.
         "secure_delete=ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")

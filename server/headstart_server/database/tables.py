@@ -1,7 +1,7 @@
-"""The tables: jobs, their events and examples, models, versions, aliases, and what replicas tell each other.
+"""The tables: jobs, their events and examples, models, versions, aliases, and state that replicas share.
 
 Times are seconds since 1970 in UTC, by the database's clock. Columns are only ever added, each nullable or
-with a server's default: old and new servers share the tables.
+with a server default, because old and new servers share the tables.
 """
 
 from sqlalchemy import (
@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-#: Raised only by a change that servers of an earlier release cannot live with; `migrations` adds the others.
+#: Raised only for changes that break servers of earlier releases; `migrations` applies all other changes.
 SCHEMA_VERSION = 2
 
 #: The counter of changes to models, versions and aliases.
@@ -37,8 +37,8 @@ identity = Table(
     "identity",
     metadata,
     Column("id", String(32), primary_key=True),
-    # Where its artifacts are, recorded by the first server: a server that looks elsewhere would take every
-    # archive for missing. The URL of a bucket or the mark of a folder, and how messages call it.
+    # Location of its artifacts, recorded by the first server: with another location, a server would treat all
+    # archives as missing. The URL of a bucket or the mark of a folder, and its name in messages.
     Column("artifacts", String(2048)),
     Column("artifacts_name", String(2048)),
 )
@@ -54,10 +54,9 @@ jobs = Table(
     Column("model", String(128), nullable=False),
     # The accepted request.
     Column("payload", JSON, nullable=False),
-    # The last finished step and what it found, so that a job taken up again need not repeat it.
+    # The last finished step and its results, so that a resumed job need not repeat it.
     Column("checkpoint", JSON, nullable=False, default=dict),
-    # What a running job has found of the backbones that it chooses from: written once for each, unlike the
-    # checkpoint.
+    # Results of a running job's backbone selection, written once per candidate, unlike the checkpoint.
     Column("choosing", JSON(none_as_null=True)),
     Column("result", JSON),
     Column("error", JSON),
@@ -72,15 +71,15 @@ jobs = Table(
     Column("crashes", Integer, nullable=False, default=0),
     # Whether it may run next to other jobs: `Isolation`.
     Column("isolation", Integer, nullable=False, default=0, server_default="0"),
-    # What claims read of the payload. Columns, because one text that PostgreSQL's JSON operators refuse would
-    # stop every claim.
+    # Values of the payload that claims read. They are columns, because one text that PostgreSQL's JSON
+    # operators reject would stop every claim.
     Column("backbone", String(256)),
     Column("trains_network", Integer, nullable=False, default=0, server_default="0"),
-    # The alias that its version gets; null for none.
+    # The alias that its version gets; null if it gets no alias.
     Column("alias", String(128)),
     # Estimated bytes of memory while it runs; null if unknown.
     Column("memory_bytes", BigInteger),
-    # Runs that storage errors ended, and the time before which the next one does not begin.
+    # Number of runs that storage errors ended, and the time before which the next run does not begin.
     Column("storage_retries", Integer, nullable=False, default=0, server_default="0"),
     Column("not_before", Float),
     # A running job whose lease has ended may be taken over.
@@ -90,13 +89,13 @@ jobs = Table(
     Column("created", Float, nullable=False),
     Column("started", Float),
     Column("finished", Float),
-    # Counts up from 1 in the order of commits, so that a reader knows which jobs are new.
+    # Counts up from 1 in the order of commits, so that a reader finds the new jobs.
     Column("number", BigInteger),
     UniqueConstraint("tenant", "request_id", name="jobs_request"),
     Index("jobs_queue", "state", "priority", "created"),
     Index("jobs_suspected", "state", "isolation"),
-    # Lists go through the states one by one, the newest jobs first. With the last column a list is narrowed
-    # to some models without reading the jobs.
+    # Lists go through the states one by one, the newest jobs first. With the last column, a list is
+    # restricted to some models without reading the jobs.
     Index("jobs_by_state", "state", "created", "job_id", "model"),
     Index("jobs_by_tenant", "tenant", "state", "created", "job_id", "model"),
     Index("jobs_by_model", "model", "state", "created", "job_id"),
@@ -124,20 +123,20 @@ models = Table(
     Column("created", Float, nullable=False),
     # The number that the next version gets; it only goes up, so a number is never used twice.
     Column("next_number", BigInteger, nullable=False, default=1),
-    # When it was deleted. The row stays, for its numbers; a new version brings the model back.
+    # When it was deleted. The row stays to keep its numbers; a new version restores the model.
     Column("deleted", Float),
-    # What the counter `registry` showed when its versions or aliases last changed.
+    # Value of the counter `registry` when its versions or aliases last changed.
     Column("changed", BigInteger, nullable=False, default=0, server_default="0"),
-    # What people say about it; null for nothing.
+    # Description by users; null if they gave none.
     Column("display_name", String(256)),
     Column("description", String(4096)),
     Column("tags", JSON(none_as_null=True)),
-    # Its capture policy; null for none.
+    # Its capture policy; null without capture.
     Column("capture", JSON(none_as_null=True)),
-    # The policy of its automatic retraining; null for none.
+    # The policy of its automatic retraining; null without retraining.
     Column("retrain", JSON(none_as_null=True)),
     Index("models_by_change", "changed"),
-    # Of the models that are retrained automatically.
+    # Only for models with automatic retraining.
     Index(
         "models_retrained",
         "name",
@@ -151,27 +150,27 @@ versions = Table(
     metadata,
     Column("model", String(128), ForeignKey("models.name", ondelete="CASCADE"), primary_key=True),
     Column("number", BigInteger, primary_key=True),
-    # The job that made it: unique, so that a job publishes one version at most, ever.
+    # The job that created it. Unique, so that a job publishes at most one version.
     Column("job_id", String(64), nullable=False, unique=True),
-    # Where its files lie in the version store.
+    # Location of its files in the version store.
     Column("artifact", String(128), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("created", Float, nullable=False),
     Column("expires", Float),
     Column("manifest", JSON, nullable=False),
-    # What became of an alias that was to be moved under a condition. Not of the manifest: it is decided when
-    # the version is published, and the manifest is on disk by then.
+    # Result of a conditional alias move. It is not in the manifest, because it is decided when the version is
+    # published, and the manifest is already on disk by then.
     Column("promotion", JSON(none_as_null=True)),
-    # What people say about it. Null: as in the manifest, which never changes.
+    # Description by users. Null means the values of the manifest, which never changes.
     Column("display_name", String(256)),
     Column("description", String(4096)),
     Column("tags", JSON(none_as_null=True)),
-    # The version whose place it took in the order of versions when an example was erased; null for its own.
+    # Number of the version that it replaced in the order of versions when an example was erased; else null.
     Column("place", BigInteger),
     Index("versions_expiry", "expires"),
     Index("versions_by_artifact", "artifact"),
     Index("versions_by_time", "created", "job_id"),
-    # For the sums of what tenants store.
+    # For the sums of tenants' stored bytes.
     Index("versions_by_model", "model", "size_bytes"),
 )
 
@@ -186,7 +185,7 @@ aliases = Table(
     Column("updated", Float, nullable=False),
 )
 
-# Further versions of an alias, with their share of its calls.
+# Further versions of an alias, with their fraction of its calls.
 alias_shares = Table(
     "alias_shares",
     metadata,
@@ -194,7 +193,7 @@ alias_shares = Table(
     Column("alias", String(128), primary_key=True),
     Column("number", BigInteger, primary_key=True),
     Column("share", Float, nullable=False),
-    # Those of the alias when it was set; with others the alias was moved since, and the row counts no more.
+    # `moves` of the alias when the row was set. If they differ now, the alias was moved, and the row is void.
     Column("moves", BigInteger, nullable=False),
     ForeignKeyConstraint(["model", "alias"], ["aliases.model", "aliases.name"], ondelete="CASCADE"),
     ForeignKeyConstraint(["model", "number"], ["versions.model", "versions.number"], ondelete="CASCADE"),
@@ -214,9 +213,9 @@ alias_events = Table(
     Column("cause", String(16), nullable=False),
     Column("principal", String(128), nullable=False),
     Column("job_id", String(64), nullable=False),
-    # The version that it named; null if it was new.
+    # The version that the alias named; null if the alias was new.
     Column("before", BigInteger),
-    # The version that it names; null if it was removed.
+    # The version that the alias names; null if the alias was removed.
     Column("after", BigInteger),
     # Pairs of a version and its fraction of the calls.
     Column("traffic_before", JSON, nullable=False),
@@ -224,7 +223,7 @@ alias_events = Table(
     Index("alias_events_by_model", "model", "id"),
 )
 
-# What each replica counted of each version in a bucket of time: only that replica writes the row.
+# Counts of each version by replica and time bucket. Only that replica writes the row.
 traffic = Table(
     "traffic",
     metadata,
@@ -240,7 +239,7 @@ traffic = Table(
     Column("unknowns", BigInteger, nullable=False),
     # Inputs that were sampled for drift.
     Column("samples", BigInteger, nullable=False),
-    # Inputs that the version and another one of a traffic split predicted, and those that they agree about.
+    # Number of inputs that two versions of a traffic split both predicted, and on which they agree.
     Column("compared", BigInteger, nullable=False, default=0, server_default="0"),
     Column("agreed", BigInteger, nullable=False, default=0, server_default="0"),
     # Pairs of a bin and the number of requests whose latency is in it.
@@ -252,12 +251,12 @@ traffic = Table(
 )
 
 
-# What each tenant stores: changed in the transactions that change versions and uses of archives, so that no
-# limit needs a sum over them.
+# Storage used by each tenant. The transactions that change versions and uses of archives update it, so that
+# limits need no sum over them.
 tenant_usage = Table(
     "tenant_usage",
     metadata,
-    # Empty for models that have no tenant.
+    # Empty for models without a tenant.
     Column("tenant", String(128), primary_key=True),
     Column("version_count", BigInteger, nullable=False),
     Column("version_bytes", BigInteger, nullable=False),
@@ -276,33 +275,33 @@ webhooks = Table(
     Column("uri", String(2048), nullable=False),
     # Pending, delivered or given_up.
     Column("state", String(16), nullable=False),
-    # The fence: raised with each try, and named when a failure is written down.
+    # The fence: raised with each attempt, and checked when a failure is recorded.
     Column("attempts", Integer, nullable=False),
-    # When it is tried next.
+    # Time of the next attempt.
     Column("due", Float, nullable=False),
-    # Until then it is being sent by some replica.
+    # Until then, a replica is sending it.
     Column("lease_until", Float),
-    # Why the last try failed.
+    # Error of the last attempt.
     Column("error", String(512)),
-    # When it arrived or was given up.
+    # When it was delivered or given up.
     Column("finished", Float),
-    # Whose turn it is, as in `webhook_receivers`.
+    # Key of `webhook_receivers`.
     Column("receiver", String(320), nullable=False, default="", server_default=""),
     Index("webhooks_by_receiver", "receiver", "state", "due"),
     Index("webhooks_under_way", "receiver", "state", "lease_until"),
 )
 
-# Where POSTs go: a host on behalf of a tenant. Receivers take turns, so that one that does not answer delays
-# only its own. There are at most as many as allowed hosts times tenants, and none is removed.
+# Receivers of POST requests: one per host and tenant. Receivers take turns, so that a silent receiver delays
+# only its own requests. Their number is bounded by allowed hosts times tenants, and none is removed.
 webhook_receivers = Table(
     "webhook_receivers",
     metadata,
     Column("receiver", String(320), primary_key=True),
-    # When one of its POSTs was claimed last.
+    # When one of its requests was last claimed.
     Column("claimed", Float, nullable=False, default=0.0, server_default="0"),
-    # Tries without an answer since the last answer.
+    # Attempts without an answer since the last answer.
     Column("silent", Integer, nullable=False, default=0, server_default="0"),
-    # It is not tried before.
+    # Time before which no attempt is made.
     Column("due", Float, nullable=False, default=0.0, server_default="0"),
 )
 
@@ -311,8 +310,8 @@ counters = Table(
     "counters",
     metadata,
     Column("name", String(32), primary_key=True),
-    # Raised within the transaction of each change; its row is locked to the end of that, so a reader of a
-    # number finds every change up to it.
+    # Raised in the transaction of each change, which locks the row until it ends. A reader of a number
+    # therefore finds every change up to it.
     Column("value", BigInteger, nullable=False),
 )
 
@@ -321,7 +320,7 @@ replicas = Table(
     metadata,
     # As in `jobs.owner`.
     Column("owner", String(256), primary_key=True),
-    # Jobs that it runs at once.
+    # Maximum jobs that it runs concurrently.
     Column("slots", Integer, nullable=False),
     Column("seen", Float, nullable=False),
 )
@@ -329,7 +328,7 @@ replicas = Table(
 turns = Table(
     "turns",
     metadata,
-    # What one replica at a time does, such as cleaning.
+    # Task that only one replica at a time runs, such as cleaning.
     Column("name", String(32), primary_key=True),
     Column("until", Float, nullable=False),
 )

@@ -339,7 +339,7 @@ def test_a_full_disk_fails_the_job_whose_examples_do_not_fit_and_nothing_else(se
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
     assert (failed.state, failed.error.message) == (
         job_pb2.JOB_STATE_FAILED,
-        "The server's disk is full. Delete versions, or give it more room.",
+        "The server's disk is full. Delete versions, or free disk space.",
     )
     assert states == [SUCCEEDED] * 2
     assert left == []

@@ -127,7 +127,7 @@ def test_a_database_that_cannot_be_used_is_named(fail: Fail, tmp_path: Path) -> 
     failed = fail()
     assert failed.line == (
         f"headstart-server: Cannot use the database {file}: file is not a database. Correct --database, or "
-        "what is wrong there."
+        "fix the database."
     )
     has_no_stack(failed)
     file.unlink()

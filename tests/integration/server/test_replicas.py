@@ -342,7 +342,7 @@ def test_a_full_disk_is_reported_leaves_nothing_behind_and_everything_goes_on(se
 
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
     assert failed.state == job_pb2.JOB_STATE_FAILED
-    assert failed.error.message == "The server's disk is full. Delete versions, or give it more room."
+    assert failed.error.message == "The server's disk is full. Delete versions, or free disk space."
     assert healthy == [True] * 3
     assert left <= before
     assert (again.state, again.version) == (SUCCEEDED, 1)
