@@ -198,7 +198,7 @@ def _undo(connection: Connection) -> None:
     try:
         connection.exec_driver_sql("ROLLBACK")
     except SQLAlchemyError:
-        # SQLite rolls back by itself if the disk is full, and a lost connection has no transaction. In doubt
-        # the connection is discarded: its next user must not be in this transaction. The first error is
+        # SQLite rolls back by itself if the disk is full, and a lost connection has no transaction. Discard
+        # the connection in any case: its next user must not be in this transaction. The first error is
         # raised.
         connection.invalidate()

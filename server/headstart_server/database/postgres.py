@@ -23,8 +23,7 @@ _LEAST_CONNECT_SECONDS = 2
 #: Seconds that a statement waits for a lock, and a transaction for its next statement.
 LOCK_SECONDS = 3
 IDLE_SECONDS = 10
-#: Seconds that a call waits for a connection, and number of connections; under load there may be twice as
-#: many.
+#: Seconds that a call waits for a connection, and number of connections, which may double under load.
 POOL_SECONDS = 3.0
 CONNECTIONS = 8
 #: First numbers of Headstart's locks: they must not meet those of other software in the same database.
@@ -37,8 +36,7 @@ REFUSED = ("28", "3D", "42501", "TLS")
 #: cancellation, idle transaction timeout.
 _BUSY = ("40001", "40P01", "55P03", "57014", "25P03")
 #: libpq does not report the SQLSTATE of a refused connection. These patterns match messages of libpq, and of
-#: a server whose `lc_messages` is English. "TLS" stands for a connection that is less secure than the address
-#: demands.
+#: a server with English `lc_messages`. "TLS" stands for a connection less secure than the address demands.
 _WORDS: Mapping[str, str] = {
     r"authentication failed|no password supplied|no pg_hba\.conf entry": "28000",
     r'role ".*" does not exist|not permitted to log in': "28000",

@@ -30,7 +30,7 @@ from headstart_server.jobs import stored
 from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.dataset import Example, check_totals
 
-#: Batches of one dataset: each is an archive.
+#: Maximum batches of one dataset; each is an archive.
 MAX_BATCHES = 4096
 
 
@@ -41,13 +41,13 @@ class BatchRequest:
     dataset: str
     number: int
     examples: Sequence[Example]
-    # returns the checksum of the dataset after the batch, from the one before it
+    # returns the checksum of the dataset after the batch, given the checksum before it
     checksum: Callable[[bytes], bytes]
-    expected: bytes = b""  # the checksum that the caller expects; empty for any
+    expected: bytes = b""  # the checksum that the caller expects; empty if it expects none
 
 
 class BatchWriter:
-    """Appends batches to named datasets, at any replica."""
+    """Appends batches to named datasets, on any replica."""
 
     def __init__(
         self, database: Database, store: DatasetStore, tenant_limits: Callable[[str], TenantLimits]
@@ -57,9 +57,9 @@ class BatchWriter:
         self._tenant_limits = tenant_limits
 
     def write(self, request: BatchRequest) -> NamedDataset:
-        """Append a batch; once this returns it is on disk. A batch that was written before changes nothing.
+        """Append a batch; it is durable when this returns. Writing the same batch again changes nothing.
 
-        Raise TenantQuotaExceeded if the tenant stores as much as it may.
+        Raise TenantQuotaExceeded if the batch exceeds the tenant's storage quota.
         """
         if not request.examples:
             raise InvalidField("The batch has no examples. Send at least one.", field="examples")
@@ -91,7 +91,7 @@ class BatchWriter:
             try:
                 found = self._append(request, batch)
             except DatabaseUnavailable:
-                # The batch may still be written: its archive stays, until a cleaning finds no use of it.
+                # The batch may have been written, so its archive stays until a cleaning finds it unused.
                 keeps = True
                 raise
             keeps = found.is_new
@@ -109,7 +109,7 @@ class BatchWriter:
                 return _Appended(dataset, is_new=False)
             _check_next(dataset, request)
             if batch.checksum != request.checksum(dataset.checksum):
-                # Another dataset took the name since the archive was begun.
+                # Another dataset has taken the name since the archive was begun.
                 raise BatchConflict(
                     f"The dataset '{name}' was deleted and created again while the batch was written. Send "
                     "the batch again.",
@@ -185,7 +185,7 @@ def _check_expected(request: BatchRequest, checksum: bytes) -> None:
 
 
 def _check_ids(connection: Connection, dataset: NamedDataset, batch: Batch) -> None:
-    """Check that no ID of a batch came in an earlier one."""
+    """Check that no ID of a batch was used in an earlier batch."""
     ids = {
         dataset_rows.id_digest(example.id): index
         for index, example in enumerate(batch.examples)

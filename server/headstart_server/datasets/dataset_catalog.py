@@ -1,4 +1,4 @@
-"""Datasets under names: created, listed, changed, finished and deleted."""
+"""Creates, lists, changes, finishes and deletes named datasets."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,19 +25,19 @@ from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models import usage
 
-#: Datasets of one tenant.
+#: Maximum datasets of one tenant.
 MAX_DATASETS = 1000
 #: The checksum of a dataset without examples.
 NO_EXAMPLES = bytes(32)
-#: Abandoned datasets that one round of cleaning deletes.
+#: Maximum abandoned datasets that one round of cleaning deletes.
 _ABANDONED_AT_ONCE = 100
 
 
 class DatasetCatalog:
-    """Stores datasets under names. Every replica sees the same.
+    """Stores datasets under names, which all replicas share.
 
     Args:
-        on_deleted: called after archives may have become needless.
+        on_deleted: called after archives may have become unused.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class DatasetCatalog:
         """
         tenant = tenant_of(name)
         with self._database.write("datasets.create") as connection:
-            # Of two that create a dataset, or the tenant's last one, one is first.
+            # Concurrent calls must not create the same dataset, or exceed the tenant's limit together.
             self._database.lock(connection, Lock.QUEUE)
             _check_new(connection, name, tenant)
             now = self._database.now(connection)
@@ -85,7 +85,7 @@ class DatasetCatalog:
             return dataset_rows.find(connection, name)
 
     def listed(self, *, after: str, limit: int, scope: Scope | None) -> list[NamedDataset]:
-        """Return datasets by name, those after a name; with a scope only those within it."""
+        """Return datasets sorted by name, starting after a name; with a scope, only datasets within it."""
         query = select(datasets).where(datasets.c.name > after)
         if scope is not None:
             query = query.where(within(datasets.c.name, scope))
@@ -103,7 +103,7 @@ class DatasetCatalog:
         """End the upload of a dataset.
 
         Args:
-            example_count: the number of examples that it must have; None for any.
+            example_count: the number of examples that it must have; None to accept any number.
         """
         with self._database.snapshot() as connection:
             known = dataset_rows.find(connection, name)
@@ -115,7 +115,7 @@ class DatasetCatalog:
             if example_count not in (None, dataset.example_count):
                 raise DatasetNotReady(
                     f"The dataset '{name}' has {dataset.example_count} examples instead of {example_count}. "
-                    f"Continue with batch {dataset.next_batch}, or expect the number that it has.",
+                    f"Continue with batch {dataset.next_batch}, or correct the expected number.",
                     field="example_count",
                     metadata={
                         "example_count": str(dataset.example_count),
@@ -146,7 +146,7 @@ class DatasetCatalog:
         self._on_deleted()
 
     def delete_abandoned(self, older_than: float) -> int:
-        """Delete open datasets whose last batch was written so many seconds ago; return their number."""
+        """Delete open datasets without a new batch for `older_than` seconds; return their number."""
         with self._database.write("datasets.delete_abandoned") as connection:
             before = self._database.now(connection) - older_than
             query = (
@@ -206,7 +206,7 @@ def _check_new(connection: Connection, name: str, tenant: str) -> None:
         )
 
 
-#: Examples whose contents are read at once.
+#: Maximum examples whose contents are in memory together.
 AT_ONCE = 64
 
 
@@ -230,7 +230,7 @@ class NamedExamples:
             return reader.read(example)
 
     def batches(self, name: str) -> Iterator[list[Example]]:
-        """Yield the examples of a dataset, some at a time; raise as `stored` and `content`."""
+        """Yield the examples of a dataset in lists; raise like `stored` and `content`."""
         with closing(self._store.read_listed(ExampleList(examples=self.stored(name)))) as dataset:
             examples = (_example(dataset, index) for index in range(len(dataset)))
             yield from batched((each for each in examples if each is not None), AT_ONCE)

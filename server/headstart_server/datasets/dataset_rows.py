@@ -22,9 +22,9 @@ from headstart_server.learning.metrics.example_list import ExampleList
 
 #: Bytes of the digest of an ID.
 ID_BYTES = 16
-#: Archives that one statement looks for.
+#: Maximum archives that one statement searches for.
 _AT_ONCE = 500
-#: Batches whose digests of IDs one statement reads.
+#: Maximum batches whose ID digests one statement reads.
 _BATCHES_AT_ONCE = 200
 # Built once: building a statement takes longer than executing it.
 _DATASET = select(datasets).where(datasets.c.name == bindparam("name"))
@@ -51,7 +51,7 @@ _BATCHES_AFTER = (
     .order_by(dataset_batches.c.dataset_id, dataset_batches.c.number)
     .limit(_BATCHES_AT_ONCE)
 )
-# With an order and a limit PostgreSQL reads the batches of all datasets, so those of some are found first.
+# With an order and a limit, PostgreSQL would read the batches of all datasets, so archives are found first.
 _ARCHIVES_OF = select(dataset_batches.c.archive).where(
     dataset_batches.c.dataset_id.in_(bindparam("dataset_ids", expanding=True))
 )
@@ -76,10 +76,10 @@ class Batch:
     archive: str
     nbytes: int  # bytes of the archive
     digest: str
-    checksum: bytes  # of the dataset after the batch
+    checksum: bytes  # checksum of the dataset after the batch
     modality: Modality
     examples: Sequence[StoredExample]
-    columns: Mapping[str, bytes]  # its list in the form of the table, which takes a while to write
+    columns: Mapping[str, bytes]  # its list as columns of the table; encoding it is slow
 
 
 def dataset_not_found_error(name: str) -> DatasetNotFound:
@@ -94,7 +94,7 @@ def find(connection: Connection, name: str, *, lock: bool = False) -> NamedDatas
     """Return a dataset.
 
     Args:
-        lock: whether to let no other transaction change it before this one ends.
+        lock: whether to lock it against changes until the transaction ends.
     """
     query = _LOCKED_DATASET if lock else _DATASET
     row = connection.execute(query, {"name": name}).one_or_none()
@@ -132,7 +132,7 @@ def change(connection: Connection, dataset: NamedDataset, **values: object) -> N
 
 
 def add_batch(connection: Connection, dataset: NamedDataset, batch: Batch, now: float) -> None:
-    """Append a batch to a locked dataset, which needs its archive from now on."""
+    """Append a batch to a locked dataset, and record that the dataset needs the batch's archive."""
     values = {
         "dataset_id": dataset.dataset_id,
         "number": batch.number,
@@ -158,7 +158,7 @@ def add_batch(connection: Connection, dataset: NamedDataset, batch: Batch, now: 
 
 
 def class_counts(examples: Iterable[StoredExample], before: Mapping[str, int]) -> dict[str, int]:
-    """Return the number of examples by class after some were added."""
+    """Return the number of examples by class after `examples` are added to `before`."""
     counts = Counter(before)
     for example in examples:
         counts.update(example.target.shares.keys())
@@ -177,7 +177,7 @@ def id_digest(example_id: str) -> bytes:
 
 
 def batches_by_id(connection: Connection, dataset_id: str, wanted: Collection[bytes]) -> dict[bytes, int]:
-    """Return the batch of each ID, by the digest of the ID, that a dataset has."""
+    """Return the batch number of each wanted ID digest that a dataset contains."""
     found: dict[bytes, int] = {}
     if not wanted:
         return found
@@ -195,7 +195,7 @@ def examples_of(connection: Connection, dataset_id: str) -> list[StoredExample]:
 
 
 def examples_with_id(connection: Connection, example_id: str, scope: Scope | None) -> Iterator[StoredExample]:
-    """Yield the examples of an ID in all datasets, or in those within a scope."""
+    """Yield the examples with an ID in all datasets, or in the datasets within a scope."""
     digest = id_digest(example_id)
     for row in _batches(connection, scope):
         if _has_digest(bytes(row.id_digests), digest):
@@ -206,7 +206,7 @@ def examples_with_id(connection: Connection, example_id: str, scope: Scope | Non
 
 
 def _batches(connection: Connection, scope: Scope | None) -> Iterator[Row[Any]]:
-    """Yield the digests of the IDs of all batches, or of those within a scope; some at a time."""
+    """Yield the ID digests of all batches, or of batches within a scope."""
     if scope is None:
         after = {"after_id": "", "after_number": -1}
         while page := connection.execute(_BATCHES_AFTER, after).all():
@@ -230,7 +230,7 @@ def _has_digest(digests: bytes, digest: bytes) -> bool:
 
 
 def remove(connection: Connection, dataset_id: str) -> None:
-    """Remove a dataset with its batches; its archives are released apart."""
+    """Remove a dataset with its batches; the caller releases its archives."""
     connection.execute(delete(dataset_batches).where(_OF_DATASET), {"dataset_id": dataset_id})
     connection.execute(delete(datasets).where(datasets.c.dataset_id == dataset_id))
 
@@ -285,6 +285,6 @@ def _erase_of(
 
 
 def list_columns(examples: Sequence[StoredExample]) -> dict[str, bytes]:
-    """Return the examples of a batch in the form of the table."""
+    """Return the examples of a batch as columns of the table."""
     ids = b"".join(id_digest(example.id) for example in examples if example.id)
     return {"id_digests": ids, "listed": ExampleList(examples=examples).to_bytes()}

@@ -1,7 +1,7 @@
-"""The stored examples of jobs and versions: one ZIP archive for each job, of the examples that came with it.
+"""The stored examples of jobs and versions: each job has a ZIP archive of the examples sent with it.
 
-An archive holds each input as a separate member and the list of the whole dataset, which names the archive
-of each example: those of a parent stay where they are. Both are plain files to any ZIP tool.
+An archive holds each input as a separate member and the list of the whole dataset, which names the archive of
+each example, because a parent's examples stay in their archives. Any ZIP tool can read both.
 """
 
 import os
@@ -80,7 +80,7 @@ def write_single(
 
 _SUFFIX = ".zip"
 
-#: The job in whose archive an example lies, and its place there.
+#: The job in whose archive an example is stored, and the example's position there.
 ArchiveMember: TypeAlias = tuple[str, int]
 
 
@@ -92,7 +92,7 @@ class Dataset:
 
     Attributes:
         examples: the examples in the order of their indexes.
-        left_out: marks of the parent's examples that were left out or replaced.
+        left_out: marks of the parent's examples that were excluded or replaced.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Dataset:
             raise
 
     def contradictions(self) -> list[ExampleFault]:
-        """The examples whose content came with another target as well, in order."""
+        """Return the examples whose content also occurs with another target, in order."""
         return find_label_conflicts(
             [example.digest for example in self.examples],
             [example.target for example in self.examples],
@@ -129,7 +129,7 @@ class Dataset:
         )
 
     def fault(self, index: int, error: HeadstartError) -> ExampleFault:
-        """What is wrong with an example, as found while decoding it."""
+        """Return the fault of an example from the error that decoding it raised."""
         return ExampleFault(
             index=index, id=self.examples[index].id, reason=error.reason, message=error.message
         )
@@ -157,16 +157,16 @@ class DatasetStore:
         self.erased = erased
 
     def writer(self, job_id: str, task: Task | None = None, parent: Parent | None = None) -> DatasetWriter:
-        """A writer for the dataset of a job to be.
+        """Return a writer for the dataset of a new job.
 
         Args:
-            task: the kind of task; None for that of the first example.
-            parent: the version that it goes on from; None for none.
+            task: the kind of task; None to take it from the first example.
+            parent: the version that the dataset extends; None without a parent.
         """
         return DatasetWriter(self._folder, job_id, self.limits, task, parent)
 
     def open(self, job_id: str) -> Dataset:
-        """The dataset of a job, without what was deleted since it was accepted.
+        """Return the dataset of a job, without examples that were erased since it was accepted.
 
         Raise ArtifactDamaged if its archive is missing or damaged, and StorageUnavailable if the bucket does
         not answer.
@@ -174,7 +174,7 @@ class DatasetStore:
         listed = self.listed(job_id)
         reader = self.reader()
         try:
-            # Before the erased examples are found, so that an erasure meanwhile ends no attempt.
+            # Opened before erased examples are read, so that a concurrent erasure does not fail the attempt.
             reader.hold(listed.archives)
             gone = set(self.erased(listed.archives))
         except BaseException:
@@ -187,17 +187,17 @@ class DatasetStore:
         return Dataset(listed, self.reader(), self.erased)
 
     def listed(self, job_id: str) -> ExampleList:
-        """The list in a job's archive. Raise StorageUnavailable if the bucket does not answer."""
+        """Return the list in a job's archive; raise StorageUnavailable if the bucket does not answer."""
         with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
             return ExampleList.from_json(load_columns(archive.members.read(INDEX)))
 
     def rewrite(
         self, job_id: str, members: Collection[int], listed_in: Collection[ArchiveMember] = ()
     ) -> int:
-        """Rewrite an archive without some of its contents, if it has them or lists them.
+        """Rewrite an archive without some members, if it contains or lists them.
 
         Returns:
-            The number of contents that were there and are no more; an archive that is gone has none.
+            The number of contents that were removed; 0 if the archive does not exist.
 
         Raises:
             ArtifactDamaged: it cannot be read.
@@ -237,7 +237,7 @@ class DatasetStore:
             return decode(example.kind, read_stored(file, member_name(example.member), example.member))
 
     def reader(self) -> ArchiveReader:
-        """A reader of the contents of any examples; close it."""
+        """Return a reader of the contents of any examples; close it."""
         return ArchiveReader(self._folder)
 
     def sizes(self) -> dict[str, int]:
@@ -256,12 +256,12 @@ class DatasetStore:
     def remove_all_but(
         self, needed: Callable[[Collection[str]], Collection[str]], *, older_than: float = 0.0
     ) -> int:
-        """Remove what is no archive that is needed, broken-off uploads among it.
+        """Remove all files except needed archives, including interrupted uploads.
 
         Args:
-            needed: gives those of some jobs whose archives are needed.
-            older_than: leave what was written to in so many seconds: it may be an upload at another
-                replica, or have just become a job.
+            needed: returns the jobs, among the given ones, whose archives are needed.
+            older_than: keep files written within this many seconds, because they may be uploads on another
+                replica, or belong to a job that was just accepted.
 
         Returns:
             The number of files removed.
@@ -279,7 +279,7 @@ class DatasetStore:
 
 
 def without(listed: ExampleList, gone: Collection[ArchiveMember]) -> ExampleList:
-    """Return a list without the examples at some places; they are marked as left out."""
+    """Return a list without the examples at some positions; these are marked as left out."""
     removed = [example for example in listed.examples if (example.archive, example.member) in gone]
     kept = [example for example in listed.examples if (example.archive, example.member) not in gone]
     return ExampleList(

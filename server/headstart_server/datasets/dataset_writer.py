@@ -1,4 +1,4 @@
-"""Writing the examples of one job: an archive with each input, and the list of the whole dataset."""
+"""Writes the examples of one job: an archive with each input, and the list of the whole dataset."""
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
@@ -18,17 +18,17 @@ from headstart_server.learning.metrics.example_list import LEVEL, ExampleList
 from headstart_server.storage.directory import Folder
 from headstart_server.storage.disk import storage_errors
 
-#: The list of the examples, in the archive.
+#: Name of the archive's member that lists the examples.
 INDEX = "examples.json"
 
 
 class DatasetWriter:
-    """Writes the examples of one job as they come, and counts them.
+    """Writes the examples of one job as they arrive, and counts them.
 
     Args:
-        folder: keeps the archive, once `finish` has made it whole.
-        task: the kind of task; None for that of the first example.
-        parent: the version that the dataset goes on from; None for none.
+        folder: stores the archive when `finish` has completed it.
+        task: the kind of task; None to take it from the first example.
+        parent: the version that the dataset extends; None without a parent.
     """
 
     def __init__(
@@ -41,21 +41,21 @@ class DatasetWriter:
     ) -> None:
         self._folder = folder
         self._job_id = job_id
-        self._aside = folder.staging_path(archive_name(job_id))
+        self._staged = folder.staging_path(archive_name(job_id))
         self._count = DatasetCount(limits=limits, task=task)
         self._parent = parent
         self._added: list[StoredExample] = []
         #: The index of the example with each ID.
         self._ids: dict[str, int] = {}
-        #: Bytes of the contents that have come; of the whole archive, once it is finished.
+        #: Bytes of the contents so far; bytes of the archive when it is finished.
         self.nbytes = 0
-        #: The jobs in whose archives examples lie, in addition to its own, once it is finished.
+        #: The other jobs whose archives hold examples of the dataset; set when it is finished.
         self.archives: frozenset[str] = frozenset()
         with storage_errors():
-            self._archive = ZipFile(self._aside, "w", ZIP_STORED)
+            self._archive = ZipFile(self._staged, "w", ZIP_STORED)
 
     def add(self, examples: Collection[Example]) -> None:
-        """Store some examples. Raise InvalidField if an ID came before."""
+        """Store some examples. Raise InvalidField if an ID occurs twice."""
         for sent in examples:
             self._check_id(sent.id)
             digest = content_digest(sent.content)
@@ -82,7 +82,7 @@ class DatasetWriter:
             )
 
     def add_stored(self, examples: Iterable[StoredExample]) -> None:
-        """Add examples of a named dataset, whose contents stay where they are."""
+        """Add examples of a named dataset, whose contents stay in their archives."""
         for example in examples:
             self._check_id(example.id)
             self._count.add_of_dataset(example)
@@ -109,13 +109,13 @@ class DatasetWriter:
         return sha256(f"{digest}{ids}".encode()).hexdigest()
 
     def finish(self, *, shared: bool = True) -> DatasetSummary:
-        """Make the archive whole and durable.
+        """Complete the archive and make it durable.
 
         Args:
-            shared: whether a job is to come of it, at any replica.
+            shared: whether other replicas need the archive, because a job will train on it.
 
         Returns:
-            What is known of the dataset, the parent's examples among it.
+            The summary of the dataset, including the parent's examples.
 
         Raises:
             StorageUnavailable: the bucket does not answer.
@@ -136,10 +136,10 @@ class DatasetWriter:
         return summary
 
     def finish_batch(self) -> Sequence[StoredExample]:
-        """Make the archive whole and durable, whether or not its examples can be trained on by themselves.
+        """Complete the archive and make it durable, without checking that its examples suffice for training.
 
         Returns:
-            The examples that came.
+            The added examples.
 
         Raises:
             StorageUnavailable: the bucket does not answer.
@@ -152,11 +152,11 @@ class DatasetWriter:
             content = dump_columns(dataset.to_json())
             self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED, compresslevel=LEVEL)
             self._archive.close()
-            self.nbytes = self._aside.stat().st_size
+            self.nbytes = self._staged.stat().st_size
         self._folder.commit(archive_name(self._job_id), shared=shared)
 
     def _whole(self) -> ExampleList:
-        """The list of all examples: those that came, then the parent's that none of them replaces."""
+        """Return the list of all examples: the added ones, then the parent's that were not replaced."""
         if self._parent is None:
             return ExampleList(examples=self._added)
         ids = {example.id for example in self._added if example.id}
@@ -172,10 +172,10 @@ class DatasetWriter:
 
     def discard(self) -> None:
         """Remove what was written."""
-        # The archive's directory may not fit on a full disk; the file goes anyway.
+        # Closing writes the archive's directory, which may fail on a full disk; the file is removed anyway.
         with suppress(OSError, ValueError):
             self._archive.close()
-        self._aside.unlink(missing_ok=True)
+        self._staged.unlink(missing_ok=True)
         # A cleaning removes leftovers in a bucket.
         with suppress(StorageUnavailable):
             self._folder.remove(archive_name(self._job_id))

@@ -18,9 +18,9 @@ class EditedExamples:
     # the examples that stay, with their new labels, weights and held-out flags
     examples: Sequence[StoredExample]
     left_out: Sequence[StoredExample]  # the examples that were removed or erased
-    # for the ID of each changed example the position of its edit
+    # position of the edit that changed each example, by ID
     changed_ids: Mapping[str, int] = field(default_factory=dict)
-    # for each class that an edit took an example from, the position of the last such edit
+    # position of the last edit that took an example from each class, by class
     reduced: Mapping[str, int] = field(default_factory=dict)
     edited_count: int = 0  # number of changed examples
 
@@ -54,7 +54,7 @@ def edited(
     erased: Collection[tuple[str, int]],
     task: Task,
 ) -> EditedExamples:
-    """Return the examples of a parent after edits, without the members of archives in `erased`."""
+    """Return the examples of a parent after edits, without the archive members in `erased`."""
     positions = _positions(examples, edits)
     kept, left_out = [], []
     changed_ids, reduced, count = {}, _Reduced(), 0
@@ -91,7 +91,7 @@ def edited(
 
 
 class _Reduced:
-    """Notes the last edit that took an example from each class; the empty name stands for the dataset."""
+    """Records the last edit that took an example from each class; the empty name stands for the dataset."""
 
     def __init__(self) -> None:
         self.last: dict[str, int] = {}

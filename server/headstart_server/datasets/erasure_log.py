@@ -50,13 +50,13 @@ _SET_RESULT = (
 
 
 class ErasedMembers:
-    """Knows which places of archives hold, or held, examples whose data was deleted."""
+    """Reads which archive members hold, or held, examples whose data was deleted."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def among(self, archives: Collection[str]) -> set[ArchiveMember]:
-        """Return those in some archives."""
+        """Return the erased members of some archives."""
         found = set[ArchiveMember]()
         with self._database.read() as connection:
             for part in batched(sorted(archives), ARCHIVES_AT_ONCE):
@@ -66,12 +66,12 @@ class ErasedMembers:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErasureRequest:
-    """What is erased: an example by its ID, in one model or in all models of a scope."""
+    """The erased example by its ID, in one model or in all models of a scope."""
 
     example_id: str
     model: str = ""  # the model; empty for all
-    scope: Scope | None = None  # the models; None for all
-    request_id: str = ""  # the caller's ID; empty for none
+    scope: Scope | None = None  # restricts the models; None for all
+    request_id: str = ""  # the caller's ID of the request; empty if it sent none
 
     @property
     def tenant(self) -> str:
@@ -81,7 +81,7 @@ class ErasureRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RebuiltVersion(JsonValue):
-    """A version that was trained on an erased example; `number` is 0 if it was skipped, for a reason."""
+    """A version that was trained on an erased example; `number` is 0 if it was skipped."""
 
     head_digest: str
     dataset_digest: str
@@ -107,7 +107,7 @@ class ErasureRecord:
 
     @property
     def pending(self) -> Sequence[tuple[str, int]]:
-        """The versions without a result, by model and number."""
+        """Return the versions without a result, by model and number."""
         return [key for key, result in self.versions.items() if result is None]
 
 
@@ -118,7 +118,7 @@ class ErasureLog:
         self._database = database
 
     def find(self, request: ErasureRequest) -> ErasureRecord | None:
-        """Return the erasure of a request ID, or without one an unfinished erasure of the same example."""
+        """Return the erasure of a request ID; without an ID, an unfinished erasure of the same example."""
         if request.request_id:
             query, values = _OF_REQUEST, {"request_id": request.request_id}
         else:
@@ -201,7 +201,7 @@ class ErasureLog:
             ExampleErasedError: an example of the successor was erased since it was fitted.
         """
         with self._database.write("erasures.replace") as connection:
-            # Before any other lock, as where a version is published.
+            # Taken before any other lock, in the same order as when a version is published.
             rows.bump_revision(connection, [old.model])
             if _has_result(connection, erasure_id, old):
                 return None
@@ -209,7 +209,7 @@ class ErasureLog:
                 rows.artifact_of(connection, old.model, old.number)
             except VersionNotFound:
                 return None
-            # After the registry's counter was locked, so no erasure can commit in between.
+            # Checked after the registry's counter was locked, so no erasure can commit in between.
             check_not_erased(connection, successor.members)
             now = self._database.now(connection)
             number, moved = replace_version(connection, old, successor, now=now)
@@ -226,7 +226,7 @@ class ErasureLog:
         return result
 
     def skip(self, erasure_id: str, model: str, number: int, result: RebuiltVersion) -> None:
-        """Store why a version was not replaced."""
+        """Store the reason why a version was not replaced."""
         with self._database.write("erasures.skip") as connection:
             _set_result(connection, erasure_id, model, number, result)
 

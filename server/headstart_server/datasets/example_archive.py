@@ -1,4 +1,4 @@
-"""The contents of stored examples: how they are written to archives, and read from many at once."""
+"""Formats of stored contents in archives, and readers of many archives."""
 
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -16,20 +16,20 @@ from headstart_server.storage.directory import Folder
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_member import check_methods
 
-#: Archives that are held open at once; each is a file and the list of its members in memory.
+#: Maximum open archives; each needs a file and the list of its members in memory.
 MAX_OPEN = 8
-#: Archives of one dataset that are held open from its beginning.
+#: Maximum archives of one dataset that are opened in advance and kept open.
 MAX_HELD = 256
 
 
 def archive_name(job_id: str) -> str:
-    """The name of a job's archive in the folder of all."""
+    """Return the name of a job's archive in the folder of all archives."""
     return f"{job_id}.zip"
 
 
-def member_name(place: int) -> str:
-    """The name of the content of this place in an archive."""
-    return f"{place:08d}"
+def member_name(index: int) -> str:
+    """Return the name of the content with this index in an archive."""
+    return f"{index:08d}"
 
 
 def media_type(content: Content) -> str:
@@ -43,7 +43,7 @@ class OpenArchive:
     """An archive that is open for reading.
 
     Raises:
-        OSError or BadZipFile: it is not there, or damaged.
+        OSError or BadZipFile: it is missing or damaged.
         StorageUnavailable: the bucket does not answer.
     """
 
@@ -57,15 +57,15 @@ class OpenArchive:
             raise
 
     def close(self) -> None:
-        """Close it."""
+        """Close the archive."""
         self.members.close()
         self._file.close()
 
 
 class ArchiveReader:
-    """Reads the contents of examples wherever they lie, one at a time, from any thread.
+    """Reads the contents of examples from all archives, one at a time, from any thread.
 
-    Archives are opened when they are needed; those used last stay open.
+    Archives are opened on first use; the most recently used ones stay open.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -75,16 +75,16 @@ class ArchiveReader:
         self._closed = False
 
     def read(self, example: StoredExample) -> Content:
-        """The content of an example. Raise StorageUnavailable if the bucket does not answer."""
+        """Return the content of an example; raise StorageUnavailable if the bucket does not answer."""
         with damage_reported(example.archive):
             with self._lock:
                 content = self._archive(example.archive).members.read(member_name(example.member))
             return decode(example.kind, content)
 
     def hold(self, archives: Collection[str]) -> None:
-        """Open archives and keep them open, so that reading from them waits for no bucket.
+        """Open archives and keep them open, so that reads from them do not wait for the bucket.
 
-        Damage is reported when it is read.
+        Damaged archives are reported when they are read.
         """
         for job_id in sorted(archives)[:MAX_HELD]:
             with suppress(ArtifactDamaged), damage_reported(job_id), self._lock:
@@ -112,14 +112,14 @@ class ArchiveReader:
 
 @contextmanager
 def damage_reported(job_id: str) -> Iterator[None]:
-    """Turn what reading a job's archive raises into `ArtifactDamaged`, except faults of the storage."""
+    """Convert exceptions from reading a job's archive to `ArtifactDamaged`, except storage errors."""
     try:
         with storage_errors(writes=False):
             yield
     except (ServiceUnavailable, StorageFull):
         raise
     except Exception as error:
-        # A damaged header leads zipfile anywhere, to RuntimeError ("is encrypted") among others.
+        # zipfile raises many exceptions for damaged headers, such as RuntimeError ("is encrypted").
         raise ArtifactDamaged(
             f"The stored examples of job {job_id} are damaged or missing ({error}). "
             "Send the fine-tune again.",
@@ -131,7 +131,7 @@ class RetainedExamples:
     """Reads examples of versions.
 
     Args:
-        open_reader: opens a reader of what lies in archives.
+        open_reader: opens a reader of archives.
     """
 
     def __init__(self, registry: Registry, open_reader: Callable[[], ArchiveReader]) -> None:
@@ -139,7 +139,7 @@ class RetainedExamples:
         self._open_reader = open_reader
 
     def contents(self, version: Version, indexes: Collection[int]) -> dict[int, Content]:
-        """Return the contents of examples by their indexes, without those that are not kept, or damaged.
+        """Return the contents of examples by index; omit contents that are not stored or damaged.
 
         Raise VersionNotFound if the version was deleted, and ArtifactDamaged if its list is damaged.
         """
@@ -150,7 +150,7 @@ class RetainedExamples:
         with closing(self._open_reader()) as reader:
             for index in indexes:
                 if 0 <= index < len(listed.examples):
-                    # An archive may be removed while it is read: examples are kept up to a bound only.
+                    # An archive may be removed while it is read, because the stored examples are limited.
                     try:
                         found[index] = reader.read(listed.examples[index])
                     except ArtifactDamaged:

@@ -29,13 +29,13 @@ from headstart_server.models.usage import is_held
 
 log = structlog.get_logger(__name__)
 
-#: Seconds for which what was deleted is looked for again: a job that had read it may have put it back. After
-#: so many seconds the archive is looked at once more: another replica that began to write it before, and was
-#: killed when it had, put back what it did not know of.
+#: Seconds for which erased features are removed again, because a running job may write them back. After this
+#: time, each archive is checked once more: a replica that was killed while it rewrote an old copy may have
+#: restored an erased example.
 AGAIN_SECONDS = 3600.0
 _DIGESTS_AT_ONCE = 1000
 # Built once: building a statement takes longer than executing it.
-# The first condition is the index's: nearly all rows are done with.
+# The first condition uses the index: nearly all rows are completed.
 _PENDING = select(forgotten.c.archive).where(
     forgotten.c.removed < 2,
     or_(forgotten.c.removed == 0, func.coalesce(forgotten.c.rewritten, 0.0) < bindparam("long_ago")),
@@ -58,23 +58,23 @@ _LAST_NUMBER, _INSERT = select(func.max(forgotten.c.number)), insert(forgotten)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Erasure:
-    """What became of an example."""
+    """The result of erasing an example."""
 
-    # model and number of the versions that were trained on it. They are not changed
+    # model and number of the versions that were trained on it, which are not changed
     versions: Sequence[tuple[str, int]]
-    unread: Sequence[tuple[str, int]]  # the versions of which it is not known, because their list is damaged
-    job_ids: Sequence[str]  # the jobs under way that had it. One that has not read it yet leaves it out
+    unread: Sequence[tuple[str, int]]  # versions that may have used it; their lists are damaged
+    job_ids: Sequence[str]  # unfinished jobs that had it; they skip it unless they have read it
     contents: int  # number of contents that were deleted
-    datasets: Sequence[str] = ()  # the full names of the named datasets that had it; they have it no longer
+    datasets: Sequence[str] = ()  # full names of the named datasets that it was removed from
 
 
 class ExampleEraser:
-    """Deletes the data of examples. What it began, and could not end, a cleaning ends.
+    """Deletes the data of examples. A cleaning completes interrupted erasures.
 
     Args:
-        drop: removes what this machine has of some contents: called with their digests, and the jobs in whose
-            archives they were.
-        captures: erases captured inputs, by the IDs of their predictions; None without capture.
+        drop: removes this machine's copies of some contents, given their digests, and the jobs in whose
+            archives they were stored.
+        captures: erases captured inputs by prediction ID; None without capture.
         dropping: lock of `drop_here`; None for a lock between threads.
     """
 
@@ -98,18 +98,18 @@ class ExampleEraser:
         self._clock = clock
         self._seen = 0
         self._dropping = dropping or threading.RLock()
-        #: When each erased content was dropped here, its digest and its archive.
+        #: Time at which each erased content was dropped here, its digest and its archive.
         self._recent: list[tuple[float, str, str]] = []
 
     def erase(self, example_id: str, model: str = "", scope: Scope | None = None) -> Erasure:
-        """Delete the data of an example, wherever it was sent with this id. Safe to repeat.
+        """Delete the data of all examples with an ID. Safe to repeat.
 
         Args:
-            model: only the examples of this model; empty for all models.
-            scope: only those of models within it; None for all.
+            model: erase examples of this model only; empty for all models.
+            scope: erase examples of models within it only; None for all models.
 
         Raises:
-            StorageUnavailable: the bucket does not answer; what was found is deleted by a later cleaning.
+            StorageUnavailable: the bucket does not answer; a later cleaning deletes the found examples.
         """
         request = ErasureRequest(example_id=example_id, model=model, scope=scope)
         found = self._search(request)
@@ -138,7 +138,7 @@ class ExampleEraser:
         return sum(self._captures.erase(name, request.example_id) for name in self._captured_in(request))
 
     def begin(self, request: ErasureRequest, log: ErasureLog) -> tuple[FoundExample, str]:
-        """Exclude an example and store its erasure; return where it was, and the erasure's ID."""
+        """Exclude an example and store its erasure; return its locations and the erasure's ID."""
         found, captured = self._search(request), len(self._captured_in(request))
         erasure_id = ""
 
@@ -152,15 +152,16 @@ class ExampleEraser:
     def exclude(
         self, request: ErasureRequest, before: FoundExample | None = None
     ) -> Sequence[tuple[str, int]]:
-        """Exclude an example again where it came since, and return the versions that were trained on it.
+        """Exclude an example that was sent again, and return the versions that were trained on it.
 
-        Archives that list it are rewritten, so that only the lists of these versions still name it. What an
-        earlier search found shortens this one. Raise StorageUnavailable if the bucket does not answer.
+        Archives that list it are rewritten, so that only the lists of these versions still name it. The
+        result of an earlier search, `before`, makes this one faster. Raise StorageUnavailable if the bucket
+        does not answer.
         """
         self._erase_captured(request)
         found = self._finder.find(request, before)
         found = self._exclude_found(request, found)
-        # All: feedback that was deleted when the erasure began no longer names its archive.
+        # For all archives: feedback that was deleted when the erasure began no longer names its archive.
         self._carry_out(None)
         for archive in sorted(found.archives):
             members = [member for name, member in found.places if name == archive]
@@ -173,7 +174,7 @@ class ExampleEraser:
         return found.versions
 
     def _with_late_feedback(self, request: ErasureRequest, found: FoundExample) -> FoundExample:
-        """Search again if feedback came between the search and the erasure of the captured input."""
+        """Search again if feedback arrived between the search and the erasure of the captured input."""
         late = self._finder.find_feedback(request)
         return self._find_again(request, found) if set(late.feedback_ids) - set(found.feedback_ids) else found
 
@@ -183,7 +184,7 @@ class ExampleEraser:
         found: FoundExample,
         also: Callable[[Connection], None] | None = None,
     ) -> FoundExample:
-        """Record what is erased, and return what was found; a retrain may have copied the feedback since."""
+        """Record the erasure, searching again if a retrain copied the feedback; return the found example."""
         taken = self._note(found, also)
         while taken - found.archives:
             found = self._find_again(request, found)
@@ -197,9 +198,9 @@ class ExampleEraser:
         return found
 
     def forget_digests(self) -> None:
-        """Remove the digests of erased contents from the database, as far as no replica needs them.
+        """Remove digests of erased contents from the database when no replica needs them.
 
-        Other replicas need them to drop their features. A file of SQLite has no other replicas.
+        Other replicas need them to drop their features. An SQLite file has no other replicas.
         """
         while self._forget_some_digests() == _DIGESTS_AT_ONCE:
             pass
@@ -207,7 +208,7 @@ class ExampleEraser:
 
     def _forget_some_digests(self) -> int:
         with self._database.write("examples.forget_digests") as connection:
-            # The condition of the index, so without a parameter.
+            # The condition must equal the index's condition, so it has no parameter.
             done = [forgotten.c.number <= self._seen, forgotten.c.digest != literal_column("''")]
             if self._database.is_shared:
                 done.append(forgotten.c.time < self._database.now(connection) - AGAIN_SECONDS)
@@ -234,10 +235,10 @@ class ExampleEraser:
         return found
 
     def carry_out(self) -> int:
-        """Take what was deleted out of the archives, or look whether it is out of them still.
+        """Remove erased contents from the archives, or check that they were not restored.
 
         Returns:
-            The number of contents that were taken out.
+            The number of removed contents.
 
         Raises:
             StorageUnavailable: the bucket does not answer.
@@ -245,7 +246,7 @@ class ExampleEraser:
         return self._carry_out(None)
 
     def _carry_out(self, among: Collection[str] | None) -> int:
-        """Carry out what is pending in some archives, None for all: a call waits for its own only."""
+        """Carry out pending erasures in some archives, or in all if None; return the number of contents."""
         count = 0
         with self._database.read() as connection:
             long_ago = self._database.now(connection) - AGAIN_SECONDS
@@ -258,13 +259,13 @@ class ExampleEraser:
         return count
 
     def _removed(self, found: FoundExample) -> int:
-        """Return how many of the stored contents are removed, by whichever replica."""
+        """Return the number of stored contents that are removed, by any replica."""
         with self._database.read() as connection:
             state = erased_members(connection, {archive for archive, _ in found.stored})
         return sum(state[place] > 0 for place in found.stored)
 
     def drop_here(self) -> None:
-        """Remove what this machine keeps of what was deleted anywhere: features, and copies of archives."""
+        """Remove this machine's copies of contents erased on any replica: features and archives."""
         with self._dropping:
             since = self._clock() - AGAIN_SECONDS
             self._recent = [each for each in self._recent if each[0] > since]
@@ -272,26 +273,26 @@ class ExampleEraser:
                 self._drop({digest for _, digest, _ in self._recent}, {name for _, _, name in self._recent})
             while found := self._next_erased():
                 self._drop({row.digest for row in found if row.digest}, {row.archive for row in found})
-                # A job that had read it may put its features back.
+                # A job that has read the content may write its features back.
                 self._recent += [(self._clock(), row.digest, row.archive) for row in found if row.digest]
                 self._seen = int(found[-1].number)
 
     def _next_erased(self) -> Sequence[Row[Any]]:
-        """Return the erased examples, in parts, that this process has not seen yet."""
+        """Return the next erased examples that this process has not seen yet."""
         with self._database.read() as connection:
             return connection.execute(_NEXT, {"seen": self._seen}).all()
 
     def _note(self, found: FoundExample, also: Callable[[Connection], None] | None = None) -> set[str]:
-        """Record what is erased, delete the feedback, and remove examples from named datasets.
+        """Record the erased members, delete the feedback, and remove examples from named datasets.
 
-        Returns the jobs that train on the feedback or have learned it.
+        Return the jobs that train on the feedback, or whose versions were trained on it.
         """
         if not found.places and not found.feedback_ids and also is None:
             return set()
         with self._database.write("examples.erase") as connection:
-            # Numbers in the order of commits, so that no reader can see one and miss an earlier one.
+            # Numbers follow the order of commits, so a reader that sees a number has seen all before it.
             self._database.lock(connection, Lock.QUEUE)
-            # A transaction that publishes a version either committed before this, or sees these rows.
+            # A transaction that publishes a version either committed before this one, or sees these rows.
             next_revision(connection)
             archives = {archive for archive, _ in found.places}
             known = erased_members(connection, archives)
@@ -327,7 +328,7 @@ class ExampleEraser:
             members = {member for _, member in places}
             found = self._datasets.rewrite(archive, members)
             count += found
-            # Another replica may have written it meanwhile, without what it knew of only.
+            # Another replica may have rewritten the archive meanwhile, without the members that it knew of.
             with self._database.write("examples.record_rewrite") as connection:
                 self._database.lock(connection, Lock.QUEUE)
                 if erased_members(connection, {archive}).keys() == places:
@@ -346,7 +347,7 @@ def _erasure(found: FoundExample, contents: int) -> Erasure:
 
 
 def _note_rewritten(connection: Connection, archive: str, *, found: int, now: float) -> None:
-    """Note that an archive is without what was deleted; for good, if it had been so for long already."""
+    """Record that an archive contains no erased members; as final, if a late check confirmed it."""
     here = {"of_archive": archive}
     if found or connection.execute(_IS_NEW, here).scalar():
         connection.execute(_REWRITTEN, {**here, "now": now})

@@ -1,4 +1,4 @@
-"""Finds an example wherever it was sent: in feedback, jobs under way, versions and named datasets."""
+"""Finds examples by ID in feedback, unfinished jobs, versions and named datasets."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,27 +25,27 @@ _UNDER_WAY = select(jobs.c.job_id).where(under_way()).order_by(jobs.c.created)
 
 @dataclass(kw_only=True, slots=True)
 class FoundExample:
-    """Where an example is."""
+    """The locations of an example."""
 
-    #: Its digest by place.
+    #: Its digest by archive member.
     places: dict[ArchiveMember, str] = field(default_factory=dict)
-    #: Archives of the datasets that have the example; the lists in them may name it.
+    #: Archives of the datasets that contain the example; the lists in them may name it.
     archives: set[str] = field(default_factory=set)
     versions: list[tuple[str, int]] = field(default_factory=list)
     unread: list[tuple[str, int]] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)
     feedback_ids: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
-    #: Places whose contents were still stored when the erasure was recorded.
+    #: Members whose contents were still stored when the erasure was recorded.
     stored: set[ArchiveMember] = field(default_factory=set)
 
     @property
     def is_empty(self) -> bool:
-        """Whether it is nowhere."""
+        """Whether the example was not found."""
         return not self.places and not self.unread and not self.feedback_ids
 
     def add(self, examples: Iterable[StoredExample], example_id: str) -> bool:
-        """Add the places in a list of examples; return whether the example is among them."""
+        """Add the members of the example in a list; return whether the list contains the example."""
         examples = list(examples)
         here = {(one.archive, one.member): one.digest for one in examples if one.id == example_id}
         self.places |= here
@@ -63,26 +63,26 @@ class ExampleFinder:
         self._datasets = datasets
 
     def find(self, request: ErasureRequest, before: FoundExample | None = None) -> FoundExample:
-        """Search feedback, jobs under way, versions and named datasets.
+        """Search feedback, unfinished jobs, versions and named datasets.
 
-        The lists of versions that an earlier search found are not read again: they never change.
+        The lists of versions in `before`, an earlier search, are not read again: they never change.
         """
         example_id, model, scope = request.example_id, request.model, request.scope
-        # Feedback first: a job may take it.
+        # Feedback is searched before jobs, because a job may take it meanwhile.
         found = self.find_feedback(request)
         known = set(before.versions) if before else set()
         if before is not None:
-            # The feedback that had them may be gone by now.
+            # The feedback that had them may have been deleted since.
             found.places |= before.places
             found.archives |= before.archives
-        # Jobs first: one that ends after the look has a version when versions are looked at.
+        # Jobs are searched before versions: a job that ends in between has its version then.
         for job_id in self._under_way(model, scope):
             try:
                 if found.add(self._datasets.listed(job_id).examples, example_id):
                     found.job_ids.append(job_id)
                     found.archives.add(job_id)
             except ArtifactDamaged:
-                # It ended meanwhile, or fails for the damage.
+                # The job ended meanwhile, or will fail because of the damage.
                 continue
         for version in self._registry.reader.all_versions(model, scope):
             name = (version.model, version.number)

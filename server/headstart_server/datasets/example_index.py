@@ -39,7 +39,7 @@ class ExampleFilter:
     predicted_label: str = ""  # a class of the predicted label; empty for any
     issue: ExampleIssue | None = None
     held_out: bool | None = None  # whether the example was held out; None for either
-    id_prefix: str = ""  # beginning of the ID; empty for any
+    id_prefix: str = ""  # prefix of the ID; empty for any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class ExampleIndex:
     """The examples of one list, about 150 bytes each. Safe to use from many threads.
 
     Args:
-        findings: the findings about them; None if there are none.
+        findings: the findings about them; None without findings.
     """
 
     def __init__(self, listed: ExampleList, findings: DatasetFindings | None = None) -> None:
@@ -238,7 +238,7 @@ class _Interned(Generic[T]):
 
     def flags(self, condition: Callable[[T], bool]) -> Flags:
         """Return whether the value of each row meets a condition, [N]; a missing value does not."""
-        # The last one is for the position -1.
+        # The last element stands for the position -1.
         met = np.array([*map(condition, self.values), False], np.bool_)
         flags: Flags = met[self.codes]
         return flags

@@ -28,7 +28,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 from headstart_server.storage.thumbnail_store import JPEG, ThumbnailStore, check_side
 
-#: Bytes of the lists that stay in memory; one larger list may stay, too.
+#: Maximum bytes of the lists in memory; a single list may be larger.
 INDEX_BYTES = 64 << 20
 
 
@@ -36,8 +36,8 @@ INDEX_BYTES = 64 << 20
 class ExampleSource:
     """The examples of a version or dataset."""
 
-    key: str  # identifies the list; a changed list has another key
-    name: str  # the source in words, for messages
+    key: str  # identifies the list; a changed list has a new key
+    name: str  # description of the source for messages
     index: ExampleIndex
     has_contents: bool
     uploaded: str | None = None  # the archive of the examples that came with the fine-tune; None for all
@@ -72,7 +72,7 @@ class ExampleReader:
         self._thumbnails = thumbnails
         self._max_pixels = max_pixels
         self._lock = threading.Lock()
-        # One list is read at a time, so that many callers need the memory of one.
+        # One list is read at a time, so that concurrent callers need the memory of one read only.
         self._turn = threading.Lock()
         self._indexes: LruCache[str, ExampleIndex] = LruCache(INDEX_BYTES, lambda index: index.nbytes)
 
@@ -98,7 +98,7 @@ class ExampleReader:
         return ExampleSource(key=key, name=f"dataset '{shown}'", index=index, has_contents=True, dataset=name)
 
     def cached(self, key: str, read: Callable[[], ExampleIndex]) -> ExampleIndex:
-        """Return a list that is in memory, or read it."""
+        """Return a list from memory, or read it."""
         with self._lock:
             found = self._indexes.get(key)
         if found is not None:
@@ -185,7 +185,7 @@ class ExampleReader:
         try:
             return self._datasets.read(example)
         except ArtifactDamaged:
-            # The archive is removed when nothing needs it; the check comes after the removal.
+            # The archive may be removed during the read, because nothing needs it. Check that afterwards.
             self._check_still_stored(source)
             raise
 

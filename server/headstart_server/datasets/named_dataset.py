@@ -19,7 +19,7 @@ class DatasetState(Enum):
 class NamedDataset:
     """A dataset that is stored under a name."""
 
-    dataset_id: str  # holds its archives; a new dataset of the same name has another one
+    dataset_id: str  # holds its archives; a new dataset of the same name has another ID
     name: str
     state: DatasetState  # whether it is still being uploaded
     display_name: str
@@ -27,12 +27,12 @@ class NamedDataset:
     tags: Mapping[str, str]
     task: Task | None  # the kind of label; None before the first batch
     modality: Modality | None  # the kind of input; None before the first batch
-    next_batch: int  # number of the batch that comes next
+    next_batch: int  # number of the next batch
     example_count: int
     nbytes: int  # bytes of its archives
     class_counts: Mapping[str, int]  # number of examples by class
-    checksum: bytes  # of all examples that were written, in their order
-    digest: str | None  # of its examples; None while it is open
+    checksum: bytes  # checksum of all written examples, in their order
+    digest: str | None  # digest of its examples; None while it is open
     revision: int  # rises with every change
     created: float  # when it was created, in seconds since 1970
     written: float  # when the last batch was written

@@ -1,4 +1,4 @@
-"""The versions that fine-tunes go on from, and what they hand down."""
+"""Parents: versions whose examples a fine-tune extends."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from headstart_server.models.version import Selector, Version
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Parent:
-    """A version that a fine-tune goes on from."""
+    """A version whose examples a fine-tune extends."""
 
     number: int
     backbone: str
@@ -24,7 +24,7 @@ class Parent:
 
     @property
     def examples(self) -> Sequence[StoredExample]:
-        """The examples that are trained on, too."""
+        """The parent's examples that the fine-tune also trains on."""
         return self.edited.examples
 
     @property
@@ -38,7 +38,7 @@ def find_parent(
     spec: FineTuneSpec,
     erased: Callable[[Collection[str]], Collection[tuple[str, int]]] = lambda _: (),
 ) -> Parent:
-    """Return the parent that a spec names, an alias as it is now, without erased members of archives."""
+    """Return the parent that a spec names by number or alias, without erased archive members."""
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
     version = registry.selected(selector)
     kept = retained_examples(registry, version, "Send all examples again without a parent.")
@@ -52,7 +52,7 @@ def find_parent(
 
 
 def retained_examples(registry: Registry, version: Version, instead: str) -> ExampleList:
-    """The list of a version's examples, whose contents are kept."""
+    """Return the list of a version's examples; raise ExamplesNotKept if their contents are not stored."""
     kept = registry.files.examples(version) if version.has_examples else None
     if kept is None:
         raise ExamplesNotKept(
