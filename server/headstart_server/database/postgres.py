@@ -136,27 +136,27 @@ def _settings(address: URL) -> dict[str, Any]:
 
 
 def _fault(error: DBAPIError) -> HeadstartError | None:
-    state, said = state_and_message(error.orig)
+    state, message = state_and_message(error.orig)
     if state == _DISK_FULL:
         return StorageFull()
-    if state == _NO_TEXT or (isinstance(error, DataError) and "NUL" in said):
+    if state == _NO_TEXT or (isinstance(error, DataError) and "NUL" in message):
         return InvalidField("The text contains the character NUL. Remove it.")
     if state in _BUSY:
-        return DatabaseUnavailable(said, is_busy=True)
+        return DatabaseUnavailable(message, is_busy=True)
     # The driver's own errors have no state.
     is_lost = error.connection_invalidated or (
         not state and isinstance(error, OperationalError | InterfaceError)
     )
     if is_lost or state.startswith((*_AWAY, *REFUSED)):
-        return DatabaseUnavailable(said, is_refused=state.startswith(REFUSED))
+        return DatabaseUnavailable(message, is_refused=state.startswith(REFUSED))
     return None
 
 
 def state_and_message(error: BaseException | None) -> tuple[str, str]:
     """Return the SQLSTATE of a driver's error, empty if it is unknown, and its message in one line."""
-    said = " ".join(str(error).split())
-    known = (state for words, state in _WORDS.items() if re.search(words, said))
-    return getattr(error, "sqlstate", None) or next(known, ""), said
+    message = " ".join(str(error).split())
+    known = (state for words, state in _WORDS.items() if re.search(words, message))
+    return getattr(error, "sqlstate", None) or next(known, ""), message
 
 
 def _configure(connection: DBAPIConnection, _: Any) -> None:

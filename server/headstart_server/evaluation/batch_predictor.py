@@ -1,4 +1,4 @@
-"""Versions that answer examples as they come, batch by batch, on the train lane."""
+"""Predicts a caller's examples with some versions, batch by batch, on the train lane."""
 
 import threading
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from headstart_server.learning.examples.dataset import DatasetCount, DatasetLimi
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.resident import ResidentVersion
 
-#: Faulty examples that are listed; further ones are counted.
+#: Maximum faulty examples that are listed; all of them are counted.
 MAX_LISTED_FAULTS = 100
 
 
@@ -32,37 +32,37 @@ class LoadedVersion:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PredictedBatch:
-    """Some examples with what each version answered."""
+    """Some examples with the outputs of each version."""
 
-    examples: Sequence[Example]  # as they are counted: shares of soft labels sum up to 1, [n]
-    digests: Sequence[str]  # content digest of each, [n]
-    usable: NDArray[np.bool_]  # whether each could be answered by all versions, [n]
-    outputs: Sequence[Float32]  # of each version, [n, C]; rows of 0 where an example is not usable
+    examples: Sequence[Example]  # the examples, with soft labels normalized to a sum of 1, [n]
+    digests: Sequence[str]  # their content digests, [n]
+    usable: NDArray[np.bool_]  # whether all versions could predict each, [n]
+    outputs: Sequence[Float32]  # outputs of each version, [n, C]; rows of unusable examples are 0
 
 
 class BatchPredictor:
-    """Has the examples of one caller answered.
+    """Predicts the examples of one caller with some versions.
 
     Args:
-        window: most examples under way to a backbone at once.
+        window: maximum number of examples in flight to a backbone.
 
     Attributes:
         faults: the first examples that cannot be used.
     """
 
-    def __init__(self, respondents: Sequence[LoadedVersion], limits: DatasetLimits, *, window: int) -> None:
-        self.versions = [respondent.version for respondent in respondents]
+    def __init__(self, loaded: Sequence[LoadedVersion], limits: DatasetLimits, *, window: int) -> None:
+        self.versions = [each.version for each in loaded]
         self.faults: list[ExampleFault] = []
         self.fault_count = 0
-        self._embedders = {one.version.backbone: one.embedder for one in respondents}
+        self._embedders = {one.version.backbone: one.embedder for one in loaded}
         self._count = DatasetCount(limits=limits, task=self.versions[0].head.task)
         self._window = window
-        self._came = 0
+        self._received = 0
         self._left = threading.Event()
 
     def answer(self, examples: Sequence[Example]) -> PredictedBatch:
-        """Answer some examples."""
-        for index, example in enumerate(examples, self._came):
+        """Predict some examples."""
+        for index, example in enumerate(examples, self._received):
             for embedder in self._embedders.values():
                 check_modality(embedder.info, example.content, f"examples[{index}].input", example.id)
         digests = [content_digest(example.content) for example in examples]
@@ -73,12 +73,12 @@ class BatchPredictor:
             for name, embedder in self._embedders.items()
         }
         self._note(counted, digests, errors)
-        self._came += len(counted)
+        self._received += len(counted)
         usable = np.array([digest not in errors for digest in digests], np.bool_)
         places = np.flatnonzero(usable).tolist()
         outputs = []
         for version in self.versions:
-            answered = np.zeros((len(counted), version.head.bias.shape[0]), np.float32)
+            version_outputs = np.zeros((len(counted), version.head.bias.shape[0]), np.float32)
             if places:
                 of_backbone = rows[version.backbone]
                 views = head_views(
@@ -88,12 +88,12 @@ class BatchPredictor:
                     version.head.views,
                     self.check_connected,
                 )
-                answered[usable] = version.head.outputs(views)
-            outputs.append(answered)
+                version_outputs[usable] = version.head.outputs(views)
+            outputs.append(version_outputs)
         return PredictedBatch(examples=counted, digests=digests, usable=usable, outputs=outputs)
 
     def leave(self) -> None:
-        """Stop what is under way: the caller left."""
+        """Stop predicting, because the caller disconnected."""
         self._left.set()
 
     def _extract(
@@ -103,9 +103,9 @@ class BatchPredictor:
         digests: Sequence[str],
         errors: dict[str, HeadstartError],
     ) -> dict[str, RowFeatures]:
-        """Features by content digest; what cannot be decoded goes to the errors."""
+        """Return features by content digest, and add decoding errors to `errors`."""
         rows = {}
-        for place, came in extract(
+        for place, result in extract(
             embedder,
             digests,
             lambda place: examples[place].content,
@@ -113,10 +113,10 @@ class BatchPredictor:
             cuts=self._cuts(embedder.info.name),
             checkpoint=self.check_connected,
         ):
-            if isinstance(came, RowFeatures):
-                rows[digests[place]] = came
+            if isinstance(result, RowFeatures):
+                rows[digests[place]] = result
             else:
-                errors.setdefault(digests[place], came)
+                errors.setdefault(digests[place], result)
         return rows
 
     def _cuts(self, backbone: str) -> frozenset[str]:
@@ -126,7 +126,7 @@ class BatchPredictor:
     def _note(
         self, examples: Sequence[Example], digests: Sequence[str], errors: dict[str, HeadstartError]
     ) -> None:
-        for index, (example, digest) in enumerate(zip(examples, digests, strict=True), self._came):
+        for index, (example, digest) in enumerate(zip(examples, digests, strict=True), self._received):
             if digest not in errors:
                 continue
             self.fault_count += 1
@@ -137,6 +137,6 @@ class BatchPredictor:
                 )
 
     def check_connected(self) -> None:
-        """Check that the caller has not left."""
+        """Raise Cancelled if the caller disconnected."""
         if self._left.is_set():
-            raise Cancelled("The caller left before its examples had all been answered.")
+            raise Cancelled("The caller disconnected before all examples were predicted.")

@@ -1,4 +1,4 @@
-"""Measures versions on labelled examples: one by itself, or two side by side. Nothing is stored."""
+"""Evaluates a version, or compares two versions, on labeled examples. Nothing is stored."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -24,7 +24,7 @@ from headstart_server.models.version import Selector
 
 
 class EvaluationRun:
-    """One version on the examples of one caller.
+    """The evaluation of one version on the examples of one caller.
 
     Args:
         trained: content digests of the examples that the version was trained on.
@@ -45,7 +45,7 @@ class EvaluationRun:
         self._outputs: list[Float32] = []
 
     def add(self, examples: Sequence[Example]) -> None:
-        """Answer some examples, and keep the answers."""
+        """Predict some examples, and keep the outputs."""
         batch = self.predictor.answer(examples)
         self._targets += [example.target for example in batch.examples]
         self._weights += [example.weight for example in batch.examples]
@@ -57,17 +57,17 @@ class EvaluationRun:
         self._outputs.append(batch.outputs[0])
 
     def evaluation(self) -> Evaluation:
-        """How good the version is on what came."""
+        """Return the evaluation of the version on the added examples."""
         if not self._targets:
-            raise EmptyDataset("Expected labelled examples to measure the version on. Received: no example.")
+            raise EmptyDataset("There are no examples to evaluate the version on. Send labeled examples.")
         head = self.predictor.versions[0].head
-        answered = LabeledOutputs.from_head(
+        labeled = LabeledOutputs.from_head(
             self._targets, self._weights, np.concatenate(self._outputs), head.thresholds, head.class_names
         )
         return evaluate(
-            answered.targets,
-            answered.outputs,
-            answered.thresholds,
+            labeled.targets,
+            labeled.outputs,
+            labeled.thresholds,
             self._ids,
             source=MetricsSource.HELD_OUT,
             groups=self._digests,
@@ -77,18 +77,18 @@ class EvaluationRun:
 
 
 class ComparisonRun:
-    """Two versions on the examples of one caller or, if none come, on those that both know."""
+    """The comparison of two versions on a caller's examples, or without any on their own examples."""
 
     def __init__(self, predictor: BatchPredictor, known: Callable[[], Sequence[PairedOutcome]]) -> None:
         self.predictor = predictor
         self._known = known
         self._pairs: list[PairedOutcome] = []
-        self._came = 0
+        self._received = 0
 
     def add(self, examples: Sequence[Example]) -> None:
-        """Answer some examples, and keep the predictions."""
+        """Predict some examples, and keep the predictions."""
         batch = self.predictor.answer(examples)
-        came, self._came = self._came, self._came + len(batch.examples)
+        received, self._received = self._received, self._received + len(batch.examples)
         places = np.flatnonzero(batch.usable).tolist()
         if not places:
             return
@@ -100,18 +100,18 @@ class ComparisonRun:
                 weight=example.weight,
                 first=one,
                 second=other,
-                index=came + place,
+                index=received + place,
                 id=example.id,
             )
             for place, example, one, other in zip(places, usable, first, second, strict=True)
         ]
 
     def comparison(self) -> Comparison:
-        """The two versions side by side. Raise NoCommonExamples if there is nothing to compare on."""
-        if self._came and not self._pairs:
+        """Return the comparison; raise NoCommonExamples if there are no examples to compare on."""
+        if self._received and not self._pairs:
             fault = self.predictor.faults[0]
             raise NoCommonExamples(
-                f"None of the {self._came} examples can be used. The first is example {fault.index}: "
+                f"None of the {self._received} examples can be used. The first is example {fault.index}: "
                 f"{fault.message}"
             )
         if not self._pairs:
@@ -119,30 +119,30 @@ class ComparisonRun:
         return compare(self._pairs)
 
     def differing(self) -> tuple[Sequence[PairedOutcome], Sequence[PairedOutcome]]:
-        """The examples of `comparison` that only the first version predicts correctly, or only the second."""
+        """Return the examples that only the first version predicts correctly, and those for the second."""
         return differing(self._pairs)
 
     def _outcomes(
         self, batch: PredictedBatch, usable: Sequence[Example], side: int
     ) -> Sequence[PredictionOutcome]:
         head = self.predictor.versions[side].head
-        answered = LabeledOutputs.from_head(
+        labeled = LabeledOutputs.from_head(
             [example.target for example in usable],
             [example.weight for example in usable],
             batch.outputs[side][batch.usable],
             head.thresholds,
             head.class_names,
         )
-        return list(answered.outcomes())
+        return list(labeled.outcomes())
 
 
 class Evaluator:
-    """Opens measurements of versions.
+    """Starts evaluations and comparisons of versions.
 
     Args:
         is_under_way: whether a job for a model is queued or running.
         reader: opens a reader of stored contents.
-        window: most examples under way to a backbone at once.
+        window: maximum number of examples in flight to a backbone.
     """
 
     def __init__(
@@ -163,31 +163,31 @@ class Evaluator:
         self._window = window
 
     def evaluation(self, target: Selector) -> EvaluationRun:
-        """Open the measurement of a version."""
-        respondent = self._respondent(target)
-        version = self._registry.reader.version(respondent.version.model, respondent.version.number)
+        """Start the evaluation of a version."""
+        loaded = self._load(target)
+        version = self._registry.reader.version(loaded.version.model, loaded.version.number)
         known = self._registry.files.examples(version)
         trained = {one.digest for one in known.examples if not one.held_out} if known is not None else set()
-        return EvaluationRun(self._predictor([respondent]), trained)
+        return EvaluationRun(self._predictor([loaded]), trained)
 
     def comparison(self, first: Selector, second: Selector) -> ComparisonRun:
-        """Open the comparison of two versions."""
-        respondents = [self._respondent(first), self._respondent(second)]
-        one, other = (respondent.version for respondent in respondents)
+        """Start the comparison of two versions."""
+        loaded = [self._load(first), self._load(second)]
+        one, other = (each.version for each in loaded)
         if one.head.task is not other.head.task:
             raise WrongTask(
-                "Expected two versions of one task. "
+                "Expected two versions of the same task. "
                 f"Received: version {one.number} of model '{one.model}' of task {one.head.task}, "
                 f"and version {other.number} of model '{other.model}' of task {other.head.task}.",
                 field="spec.second",
             )
-        predictor = self._predictor(respondents)
-        return ComparisonRun(predictor, lambda: self._known_pairs(respondents, predictor.check_connected))
+        predictor = self._predictor(loaded)
+        return ComparisonRun(predictor, lambda: self._known_pairs(loaded, predictor.check_connected))
 
-    def _predictor(self, respondents: Sequence[LoadedVersion]) -> BatchPredictor:
-        return BatchPredictor(respondents, self._limits, window=self._window)
+    def _predictor(self, loaded: Sequence[LoadedVersion]) -> BatchPredictor:
+        return BatchPredictor(loaded, self._limits, window=self._window)
 
-    def _respondent(self, selector: Selector) -> LoadedVersion:
+    def _load(self, selector: Selector) -> LoadedVersion:
         try:
             number = self._registry.selected(selector).number
         except ModelNotFound:
@@ -198,16 +198,16 @@ class Evaluator:
         return LoadedVersion(version=version, embedder=embedder_of(version, self.pool))
 
     def _known_pairs(
-        self, respondents: Sequence[LoadedVersion], check_connected: Callable[[], None]
+        self, loaded: Sequence[LoadedVersion], check_connected: Callable[[], None]
     ) -> Sequence[PairedOutcome]:
         first, second = (
             ComparedHead(
-                head=respondent.version.head,
-                tail=respondent.version.tail,
-                embedder=respondent.embedder,
-                known=self._examples(respondent.version),
+                head=each.version.head,
+                tail=each.version.tail,
+                embedder=each.embedder,
+                known=self._examples(each.version),
             )
-            for respondent in respondents
+            for each in loaded
         )
         reading = ExampleAccess(reader=self._reader, window=self._window, checkpoint=check_connected)
         return pair_predictions(first, second, reading)
@@ -216,7 +216,7 @@ class Evaluator:
         known = self._registry.files.examples(self._registry.reader.version(version.model, version.number))
         if known is None:
             raise NoCommonExamples(
-                f"Of version {version.number} of model '{version.model}' it is not known what it was trained "
-                "on: it is too old. Send labelled examples to compare on."
+                f"The training examples of version {version.number} of model '{version.model}' are unknown, "
+                "because an older release created it. Send labeled examples to compare on."
             )
         return known

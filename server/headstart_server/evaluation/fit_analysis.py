@@ -22,7 +22,7 @@ from headstart_server.models.evidence import (
 
 
 class FitAnalysis:
-    """Analyzes examples, and the head that was fitted on those that are not held out.
+    """Analyzes examples, and the head that was fitted on the examples that are not held out.
 
     Args:
         examples: the examples, [N].
@@ -30,18 +30,18 @@ class FitAnalysis:
 
     def __init__(self, examples: Sequence[StoredExample], dataset: AnalyzedDataset) -> None:
         self._examples = examples
-        self._examined = dataset
-        self._groups = near_duplicate_groups(self._examined)
+        self._dataset = dataset
+        self._groups = near_duplicate_groups(self._dataset)
 
     def findings(self, *, seed: int, estimated_seconds: float, fault_count: int) -> DatasetFindings:
-        """What is found in the examples.
+        """Return findings about the examples.
 
         Args:
             estimated_seconds: how long a fine-tune of them takes; 0 if unknown.
             fault_count: number of further examples that cannot be used.
         """
         return analyze_dataset(
-            self._examined,
+            self._dataset,
             self._groups,
             seed=seed,
             estimated_seconds=estimated_seconds,
@@ -50,23 +50,23 @@ class FitAnalysis:
 
     def files(self) -> dict[str, bytes]:
         """Return the files with the map, the typicality model and the neighbors of a version."""
-        examined = self._examined
-        trained = examined.trained
-        views = examined.views
-        if examined.held_out.any():
+        analyzed = self._dataset
+        trained = analyzed.trained
+        views = analyzed.views
+        if analyzed.held_out.any():
             views = {name: frozen(matrix[trained]) for name, matrix in views.items()}
-        names, digests = sorted(views), [examined.digests[place] for place in trained.tolist()]
+        names, digests = sorted(views), [analyzed.digests[place] for place in trained.tolist()]
         indexed = [
             NeighborExample(index=index, id=self._examples[place].id, target=self._examples[place].target)
-            for place, index in zip(trained.tolist(), examined.indexes[trained].tolist(), strict=True)
+            for place, index in zip(trained.tolist(), analyzed.indexes[trained].tolist(), strict=True)
         ]
         groups = [self._groups[place] for place in trained.tolist()]
-        check = examined.checkpoint
+        check = analyzed.checkpoint
         index = index_neighbors(views, names, indexed, digests, checkpoint=check)
-        positions = map_examples(examined.views, names, examined.digests, check)
+        positions = map_examples(analyzed.views, names, analyzed.digests, check)
         files = {NEIGHBORS_FILE: neighbors_bytes(index), MAP_FILE: map_to_bytes(positions)}
         typicality_model = fit_typicality_model(
-            views, names, digests, groups, modality=examined.modality, checkpoint=check
+            views, names, digests, groups, modality=analyzed.modality, checkpoint=check
         )
         if typicality_model is not None:
             files[TYPICALITY_FILE] = typicality_model_to_bytes(typicality_model)

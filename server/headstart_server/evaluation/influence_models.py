@@ -1,4 +1,4 @@
-"""The training examples of versions in memory, for the influence of each on predictions."""
+"""Training examples of versions in memory, to compute the influence of each on predictions."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class InfluenceModel:
     ridge: RidgeInfluence
 
     def influences(self, views: Views, count: int) -> list[list[ExampleInfluence]]:
-        """Return the most influential examples for each of n inputs, by falling absolute change."""
+        """Return the most influential examples for each of n inputs, by descending absolute change."""
         return [
             [
                 ExampleInfluence(
@@ -48,7 +48,7 @@ class InfluenceModel:
 
 
 class InfluenceModels:
-    """Builds influence models from stored examples and cached features, and keeps those used last.
+    """Builds influence models from stored examples and cached features; caches the most recent ones.
 
     Args:
         reader: opens a reader of stored contents.

@@ -1,4 +1,4 @@
-"""What versions answer to stored examples: what they kept, and for others what their heads say now."""
+"""Pairs predictions of two heads for stored examples: stored predictions, and new ones for other examples."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -22,41 +22,41 @@ from headstart_server.learning.metrics.comparison import PairedOutcome
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
 
-#: Examples whose features are held at once.
+#: Maximum examples whose features are in memory together.
 BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ComparedHead:
-    """A head with the examples it knows the answers to."""
+    """A head with the examples for which it has stored predictions."""
 
     head: Head
-    # gives its features; None if this server has not the backbone that it was fitted on
+    # computes its features; None if this server lacks the backbone that it was fitted on
     embedder: Embedder | None
     known: ExampleList
-    tail: VersionTail | None = None  # its own tail; None if it takes the backbone's last view
+    tail: VersionTail | None = None  # its own tail; None if it uses the backbone's last view
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExampleAccess:
-    """How stored examples are read to predict them."""
+    """Settings for reading stored examples."""
 
     reader: Callable[[], ArchiveReader]  # opens a reader of stored contents
-    window: int  # most examples under way between archive and backbone at once
+    window: int  # maximum number of examples in flight between archive and backbone
     checkpoint: Callable[[], None] = lambda: None  # called between pieces of work; may raise to stop
 
 
 def pair_predictions(
     first: ComparedHead, second: ComparedHead, reading: ExampleAccess, *, leave_out: Iterable[str] = ()
 ) -> list[PairedOutcome]:
-    """What two heads answer to the examples that either of them knows.
+    """Return the predictions of two heads for all examples that either of them knows.
 
-    A head's own examples have stored predictions of a head that was not fitted on them. The head predicts all
-    others. Examples that one of them cannot answer are left out. Where the labels of an example differ, the
-    label of the second counts for both: labels change when they are corrected.
+    A head's own examples have stored predictions of heads that were not fitted on them. The head predicts all
+    other examples. Examples without a prediction of both heads are omitted. If the labels of an example
+    differ, the label of the second head counts for both, because it may be a correction.
 
     Args:
-        leave_out: marks of contents that are left out unless the second knows them.
+        leave_out: marks of contents to omit unless the second head knows them.
     """
     mine, theirs = _by_digest(second.known), _by_digest(first.known)
     out = set(leave_out)
@@ -66,8 +66,8 @@ def pair_predictions(
         if digest in mine or not out or exclusion_mark(digest) not in out
     }
     places = tuple(_first_places(head.known) for head in (first, second))
-    before = _answers(first, theirs, shared, reading)
-    after = _answers(second, mine, shared, reading)
+    before = _all_outcomes(first, theirs, shared, reading)
+    after = _all_outcomes(second, mine, shared, reading)
     return [
         PairedOutcome(
             target=example.target,
@@ -103,7 +103,7 @@ def _first_places(known: ExampleList) -> dict[str, int]:
 def _judged(
     outcome: PredictionOutcome, known: tuple[StoredExample, PredictionOutcome | None] | None, target: Target
 ) -> PredictionOutcome:
-    """Return an outcome as it is under a corrected target; the log loss of another label was not stored."""
+    """Return an outcome under a corrected target. Its log loss is NaN, because it was not stored."""
     if known is None or known[0].target == target:
         return outcome
     if target.value is not None and outcome.value is not None:
@@ -111,8 +111,8 @@ def _judged(
     return outcome._replace(loss=nan, probability=None)
 
 
-def _answers(
-    answerer: ComparedHead, known: _Known, shared: Mapping[str, StoredExample], reading: ExampleAccess
+def _all_outcomes(
+    compared: ComparedHead, known: _Known, shared: Mapping[str, StoredExample], reading: ExampleAccess
 ) -> dict[str, PredictionOutcome]:
     kept = {
         digest: outcome
@@ -120,15 +120,15 @@ def _answers(
         if digest in known and (outcome := known[digest][1]) is not None and outcome.counted
     }
     foreign = [example for digest, example in shared.items() if digest not in known]
-    if foreign and answerer.embedder is not None:
-        kept |= _predict(answerer, answerer.embedder, foreign, reading)
+    if foreign and compared.embedder is not None:
+        kept |= _predict(compared, compared.embedder, foreign, reading)
     return kept
 
 
 def _predict(
-    answerer: ComparedHead, embedder: Embedder, examples: Sequence[StoredExample], reading: ExampleAccess
+    compared: ComparedHead, embedder: Embedder, examples: Sequence[StoredExample], reading: ExampleAccess
 ) -> dict[str, PredictionOutcome]:
-    """What a head says about examples that it was not fitted on; those without features are left out."""
+    """Return outcomes for examples that a head was not fitted on; omit examples without features."""
     outcomes: dict[str, PredictionOutcome] = {}
     with closing(reading.reader()) as contents:
         for start in range(0, len(examples), BLOCK):
@@ -142,34 +142,34 @@ def _predict(
                 [example.digest for example in part],
                 read,
                 window=reading.window,
-                cuts=required_cuts(answerer.tail),
+                cuts=required_cuts(compared.tail),
                 checkpoint=reading.checkpoint,
             )
-            rows = {place: came for place, came in extracted if isinstance(came, RowFeatures)}
+            rows = {place: result for place, result in extracted if isinstance(result, RowFeatures)}
             predicted = {part[place].digest: part[place] for place in rows}
             if rows:
                 views = head_views(
-                    answerer.tail, embedder, list(rows.values()), answerer.head.views, reading.checkpoint
+                    compared.tail, embedder, list(rows.values()), compared.head.views, reading.checkpoint
                 )
-                outcomes |= _outcomes(answerer.head, predicted, views)
+                outcomes |= _outcomes(compared.head, predicted, views)
     return outcomes
 
 
 def _outcomes(
     head: Head, examples: Mapping[str, StoredExample], views: Mapping[str, Float32]
 ) -> dict[str, PredictionOutcome]:
-    answered = LabeledOutputs.from_head(
+    labeled = LabeledOutputs.from_head(
         [example.target for example in examples.values()],
         [example.weight for example in examples.values()],
         head.outputs(views),
         head.thresholds,
         head.class_names,
     )
-    return dict(zip(examples, answered.outcomes(), strict=True))
+    return dict(zip(examples, labeled.outcomes(), strict=True))
 
 
 def required_cuts(tail: VersionTail | None) -> frozenset[str]:
-    """The cuts that a head needs in addition to the views."""
+    """Return the cuts that a head needs in addition to the views."""
     return frozenset() if tail is None else frozenset({tail.cut})
 
 
@@ -180,15 +180,15 @@ def head_views(
     views: Sequence[str],
     checkpoint: Callable[[], None],
 ) -> Mapping[str, Float32]:
-    """The views [n, D] of n inputs that a head takes, through its own tail if it has one."""
+    """Return the views [n, D] of n inputs for a head, computed by its own tail if it has one."""
     activations = stacked(rows, [tail.cut])[tail.cut] if tail is not None else None
     return trained_views(tail, embedder, stacked(rows, views), activations, checkpoint)
 
 
 def finite(row: RowFeatures, views: Sequence[str]) -> RowFeatures | UndecodableInput:
-    """The row, or what is wrong with it: NaN or infinity would spoil the whole head."""
+    """Return the row, or an error if it contains NaN or infinity, which would spoil the whole head."""
     if all(np.isfinite(row.views[name]).all() for name in views):
         return row
     return UndecodableInput(
-        "Expected an input whose features are finite numbers. Received: features with NaN or infinity."
+        "The features of the input contain NaN or infinity. Check the input for invalid numbers."
     )

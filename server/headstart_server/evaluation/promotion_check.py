@@ -1,4 +1,4 @@
-"""Compares a new version with the one that an alias names, and decides whether the alias moves."""
+"""Compares a new version with the alias's current version, and decides whether the alias moves."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -29,16 +29,16 @@ from headstart_server.models.version import Version
 
 log = structlog.get_logger(__name__)
 
-#: Most checks of a version whose alias is moved during each check.
+#: Maximum checks of a version if its alias moves during each check.
 MAX_PROMOTION_CHECKS = 5
 
 
 class PromotionCheck:
-    """Judges whether an alias may be moved to a version that is about to be published.
+    """Decides whether an alias may move to a version that is about to be published.
 
     Args:
         reader: opens a reader of stored contents.
-        window: most examples under way between archive and backbone at once.
+        window: maximum number of examples in flight between archive and backbone.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class PromotionCheck:
         candidate: ComparedHead,
         checkpoint: Callable[[], None],
     ) -> Promotion | None:
-        """Judge a candidate; None where the spec has no gate.
+        """Return the decision about a candidate; None if the spec has no promotion criteria.
 
-        If the candidate has held-out examples, these are judged on: its own head answered them. Otherwise all
-        examples are that either version knows, less those that the fine-tune left out of its parent's. What
-        cannot be compared is not promoted; it never fails the job.
+        If the candidate has held-out examples, they are compared, because its own head predicted them.
+        Otherwise all examples of both versions are compared, without examples of the parent that the
+        fine-tune left out. A candidate that cannot be compared is not promoted, but the job does not fail.
         """
         if spec.promote_if is None or spec.alias is None:
             return None
@@ -71,7 +71,7 @@ class PromotionCheck:
             try:
                 return self._judge(spec.promote_if, spec, baseline, candidate, checkpoint)
             except VersionNotFound:
-                # Deleted meanwhile, and the alias with it or moved.
+                # The version was deleted meanwhile, so the alias was deleted or moved.
                 continue
             except (ArtifactDamaged, NoCommonExamples) as error:
                 log.warning("promotion_check_failed", model=spec.model, alias=spec.alias, error=error.message)
@@ -83,9 +83,9 @@ class PromotionCheck:
     def judge_replacement(
         self, version: Version, candidate: ComparedHead, left_out: Collection[str]
     ) -> Promotion | None:
-        """Compare a successor with the version that it replaces because of erased examples, by their marks.
+        """Compare a successor with the version that it replaces, without the erased examples in `left_out`.
 
-        The default criteria decide, and nothing depends on the decision.
+        The default criteria apply. The decision is only reported.
         """
         alias = next(iter(version.aliases), "")
         try:
@@ -126,7 +126,8 @@ class PromotionCheck:
             return rejected_promotion(
                 alias,
                 baseline,
-                f"Of version {baseline} it is not known what it was trained on: it is too old.",
+                f"The training examples of version {baseline} are unknown, because an older release created "
+                "it.",
             )
         embedder = self._embedder(before.backbone, before.backbone_digest)
         pairs = pair_predictions(
@@ -146,15 +147,15 @@ class PromotionCheck:
 
 
 def alias_moved_promotion(alias: str, baseline: int) -> Promotion:
-    """The decision about an alias that names another version each time the new one has been judged.
+    """Return the rejection for an alias that moved during each comparison.
 
     Args:
-        baseline: the version that was judged against last.
+        baseline: the version of the last comparison.
     """
     return rejected_promotion(
         alias,
         baseline,
-        f"Alias '{alias}' was moved {MAX_PROMOTION_CHECKS} times while the version was judged.",
+        f"Alias '{alias}' was moved {MAX_PROMOTION_CHECKS} times while the version was compared.",
     )
 
 

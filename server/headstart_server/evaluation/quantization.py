@@ -20,11 +20,11 @@ from headstart_server.learning.metrics.metrics import MetricsSource, measure
 
 #: Maximum number of labeled examples.
 MAX_EXAMPLES = 1500
-#: Random splits into training and test examples: their mean differs less by chance than one split.
+#: Number of random splits into training and test examples; their mean varies less than one split.
 SPLITS = 5
-#: Rounds of the measurement of speed, and the CPU seconds of each.
+#: Rounds of the speed measurement, and CPU seconds of each round.
 ROUNDS, ROUND_SECONDS = 5, 0.4
-#: Inputs among which batches of one shape are found.
+#: Maximum inputs from which batches of one shape are formed.
 SPEED_ROWS = 100
 
 Views = dict[str, Float32]
@@ -68,7 +68,7 @@ def prove(floating: Backbone, quantized: Backbone, samples: Path | None = None) 
 
 
 def labeled_examples(modality: Modality, samples: Path | None) -> tuple[str, Sequence[tuple[Content, str]]]:
-    """Return the name and the labeled examples that `prove` uses; see there for errors."""
+    """Return the name and the labeled examples that `prove` uses; raise like `prove`."""
     dataset, examples = labeled_contents(modality, samples)
     used = examples[:MAX_EXAMPLES]
     names, counts = np.unique([label for _, label in used], return_counts=True)
@@ -100,7 +100,7 @@ def measured_here(
 
 
 def _features(backbone: Backbone, rows: Sequence[np.ndarray]) -> Views:
-    """Return the views of rows, each alone: rows of texts have several lengths."""
+    """Return the views of rows, each computed alone, because rows of texts differ in length."""
     found = [backbone.run(row[None]) for row in rows]
     return {view: np.concatenate([each[view] for each in found]) for view in backbone.info.views}
 
@@ -127,7 +127,7 @@ def _measured(
 
 
 def _rows_per_second(backbone: Backbone, rows: Sequence[np.ndarray]) -> float:
-    """Return the rows of one thread's CPU second, in batches of rows of the same shape."""
+    """Return the rows per CPU second of one thread, in batches of rows of the same shape."""
     shape = rows[0].shape
     batch = np.stack([row for row in rows if row.shape == shape][: backbone.batch])
     backbone.run(batch)

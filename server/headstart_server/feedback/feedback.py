@@ -13,7 +13,7 @@ from headstart_server.models.retrain_policy import RetrainPolicy
 
 
 class FeedbackOutcome(Enum):
-    """What a request did: it was accepted, repeated an earlier one, or replaced earlier feedback."""
+    """The outcome of a request: accepted, repeated an earlier one, or replaced earlier feedback."""
 
     ACCEPTED = "accepted"
     REPEATED = "repeated"
@@ -22,7 +22,7 @@ class FeedbackOutcome(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnsweredPrediction:
-    """The prediction that feedback is about, as far as it is known."""
+    """The prediction that feedback is about; unknown values are None."""
 
     prediction_id: str | None = None  # its ID; None for an input without a prediction
     version: int | None = None  # the version that made it; None if it is unknown
@@ -81,18 +81,18 @@ class Feedback:
     """Recorded feedback."""
 
     feedback_id: str
-    number: int  # its place among all feedback
+    number: int  # its number in the order of all feedback
     model: str
     state: FeedbackState
     answer: Answer
     target: Target | None  # the true label; None if it is unknown
-    # the prediction that it is about; whether it was random, and its time, are left out
+    # the prediction that it is about, without `is_random` and `time`
     prediction: AnsweredPrediction
     example_id: str
     principal: str
     created: float  # when it was recorded, in seconds since 1970
-    job_id: str  # the job that trains on it or has learned it; empty for none
-    learned: int | None  # the version that learned it; None for none
+    job_id: str  # the job that trains on it, or whose version was trained on it; empty without a job
+    learned: int | None  # the version that was trained on it; None without a version
     request_id: str | None  # the caller's ID of the request; None for none
     digest: str
     kind: str
@@ -100,7 +100,7 @@ class Feedback:
 
     @property
     def stored(self) -> StoredExample:
-        """Its example, whose content is in its archive. Raise ValueError if its true label is unknown."""
+        """Return its example, whose content is in its archive; raise ValueError without a true label."""
         if self.target is None:
             raise ValueError(f"The true label of {self.feedback_id} is unknown.")
         return StoredExample(
@@ -115,25 +115,25 @@ class Feedback:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerCount:
-    """Answers about the predictions of one version in one week, with one predicted class."""
+    """Counts of feedback on a version's predictions, by week and predicted class."""
 
     version: int | None  # the version; None if it is unknown
     week: int  # weeks since 1970-01-05, a Monday
     class_name: str  # the predicted class; empty if it is unknown
-    answers: int  # number of answers whose correctness is known
-    correct: int  # number of them that found the prediction correct
-    sampled: int  # number of them about randomly sampled predictions
-    sampled_correct: int  # number of those that found the prediction correct
+    answers: int  # number of predictions whose correctness is known
+    correct: int  # number of these that were correct
+    sampled: int  # number of these that were randomly sampled
+    sampled_correct: int  # number of randomly sampled ones that were correct
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetrainState:
-    """What the automatic retraining of a model does."""
+    """The state of a model's automatic retraining."""
 
-    job_id: str = ""  # the job under way; empty for none
-    last_job_id: str = ""  # the last job that ended; empty for none
-    last_version: int = 0  # the version that the last successful retrain published; 0 for none
-    last_baseline: int = 0  # the version that the alias named then; 0 for none
+    job_id: str = ""  # the running job; empty if none runs
+    last_job_id: str = ""  # the last job that ended; empty if none has
+    last_version: int = 0  # the version that the last successful retrain published; 0 if none has
+    last_baseline: int = 0  # the version that the alias named before that retrain; 0 if none
     failures: int = 0  # number of failed retrains since the last success
     # reason and message of the last failure; empty without one
     error: Mapping[str, str] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class ReadyModel:
     policy: RetrainPolicy
     state: RetrainState
     pending: int  # number of pending feedback
-    waited: float  # seconds since the first of it
+    waited: float  # seconds since the oldest pending feedback
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -51,7 +51,7 @@ _TASKS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CapturedContent:
-    """A captured input: its content, and the prediction for it, whose ID is left out."""
+    """The content of a captured input, and its prediction without the ID."""
 
     content: Content
     prediction: AnsweredPrediction
@@ -89,17 +89,17 @@ class SentFeedback:
     """Feedback as a caller sends it."""
 
     model: str
-    prediction_id: str = ""  # the prediction that it is about; empty for an input without one
+    prediction_id: str = ""  # the prediction that it is about; empty for an input without a prediction
     content: Content | None = None  # the input; None for a prediction
     answer: Answer
     target: Target | None = None  # the true label; None unless the answer is a label
-    request_id: str = ""  # the caller's ID of the request; empty for none
-    number: int | None = None  # the version that predicted an input; None if the caller does not say
+    request_id: str = ""  # the caller's ID of the request; empty if it sent none
+    number: int | None = None  # the version that predicted an input; None if the caller does not specify it
     principal: str = ""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that the caller sent, except the request ID."""
+        """SHA-256 of the request without the request ID."""
         values = {
             "prediction_id": self.prediction_id,
             "content": None if self.content is None else content_digest(self.content),
@@ -138,13 +138,13 @@ class FeedbackService:
         """Record feedback. Once this returns, the feedback and its content are durable.
 
         Returns:
-            The feedback, the earlier one if the request repeats it; and what the request did.
+            The feedback, or the earlier one if the request repeats it, and the outcome of the request.
 
         Raises:
-            WrongTask, WrongModality, UndecodableInput or InputTooLarge: the model cannot learn it.
-            TenantQuotaExceeded: the tenant stores as much as it may.
+            WrongTask, WrongModality, UndecodableInput or InputTooLarge: the model cannot be trained on it.
+            TenantQuotaExceeded: the tenant's storage quota is exceeded.
             Loading: the backbone that checks the input is not loaded yet; this starts the loading.
-            StorageFull, StorageUnavailable or DatabaseUnavailable: it cannot be stored now.
+            StorageFull, StorageUnavailable or DatabaseUnavailable: the feedback cannot be stored now.
         """
         found, outcome = self._send(sent)
         self._on_sent(outcome.value)
@@ -169,7 +169,7 @@ class FeedbackService:
         return self._record(sent, content, prediction, target)
 
     def _reference(self, model: str, policy: RetrainPolicy | None) -> Version:
-        """Return the version that feedback has to fit: the one to be retrained, or the default one."""
+        """Return the version that feedback must fit: the version to retrain, or the default version."""
         if policy is not None:
             with suppress(AliasNotFound):
                 return self._registry.selected(Selector(model=model, alias=policy.alias))
@@ -182,7 +182,7 @@ class FeedbackService:
                 raise not_captured_error(sent.prediction_id)
             if sent.answer is Answer.CONFIRMED and captured.prediction.predicted is None:
                 raise InvalidField(
-                    "The prediction has no label that could be confirmed. Send the true label.",
+                    "The prediction has no label to confirm. Send the true label.",
                     field="confirmed",
                 )
             return captured.content, replace(captured.prediction, prediction_id=sent.prediction_id)
@@ -200,7 +200,7 @@ class FeedbackService:
         return sent.content, AnsweredPrediction(version=sent.number)
 
     def _check_content(self, content: Content, version: Version) -> None:
-        """Check that a retrain can use an input: one that cannot be decoded would make each retrain fail."""
+        """Check that a retrain can use an input, because an undecodable input would fail each retrain."""
         backbone = version.manifest.backbone
         check_modality(self._pool.metadata(backbone), content, "input")
         limit = self._datasets.limits.max_input_bytes
@@ -235,7 +235,7 @@ class FeedbackService:
         if target is None:
             return self.store.add(new)
         example = Example(content=content, target=target, id=new.example_id)
-        # Durable before the row that names it; without a row a cleaning removes it.
+        # The archive is durable before its row exists. A cleaning removes archives without a row.
         _, nbytes = self._datasets.write_single(feedback_id, example)
         try:
             found, outcome = self.store.add(replace(new, nbytes=nbytes))

@@ -62,7 +62,7 @@ _ANY_POLICY = select(models.c.name).where(*_HAS_POLICY).limit(1)
 _USE_ARCHIVE = archive_uses.insert()
 _PENDING_OF_MODEL = (feedback.c.model == models.c.name, feedback.c.state == FeedbackState.PENDING.value)
 _FIRST_PENDING = select(feedback.c.created).where(*_PENDING_OF_MODEL).order_by(feedback.c.number).limit(1)
-# Of each model apart: otherwise SQLite begins with all pending feedback.
+# One query per model, because SQLite would otherwise start with all pending feedback.
 _READY = (
     select(
         models.c.retrain,
@@ -75,7 +75,7 @@ _READY = (
     .where(*_HAS_POLICY, retrains.c.not_before <= bindparam("now"))
     .order_by(models.c.name)
 )
-#: States in which the same answer again is a repetition: no version has learned it, nothing has replaced it.
+#: States in which equal feedback is a repetition: it was neither trained on nor replaced.
 _OPEN = (FeedbackState.PENDING, FeedbackState.TRAINING, FeedbackState.RECORDED)
 
 
@@ -92,18 +92,19 @@ class FeedbackStore:
             return _replayed(connection, model, request_id, request_hash)
 
     def add(self, new: NewFeedback) -> tuple[Feedback, FeedbackOutcome]:
-        """Record feedback. Once this returns it is on disk.
+        """Record feedback; it is durable when this returns.
 
         Returns:
-            The feedback, the earlier one if the request repeats it; and what the request did.
+            The feedback, or the earlier one if the request repeats it, and the outcome of the request.
 
         Raises:
-            TenantQuotaExceeded: the tenant stores as much as it may.
+            TenantQuotaExceeded: the tenant's storage quota is exceeded.
             PredictionNotCaptured: the input of the prediction is not stored any more.
             DatabaseUnavailable: the database does not answer; the feedback may still be recorded.
         """
         with self._database.write("feedback.add") as connection:
-            # Numbers follow the order of commits, and of two requests with the same ID one is first.
+            # Numbers follow the order of commits, and requests with the same ID are handled one after the
+            # other.
             self._database.lock(connection, Lock.QUEUE)
             earlier = _replayed(connection, new.model, new.request_id, new.request_hash)
             if earlier is not None:
@@ -123,7 +124,7 @@ class FeedbackStore:
                 connection.execute(_UNCOUNT, named)
                 now = self._database.now(connection)
                 if not mark_reviewed(connection, new.model, new.prediction.prediction_id, now):
-                    # It was erased since it was read: an erased content must not come back.
+                    # The input was erased after it was read. An erased content must not be stored again.
                     raise not_captured_error(new.prediction.prediction_id)
             feedback_rows.supersede(connection, replaced)
             self._insert(connection, new)
@@ -171,7 +172,7 @@ class FeedbackStore:
     def list(
         self, model: str, *, states: Sequence[FeedbackState] = (), before: int | None, limit: int
     ) -> Sequence[Feedback]:
-        """Return feedback in some states, or in any, with a number below `before`, newest first."""
+        """Return feedback with a number below `before` in the given states, or in any; newest first."""
         query = select(feedback).where(feedback.c.model == model)
         if states:
             query = query.where(feedback.c.state.in_([state.value for state in states]))
@@ -189,7 +190,7 @@ class FeedbackStore:
         return [_feedback(row) for row in found]
 
     def counts(self, model: str, window: float | None = None) -> FeedbackCounts:
-        """Count the feedback of a model, of all time or of the last seconds."""
+        """Count the feedback of a model, in total or in the last `window` seconds."""
         with self._database.snapshot() as connection:
             rows.require_model(connection, model)
             recent = feedback.c.model == model
@@ -204,7 +205,7 @@ class FeedbackStore:
             )
 
     def answers_of(self, model: str, version: int) -> AnswerCount:
-        """Count the answers about the predictions of one version."""
+        """Count the feedback on the predictions of one version."""
         here = and_(feedback.c.model == model, feedback.c.version == version)
         with self._database.read() as connection:
             found = _answer_counts(connection, here)
@@ -219,7 +220,7 @@ class FeedbackStore:
         )
 
     def retrain_state(self, model: str) -> tuple[RetrainPolicy | None, RetrainState]:
-        """Return the policy of a model's retraining, None without one, and what the retraining does."""
+        """Return the policy of a model's retraining, or None, and the state of the retraining."""
         with self._database.snapshot() as connection:
             policy = feedback_rows.policy_of(connection, model)
             row = connection.execute(_RETRAIN, {"model": model}).one_or_none()
@@ -228,7 +229,7 @@ class FeedbackStore:
     def ready(self) -> Sequence[ReadyModel]:
         """Return the models with pending feedback that may retrain now."""
         with self._database.snapshot() as connection:
-            # Most servers have no policy: the rest is left out for them.
+            # Most servers have no policy, so they skip the rest.
             if connection.execute(_ANY_POLICY).first() is None:
                 return []
             now = self._database.now(connection)
@@ -246,12 +247,12 @@ class FeedbackStore:
         ]
 
     def now(self) -> float:
-        """Return the time in seconds since 1970, by the database's clock."""
+        """Return the time of the database's clock, in seconds since 1970."""
         with self._database.read() as connection:
             return self._database.now(connection)
 
     def note_failure(self, model: str, reason: str, message: str) -> None:
-        """Record that no retrain could be accepted, and postpone the next one."""
+        """Record that a retrain was not accepted, and postpone the next one."""
         with self._database.write("feedback.note_failure") as connection:
             error = {"reason": reason, "message": message}
             feedback_rows.note_failure(connection, model, error, now=self._database.now(connection))
@@ -276,7 +277,7 @@ def _replayed(
 
 
 def _repeated(new: NewFeedback, same: Sequence[Feedback]) -> Feedback | None:
-    """Return the newest feedback about the same content if it says the same and nothing came of it yet."""
+    """Return the newest feedback about the same content if it is equal and was not used yet."""
     newest = same[0] if same else None
     if newest is None or newest.state not in _OPEN:
         return None

@@ -41,12 +41,12 @@ from headstart_server.training.submission_service import SubmissionService
 
 log = structlog.get_logger(__name__)
 
-#: Mean seconds between two looks; a random part keeps replicas apart.
+#: Mean seconds between two checks; a random part keeps replicas apart.
 RETRAIN_SECONDS = 1.0
 
 
 class Retrainer:
-    """Looks for models to retrain, in a separate thread."""
+    """Checks periodically for models to retrain, in a separate thread."""
 
     def __init__(self, retraining: "Retraining") -> None:
         self._retraining = retraining
@@ -74,18 +74,18 @@ class Retrainer:
                 log.exception("retrain_look_failed")
 
 
-#: Feedback of one retrain; more waits for the next one.
+#: Maximum feedback of one retrain; more waits for the next retrain.
 MAX_FEEDBACK = 5000
-#: Randomly sampled answers without which the accuracy in production starts no retrain.
+#: Minimum number of sampled predictions for which low accuracy in production starts a retrain.
 MIN_SAMPLE = 20
-#: Errors that say nothing about the policy: the retrain is tried again.
+#: Errors that the policy does not cause: the retrain is tried again.
 _PASSING = (ServiceUnavailable, StorageFull, JobQueueFull, Draining)
 _INSTEAD = "Fine-tune the model with all its examples, and keep them."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetrainCause:
-    """What a policy judges: pending feedback, seconds since the first of it, and answers in production.
+    """The input of a policy: pending feedback, seconds since the oldest of it, and accuracy in production.
 
     The accuracy is None if too few predictions were sampled.
     """
@@ -95,7 +95,7 @@ class RetrainCause:
     accuracy: float | None
 
     def starts(self, policy: RetrainPolicy) -> bool:
-        """Return whether a policy starts a retrain. Without pending feedback none does."""
+        """Return whether a policy starts a retrain; False without pending feedback."""
         if not self.pending:
             return False
         has_enough = policy.min_feedback_count is not None and self.pending >= policy.min_feedback_count
@@ -156,7 +156,7 @@ class Retraining:
                 return None
             return self._submit(model, policy, state, baseline)
         except FeedbackChangedError:
-            # Another replica was first, or the feedback changed meanwhile: the next look decides.
+            # Another replica was faster, or the feedback changed meanwhile: the next check decides.
             return None
         except _PASSING as error:
             log.info("retrain_postponed", model=model, error=error.message)
@@ -168,7 +168,7 @@ class Retraining:
             return None
 
     def _accuracy(self, model: str, policy: RetrainPolicy, baseline: int) -> float | None:
-        """Return the accuracy in production of the version that the alias names, by the random sample."""
+        """Return the accuracy of the alias's version in production, estimated from the random sample."""
         if policy.min_accuracy is None or not baseline:
             return None
         found = self._store.answers_of(model, baseline)
@@ -207,9 +207,9 @@ class Retraining:
             raise FeedbackChangedError(model) from None
 
     def _parent(self, model: str, state: RetrainState, baseline: int) -> tuple[Version, Parent]:
-        """Return the version to continue from: the last retrained one while the alias names its baseline.
+        """Return the parent version: the last retrained version while the alias names its baseline.
 
-        So feedback that a version learned which was not promoted is in the next version, too.
+        So feedback in a version that was not promoted is also in the next version.
         """
         if state.last_version and baseline in (state.last_baseline, state.last_version):
             with suppress(VersionNotFound, ExamplesNotKept):
@@ -219,7 +219,7 @@ class Retraining:
         except VersionNotFound:
             if not baseline:
                 raise
-            # The alias has moved meanwhile: it names no deleted version.
+            # The alias has moved meanwhile, because it cannot name a deleted version.
             raise FeedbackChangedError(model) from None
 
     def _inherited(self, model: str, number: int) -> tuple[Version, Parent]:
@@ -234,7 +234,7 @@ def _newest(pending: Sequence[Feedback]) -> tuple[list[Feedback], list[Feedback]
 
 
 def _without(parent: Parent, digests: set[str]) -> tuple[Parent, set[str]]:
-    """Return a parent without the examples of some contents, and the contents that were held out."""
+    """Return a parent without the examples with some contents, and the held-out ones of these contents."""
     kept: list[StoredExample] = []
     replaced: list[StoredExample] = []
     for example in parent.examples:

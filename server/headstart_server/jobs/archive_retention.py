@@ -180,7 +180,7 @@ class ArchiveRetention:
                 pass
             return
         for aliased in (False, True):
-            after: _Place | None = (0.0, "")
+            after: _Cursor | None = (0.0, "")
             while after is not None:
                 # The sum over other holders, outside of the lock: a release does not change it.
                 with self._database.read() as connection:
@@ -190,8 +190,8 @@ class ArchiveRetention:
                 after = self._release_some(after, aliased=aliased, others=others)
 
     def _release_some(
-        self, after: "_Place | None", *, aliased: bool | None, others: int = 0
-    ) -> "_Place | None":
+        self, after: "_Cursor | None", *, aliased: bool | None, others: int = 0
+    ) -> "_Cursor | None":
         """Release the examples of the next versions while they are beyond the bound.
 
         Args:
@@ -222,7 +222,7 @@ class ArchiveRetention:
 
 
 #: When a version was published, and the job that made it.
-_Place = tuple[float, str]
+_Cursor = tuple[float, str]
 
 
 def _other_bytes(connection: Connection) -> int:
@@ -231,7 +231,7 @@ def _other_bytes(connection: Connection) -> int:
     return unfinished + feedback_rows.stored_bytes(connection) + dataset_usage.dataset_bytes(connection)
 
 
-def _kept(connection: Connection, after: _Place) -> Sequence[_Place]:
+def _kept(connection: Connection, after: _Cursor) -> Sequence[_Cursor]:
     """Return the next versions that have examples, those published longest ago first."""
     query = (
         select(versions.c.created, versions.c.job_id)
@@ -244,7 +244,7 @@ def _kept(connection: Connection, after: _Place) -> Sequence[_Place]:
     return [(row.created, row.job_id) for row in connection.execute(query.limit(CHUNK))]
 
 
-def _aliased(connection: Connection, page: Sequence[_Place]) -> set[str]:
+def _aliased(connection: Connection, page: Sequence[_Cursor]) -> set[str]:
     """Return the jobs of those versions that an alias names, or gives a share."""
     named = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
     query = select(versions.c.job_id).where(
@@ -253,7 +253,7 @@ def _aliased(connection: Connection, page: Sequence[_Place]) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def _oldest_kept(connection: Connection) -> Sequence[_Place]:
+def _oldest_kept(connection: Connection) -> Sequence[_Cursor]:
     """Return some versions that have examples, where none may have any."""
     query = (
         select(versions.c.created, versions.c.job_id)

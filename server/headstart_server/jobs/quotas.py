@@ -32,8 +32,8 @@ def tenant_limits(limits: LimitsGroup, authenticator: Authenticator) -> Callable
     """Return a function that returns a tenant's limits: of the access file, else of the server's flags."""
 
     def of(tenant: str) -> TenantLimits:
-        said = authenticator.tenant(tenant)
-        versions, storage = said.max_versions, said.max_storage
+        entry = authenticator.tenant(tenant)
+        versions, storage = entry.max_versions, entry.max_storage
         return TenantLimits(
             versions=limits.max_versions_per_tenant or 0 if versions is None else versions,
             stored_bytes=limits.max_storage_per_tenant or 0 if storage is None else storage,
