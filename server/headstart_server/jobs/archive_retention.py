@@ -1,8 +1,8 @@
-"""Which archives of examples are still needed, by whom, and the removal of the others.
+"""Tracks which jobs and versions need archives of examples, and removes all other archives.
 
-A job's dataset lies in its own archive and in those of the versions it goes on from. Who needs which is
-written down in the transactions that accept a job, end it and delete a version, so a crash at any instant
-leaves at most files that are needed no more, and the next start removes them.
+A job's dataset is stored in its own archive and in the archives of its parent versions. The transactions that
+accept a job, end it or delete a version record which archives are needed. A crash therefore leaves at most
+unused files, which the next start removes.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ from headstart_server.jobs.rows import under_way
 from headstart_server.models import feedback_rows, usage
 from headstart_server.models.alias_rows import has_traffic
 
-#: Rows that one transaction of a sweep looks at: those who accept jobs wait for it.
+#: Maximum rows that one transaction of a sweep reads, because submissions wait for it.
 CHUNK = 500
 _ARCHIVES: BindParameter[str] = bindparam("archives", expanding=True)
 _HOLDERS: BindParameter[str] = bindparam("holders", expanding=True)
@@ -53,10 +53,10 @@ _UNFINISHED_BYTES = (
 
 
 class ArchiveFileStore(Protocol):
-    """The files of archives, by the jobs whose examples they hold."""
+    """Stores archive files by the job whose examples they hold."""
 
     def sizes(self) -> Mapping[str, int]:
-        """Bytes of each archive that is whole."""
+        """Return the bytes of each complete archive."""
 
     def remove(self, job_id: str) -> None:
         """Remove an archive if it exists."""
@@ -64,11 +64,11 @@ class ArchiveFileStore(Protocol):
     def remove_all_but(
         self, needed: Callable[[Collection[str]], Collection[str]], *, older_than: float = 0.0
     ) -> int:
-        """Remove each file that is older than some seconds and no archive that is needed.
+        """Remove old files that are not needed archives.
 
         Args:
-            needed: gives those of some jobs whose archives are needed.
-            older_than: the seconds.
+            needed: returns the jobs, among the given ones, whose archives are needed.
+            older_than: minimum age of a file in seconds.
 
         Returns:
             The number of files removed.
@@ -91,11 +91,11 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
 
 
 class ArchiveRetention:
-    """Removes the archives that are needed no more.
+    """Removes archives that are no longer needed.
 
     Args:
-        max_bytes: most bytes of archives to keep for versions; 0 keeps none. Beyond it the version published
-            longest ago loses its examples first, those that an alias names after all others.
+        max_bytes: maximum bytes of archives stored for versions; 0 stores none. Above it the oldest versions
+            lose their examples first, and versions that an alias names after all others.
     """
 
     def __init__(self, database: Database, files: ArchiveFileStore, *, max_bytes: int) -> None:
@@ -104,25 +104,25 @@ class ArchiveRetention:
         self._max_bytes = max_bytes
 
     def sweep(self) -> int:
-        """Remove archives that nothing needs any more, and those beyond the bound; return their number.
+        """Remove archives that are not needed or exceed the limit; return their number.
 
-        Archives of fine-tunes that are still being uploaded stay. Raise StorageUnavailable if the bucket does
-        not answer; `recover` then removes the rest.
+        Archives of unfinished uploads stay. Raise StorageUnavailable if the bucket does not answer; `recover`
+        then removes the rest.
         """
         self._release_beyond_bound()
         count = 0
         while (removed := self._forget_some()) is not None:
-            # After the commit: no job can find an archive without a row.
+            # Removed after the commit, when no job can find the archive any more.
             for archive in removed:
                 self._files.remove(archive)
             count += len(removed)
         return count
 
     def recover(self, *, older_than: float = 0.0) -> int:
-        """Remove everything that is not needed, what is left of broken-off uploads too.
+        """Remove all files that are not needed, including leftovers of interrupted uploads.
 
         Args:
-            older_than: leave files that were written to in so many seconds: fine-tunes that are coming in.
+            older_than: keep files written within this many seconds, because they may be current uploads.
 
         Returns:
             The number of archives and files removed.
@@ -132,8 +132,8 @@ class ArchiveRetention:
         return self.sweep() + self._files.remove_all_but(self._needed, older_than=older_than)
 
     def _measure(self) -> None:
-        """Write down the sizes that archives have by now."""
-        # Read before any transaction: a bucket may be slow, or unavailable.
+        """Record the current sizes of archives."""
+        # Read outside of transactions, because a bucket may be slow or unavailable.
         sizes = self._files.sizes()
         with self._database.read() as connection:
             found = stored.unmeasured(connection, sizes)
@@ -144,14 +144,14 @@ class ArchiveRetention:
                     stored.measure(connection, archive, nbytes)
 
     def _release_orphans(self) -> None:
-        """Release what is held by jobs that ended without a version, and by unknown holders."""
+        """Release the archives of jobs that ended without a version, and of unknown holders."""
         after = ""
         while True:
             with self._database.write("archives.release") as connection:
                 page = list(connection.execute(_HOLDERS_AFTER, {"after": after}).scalars())
                 if not page:
                     return
-                # Jobs first: one that ends after the look has a version when versions are looked at.
+                # Jobs are read before versions: a job that ends in between has its version then.
                 living = set(connection.execute(_UNFINISHED, {"holders": page}).scalars())
                 living.update(connection.execute(_PUBLISHED, {"holders": page}).scalars())
                 living.update(feedback_rows.holders_among(connection, page))
@@ -160,9 +160,9 @@ class ArchiveRetention:
                 after = page[-1]
 
     def _forget_some(self) -> set[str] | None:
-        """Delete some rows that were released; returns the archives that none names now, None at the end."""
+        """Delete some released rows; return the archives without a remaining row, or None at the end."""
         with self._database.write("archives.sweep") as connection:
-            # Shared with submission: an accepted job must not need what is being removed.
+            # Submissions take the same lock, so that no accepted job needs an archive that is being removed.
             self._database.lock(connection, Lock.QUEUE)
             holders = list(connection.execute(_RELEASED).scalars())
             if not holders:
@@ -174,7 +174,7 @@ class ArchiveRetention:
             return dropped
 
     def _release_beyond_bound(self) -> None:
-        """Let versions lose their examples, so that the others' are within the bound."""
+        """Release the examples of versions until the rest is within the limit."""
         if not self._max_bytes:
             while self._release_some(None, aliased=None) is not None:
                 pass
@@ -182,7 +182,7 @@ class ArchiveRetention:
         for aliased in (False, True):
             after: _Cursor | None = (0.0, "")
             while after is not None:
-                # The sum over other holders, outside of the lock: a release does not change it.
+                # Read outside of the lock: a release does not change the sum over other holders.
                 with self._database.read() as connection:
                     others = _other_bytes(connection)
                     if stored.example_bytes(connection) - others <= self._max_bytes:
@@ -192,15 +192,15 @@ class ArchiveRetention:
     def _release_some(
         self, after: "_Cursor | None", *, aliased: bool | None, others: int = 0
     ) -> "_Cursor | None":
-        """Release the examples of the next versions while they are beyond the bound.
+        """Release the examples of the next versions while the limit is exceeded.
 
         Args:
-            after: the place of the last version that was looked at; None to release all.
-            aliased: whether only versions that an alias names are released, or only others.
+            after: key of the last version that was considered; None to release all.
+            aliased: whether to release only versions that an alias names, or only other versions.
             others: bytes of archives that no version needs.
 
         Returns:
-            The place of the last one; None at the end.
+            The key of the last version; None at the end.
         """
         with self._database.write("archives.release") as connection:
             self._database.lock(connection, Lock.QUEUE)
@@ -221,7 +221,7 @@ class ArchiveRetention:
             return _named(connection, archives)
 
 
-#: When a version was published, and the job that made it.
+#: Key of a version in the order of release: when it was published, and the job that created it.
 _Cursor = tuple[float, str]
 
 
@@ -232,7 +232,7 @@ def _other_bytes(connection: Connection) -> int:
 
 
 def _kept(connection: Connection, after: _Cursor) -> Sequence[_Cursor]:
-    """Return the next versions that have examples, those published longest ago first."""
+    """Return the next versions that have examples, the oldest first."""
     query = (
         select(versions.c.created, versions.c.job_id)
         .where(
@@ -245,7 +245,7 @@ def _kept(connection: Connection, after: _Cursor) -> Sequence[_Cursor]:
 
 
 def _aliased(connection: Connection, page: Sequence[_Cursor]) -> set[str]:
-    """Return the jobs of those versions that an alias names, or gives a share."""
+    """Return the jobs of the versions that an alias names or sends traffic to."""
     named = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
     query = select(versions.c.job_id).where(
         versions.c.job_id.in_([job_id for _, job_id in page]), or_(named, has_traffic())
@@ -254,7 +254,7 @@ def _aliased(connection: Connection, page: Sequence[_Cursor]) -> set[str]:
 
 
 def _oldest_kept(connection: Connection) -> Sequence[_Cursor]:
-    """Return some versions that have examples, where none may have any."""
+    """Return some versions that have examples, for a limit of 0."""
     query = (
         select(versions.c.created, versions.c.job_id)
         .join(archive_uses, archive_uses.c.holder == versions.c.job_id)

@@ -1,4 +1,4 @@
-"""The statements that look for jobs to claim, built once for each kind of claimant.
+"""Statements that find jobs to claim, built once for each kind of claimant.
 
 Building a statement takes longer than executing it.
 """
@@ -15,7 +15,7 @@ from headstart_server.jobs.job import Isolation, JobState
 from headstart_server.jobs.submitting import FINE_TUNE, FINE_TUNE_WITH_SELECTION
 
 _RUNNING, _QUEUED = JobState.RUNNING.value, JobState.QUEUED.value
-#: What a claim reads of a row.
+#: The columns that a claim reads.
 COLUMNS: tuple[ColumnElement[Any], ...] = (
     jobs.c.job_id,
     jobs.c.owner,
@@ -27,7 +27,7 @@ COLUMNS: tuple[ColumnElement[Any], ...] = (
     jobs.c.memory_bytes,
     jobs.c.started,
 )
-# The conditions that a job's process is dead: of any process, and of this one.
+# Conditions for jobs of dead processes, and for lost claims of this process.
 DEAD = and_(
     jobs.c.state == _RUNNING,
     jobs.c.kind.in_((FINE_TUNE, FINE_TUNE_WITH_SELECTION)),
@@ -44,17 +44,17 @@ _SUSPECTED = jobs.c.isolation > Isolation.SHARED.value
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Needs:
-    """The part of a claimant on which the condition of a runnable job depends."""
+    """Properties of a claimant that decide which jobs it can run."""
 
     takes_any_backbone: bool
     trains_networks: bool
-    has_memory_limit: bool  # whether jobs may be too large
-    per_tenant: int  # most jobs of a tenant that run at once; 0 for any number
+    has_memory_limit: bool  # whether jobs may exceed a memory limit
+    per_tenant: int  # maximum concurrent jobs of a tenant; 0 means unlimited
 
 
 @cache
 def next_of(needs: Needs, *, is_suspected: bool) -> Select[Any]:
-    """Return the query of the next job of the queue, or of the suspected ones."""
+    """Return the query of the next job, among all queued jobs or among the suspected ones."""
     query = select(*COLUMNS).where(waiting(needs))
     if is_suspected:
         query = query.where(_SUSPECTED).order_by(jobs.c.crashes)
@@ -63,25 +63,25 @@ def next_of(needs: Needs, *, is_suspected: bool) -> Select[Any]:
 
 @cache
 def any_of(needs: Needs, *, is_suspected: bool) -> Select[Any]:
-    """Return the query that finds a job that waits, or a suspected one."""
-    # The order does not matter here, and sorting a long queue takes its time.
+    """Return the query that finds any queued job, or any suspected job."""
+    # The order does not matter here, and sorting a long queue is slow.
     query = select(jobs.c.job_id).where(waiting(needs)).limit(1)
     return query.where(_SUSPECTED) if is_suspected else query
 
 
 def ordered(query: Select[Any]) -> Select[Any]:
-    """Put the jobs of a query into the order of the queue."""
+    """Sort a query by the order of the queue."""
     return query.order_by(jobs.c.priority.desc(), jobs.c.created, jobs.c.job_id)
 
 
 def narrowed(query: Select[Any], only: str | None) -> Select[Any]:
-    """Narrow a query to one job, if one is named."""
+    """Restrict a query to the job `only`, if it is given."""
     return query if only is None else query.where(jobs.c.job_id == only)
 
 
 @cache
 def waiting(needs: Needs) -> ColumnElement[bool]:
-    """Return the condition that a job waits, its turn may come, and the claimant can run it."""
+    """Return the condition that a job is queued and due, and that the claimant can run it."""
     conditions = [
         jobs.c.state == _QUEUED,
         jobs.c.kind.in_((FINE_TUNE, FINE_TUNE_WITH_SELECTION)),
@@ -92,7 +92,7 @@ def waiting(needs: Needs) -> ColumnElement[bool]:
         known = or_(
             name.in_(bindparam("backbones", expanding=True)), name.startswith(FAMILY, autoescape=True)
         )
-        # A row without a name cannot be read; a claim finds out.
+        # A row without a name cannot be read; the claim reports that.
         conditions.append(or_(name.is_(None), known))
     if not needs.trains_networks:
         conditions.append(jobs.c.trains_network == 0)

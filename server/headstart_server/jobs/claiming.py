@@ -1,7 +1,7 @@
 """Claims of jobs, and the leases that keep them.
 
 A claim raises the job's attempt, the fence that every later write of the run has to pass. It reads columns
-only, and no JSON: a row that cannot be read must not keep others from being claimed.
+only, and no JSON, so that an unreadable row does not prevent claims of other jobs.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -33,9 +33,9 @@ from headstart_server.jobs.recovery import RecoveredJob
 from headstart_server.jobs.spec import AUTO
 from headstart_server.jobs.stored import QueueLimits
 
-#: Leases after which a silent replica is no longer counted on.
+#: Number of leases after which the row of a silent replica is deleted.
 _FORGOTTEN_LEASES = 6
-#: Jobs that are tried one by one after a claim failed.
+#: Maximum jobs that are claimed one by one after a claim failed.
 _ROW_BY_ROW = 1000
 _RUNNING = JobState.RUNNING.value
 # Built once: building a statement takes longer than executing it.
@@ -62,25 +62,25 @@ _LEAVE = delete(replicas).where(replicas.c.owner == bindparam("me"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimant:
-    """The process that claims."""
+    """The process that claims jobs."""
 
     owner: str  # host name and a uuid of the process
-    lease_seconds: float  # for how long a claim holds
+    lease_seconds: float  # duration of a claim without renewal
     limits: QueueLimits
-    held: Collection[str]  # the jobs that this process is at work on
+    held: Collection[str]  # the jobs that this process runs
     may_take_over: bool  # whether jobs of silent owners may be taken
-    # names of the backbones of this process, in addition to features of any size; jobs that name others are
-    # left to other processes. None takes all jobs
+    # names of the backbones of this process, in addition to features of any size; it claims no jobs with
+    # other backbones. None claims all jobs
     backbones: Collection[str] | None = None
-    # whether this process can run the recipe `partial`; if not, others run its jobs
+    # whether this process can run jobs with the recipe `partial`
     trains_networks: bool = True
-    # most bytes of all jobs of this process together, by their estimates; None for no limit
+    # maximum estimated bytes of all jobs of this process together; None means unlimited
     memory_bytes: int | None = None
-    used_bytes: int = 0  # bytes of the jobs that it is at work on, by their estimates
+    used_bytes: int = 0  # estimated bytes of the jobs that this process runs
 
     @property
     def needs(self) -> "Needs":
-        """What a job may need of it."""
+        """Properties that decide which jobs it can run."""
         return Needs(
             takes_any_backbone=self.backbones is None,
             trains_networks=self.trains_networks,
@@ -89,7 +89,7 @@ class Claimant:
         )
 
     def values(self, now: float) -> dict[str, Any]:
-        """Return the values of the conditions `_dead` and `_runnable` by their names."""
+        """Return the parameters of the statements in `claim_queries`, by name."""
         return {
             "now": now,
             "held": list(self.held),
@@ -101,9 +101,9 @@ class Claimant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimResult:
-    """The result of a look into the queue."""
+    """The result of a claim."""
 
-    job: Job | None  # the job that is now the claimant's; None if no job can start
+    job: Job | None  # the claimed job; None if no job can start
     # jobs that failed because their rows cannot be read, with the cause
     failed: Sequence[tuple[str, str]] = ()
     recovered: Sequence[RecoveredJob] = ()  # jobs that were taken from processes that died
@@ -136,14 +136,14 @@ def claim(connection: Connection, claimant: Claimant, now: float, *, only: str |
             return ClaimResult(job=rows.get(connection, row.job_id), failed=failed, recovered=recovered)
         except SQLAlchemyError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the row holds, the jobs behind it go on
+        except Exception as error:  # noqa: BLE001 - the row's job fails; other jobs continue
             cause = f"{type(error.__cause__ or error).__name__}: {error.__cause__ or error}"
             fail(connection, row.job_id, cause, now)
             failed.append((row.job_id, cause))
 
 
 def to_try(connection: Connection, claimant: Claimant, now: float) -> Sequence[str]:
-    """Return the jobs that a claim would consider, to be claimed one by one after it failed."""
+    """Return the jobs that a claim considers, to claim them one by one after it failed."""
     values = claimant.values(now)
     dead = select(jobs.c.job_id).where(DEAD if claimant.may_take_over else OWN_DEAD).limit(_ROW_BY_ROW)
     found = list(connection.execute(dead, values).scalars())
@@ -169,7 +169,7 @@ def fail(connection: Connection, job_id: str, cause: str, now: float) -> None:
 
 
 def renew(connection: Connection, held: Collection[Job], owner: str, until: float) -> Mapping[str, bool]:
-    """Renew the leases of jobs; return for each job that is still this claim's, whether it was canceled."""
+    """Renew the leases of jobs; return whether each job that still belongs to its claim was canceled."""
     attempts = {job.job_id: job.attempt for job in held}
     values = {"held": list(attempts), "me": owner, "lease_until": until}
     found = connection.execute(_RENEW, values).all()
@@ -177,7 +177,7 @@ def renew(connection: Connection, held: Collection[Job], owner: str, until: floa
 
 
 def show_presence(connection: Connection, owner: str, slots: int, now: float, lease_seconds: float) -> None:
-    """Record that this replica is alive, and delete those that were silent for long."""
+    """Record that this replica is alive, and delete rows of replicas that were silent for long."""
     if not connection.execute(_SEEN, {"me": owner, "slots": slots, "seen": now}).rowcount:
         connection.execute(_APPEAR, {"owner": owner, "slots": slots, "seen": now})
         connection.execute(_FORGET, {"long_ago": now - _FORGOTTEN_LEASES * lease_seconds})
@@ -194,7 +194,7 @@ def leave(connection: Connection, owner: str) -> None:
 
 
 def expire(connection: Connection) -> int:
-    """End every lease at once; only while no other process can be at work on this database."""
+    """End every lease immediately; call it only while no other process can use this database."""
     return connection.execute(update(jobs).where(jobs.c.state == _RUNNING).values(lease_until=0.0)).rowcount
 
 
@@ -218,7 +218,7 @@ def _next(connection: Connection, claimant: Claimant, now: float, only: str | No
 
 
 def _is_full(connection: Connection, claimant: Claimant) -> bool:
-    """Return whether as many jobs run as all replicas together may run."""
+    """Return whether the limit of running jobs over all replicas is reached."""
     most = claimant.limits.running
     return bool(most) and rows.count(connection, JobState.RUNNING) >= most
 

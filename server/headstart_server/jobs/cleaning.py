@@ -14,7 +14,7 @@ from headstart_server.jobs.job import Job, WebhookState
 
 log = structlog.get_logger(__name__)
 
-#: Jobs that one transaction removes, each with its events and webhook.
+#: Maximum jobs that one transaction removes, each with its events and webhook.
 _AT_ONCE = 200
 # Built once: building a statement takes longer than executing it.
 _UNTIL = select(turns.c.until).where(turns.c.name == bindparam("turn"))
@@ -23,20 +23,20 @@ _TAKE_TURN = update(turns).where(turns.c.name == bindparam("turn"))
 
 
 class JobCleaner:
-    """Takes turns with the other replicas at cleaning, and deletes old jobs."""
+    """Takes turns with other replicas for periodic tasks, and deletes old jobs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def take_cleaning_turn(self, what: str, seconds: float) -> bool:
-        """Whether this process is the one replica that cleans something up, for so many seconds."""
+    def take_cleaning_turn(self, task: str, seconds: float) -> bool:
+        """Return whether this process runs a periodic task; a turn lasts the given seconds."""
         with self._database.write("_take_turn") as connection:
             self._database.lock(connection, Lock.CLEANING)
             now = self._database.now(connection)
-            return _take_turn(connection, what, now=now, seconds=seconds)
+            return _take_turn(connection, task, now=now, seconds=seconds)
 
     def forget(self, older_than: float) -> int:
-        """Remove, in parts, the jobs that ended more than so many seconds ago, and return their number."""
+        """Remove the jobs that ended more than `older_than` seconds ago, and return their number."""
         count = 0
         while True:
             with self._database.write("jobs.forget") as connection:
@@ -65,9 +65,9 @@ def run_steps(steps: Mapping[str, Callable[[], object] | None]) -> None:
 
 
 def _take_turn(connection: Connection, name: str, *, now: float, seconds: float) -> bool:
-    """Return whether this replica does a task that one replica at a time does.
+    """Return whether this replica gets the turn of a task.
 
-    A turn lasts for some seconds. The caller holds the lock of cleaning.
+    A turn lasts for the given seconds. The caller holds the cleaning lock.
     """
     until = connection.execute(_UNTIL, {"turn": name}).scalar()
     if until is not None and until > now:
@@ -96,7 +96,7 @@ def check_deletable(job: Job) -> None:
 
 
 def _forget(connection: Connection, before: float) -> int:
-    """Remove some of the jobs that ended before a time, with their events; returns their number.
+    """Remove some jobs that ended before a time, with their events; return their number.
 
     Jobs with a pending webhook stay.
     """

@@ -1,4 +1,4 @@
-"""What named datasets store, as far as jobs and quotas need it; the room `datasets` changes the rows."""
+"""Storage used by named datasets, for jobs and quotas. The package `datasets` changes the rows."""
 
 from collections.abc import Collection
 
@@ -41,9 +41,9 @@ def existing(connection: Connection, holders: Collection[str]) -> set[str]:
 
 
 def lock_dataset_of(connection: Connection, archive: str) -> tuple[str, str] | None:
-    """Return the ID and the tenant of the dataset that an archive belongs to, locked; None if none does.
+    """Lock the dataset that an archive belongs to; return its ID and tenant, or None without a dataset.
 
-    Call it before rows of `archive_sizes` are locked: transactions that change datasets have this order, too.
+    Call it before locking rows of `archive_sizes`, as transactions that change datasets do.
     """
     row = connection.execute(_DATASET_OF, {"archive": archive}).one_or_none()
     return None if row is None else (row.dataset_id, row.tenant)

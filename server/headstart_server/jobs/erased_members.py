@@ -1,4 +1,4 @@
-"""Which places of archives hold, or held, examples that were erased."""
+"""Queries of archive members that hold, or held, erased examples."""
 
 from collections.abc import Collection
 
@@ -8,7 +8,7 @@ from headstart_server.database.dataset_tables import forgotten
 from headstart_server.database.locks import batched
 from headstart_server.jobs.running import ExampleErasedError
 
-#: Archives that one statement looks for.
+#: Maximum archives that one statement searches for.
 ARCHIVES_AT_ONCE = 500
 # Built once: building a statement takes longer than executing it.
 _ERASED = select(forgotten.c.archive, forgotten.c.member, forgotten.c.removed).where(

@@ -1,4 +1,4 @@
-"""When jobs are likely to start and end, from how long others took lately."""
+"""Estimates when jobs start and end, from the durations of recent jobs."""
 
 import heapq
 import threading
@@ -14,36 +14,36 @@ from headstart_server.database.database import Database
 from headstart_server.database.tables import jobs, replicas
 from headstart_server.jobs.job import Job, JobState, JobStep
 
-#: Ended jobs that are looked at, the newest ones.
+#: Maximum number of the newest successful jobs that are averaged.
 LOOKED_AT = 30
 #: Seconds for which a forecast is reused.
 FRESH_SECONDS = 1.0
-#: Seconds after which a replica that was not seen is not counted on.
+#: Seconds after which a silent replica does not count.
 SEEN_SECONDS = 15.0
-#: Steps whose time goes with the number of examples.
+#: Steps whose duration is proportional to the number of examples.
 _PASSES = (JobStep.SELECT_BACKBONE, JobStep.FEATURES)
 _STATES = (JobState.QUEUED.value, JobState.RUNNING.value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Times:
-    """When a job is likely to start and end, in seconds since 1970; None where that is not known."""
+    """Estimated start and end of a job, in seconds since 1970; None if unknown."""
 
-    start: float | None = None  # None too for a job that has started
-    finish: float | None = None  # None too for a job that has ended
+    start: float | None = None  # also None for a job that has started
+    finish: float | None = None  # also None for a job that has ended
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
-    """How fast jobs are."""
+    """Mean durations of recent jobs."""
 
-    # seconds of features for an example, by backbone; with `auto` of all that were tried
+    # seconds of features per example, by backbone; for `auto` summed over all candidates
     example_seconds: Mapping[str, float] = field(default_factory=dict)
     # seconds of all other steps, by backbone and recipe
     solve_seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def seconds(self, payload: Mapping[str, Any]) -> float | None:
-        """How long a job is likely to take; None where nothing like it has run."""
+        """Return the estimated seconds of a job; None if no similar job has run."""
         backbone, recipe = _kind(payload)
         example, solve = self.example_seconds.get(backbone), self.solve_seconds.get((backbone, recipe))
         if example is None or solve is None:
@@ -58,8 +58,8 @@ class Forecast:
     job has used yet, and the jobs behind it, have no estimate.
 
     Args:
-        slots: jobs that this replica runs at once.
-        most: jobs that may run at once over all replicas; 0 for no limit.
+        slots: maximum concurrent jobs of this replica.
+        most: maximum concurrent jobs over all replicas; 0 means unlimited.
     """
 
     def __init__(self, database: Database, *, slots: int, most: int = 0) -> None:
@@ -72,17 +72,17 @@ class Forecast:
         self._next_start: float | None = None
 
     def of(self, job: Job) -> Times:
-        """When a job is likely to start and end."""
+        """Return the estimated start and end of a job."""
         if job.state.is_terminal:
             return Times()
         times = self._refreshed().get(job.job_id)
         if times is None:
-            # It has come since.
+            # The job was accepted after the last refresh.
             times = self._refreshed(fresh_seconds=0.0).get(job.job_id, Times())
         return times
 
     def seconds_to_next_start(self) -> float | None:
-        """Seconds until the queue is likely to be shorter by a job; None where that is not known."""
+        """Return the estimated seconds until a queued job starts; None if unknown."""
         self._refreshed()
         return self._next_start
 
@@ -103,7 +103,7 @@ class Forecast:
 
 
 def schedule(under_way: Iterable[Row[Any]], rates: Rates, *, slots: int, now: float) -> Mapping[str, Times]:
-    """Let jobs, in the order in which they will be claimed, pass through so many slots."""
+    """Simulate jobs in the order of their claims on `slots` slots; return their estimated times."""
     times: dict[str, Times] = {}
     ends: list[float] = []
     rows = list(under_way)
@@ -123,8 +123,8 @@ def schedule(under_way: Iterable[Row[Any]], rates: Rates, *, slots: int, now: fl
 
 
 def measured(connection: Connection) -> Rates:
-    """How fast the newest jobs that succeeded were."""
-    # In two steps, for a database may rather sort all jobs that succeeded.
+    """Return the mean durations of the newest successful jobs."""
+    # Two queries, because a database may sort all successful jobs for a single one.
     newest = (
         select(jobs.c.job_id, jobs.c.state)
         .where(jobs.c.finished.is_not(None))
@@ -171,13 +171,13 @@ def _slots(connection: Connection, now: float) -> int:
 
 
 def _finish(row: Row[Any], rates: Rates, now: float) -> float | None:
-    """When a running job is likely to end: from its own pace if it has one, else from that of others."""
+    """Return the estimated end of a running job, from similar jobs or else from its own progress."""
     fraction = float(((row.checkpoint or {}).get("progress") or {}).get("fraction") or 0.0)
     seconds = rates.seconds(row.payload)
     if seconds is not None:
         return now + seconds * (1 - fraction)
     elapsed = now - row.started
-    # The first features come slowly, and a tenth of a job says little about the rest.
+    # The first features are slow, and a tenth of a job predicts little about the rest.
     return now + elapsed * (1 - fraction) / fraction if fraction > 0.1 else None
 
 

@@ -16,19 +16,19 @@ from headstart_server.jobs.running import JobCancelledError, JobLostError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """How claims are renewed."""
+    """Durations of leases and renewals."""
 
-    # after which a job whose owner was silent is taken over. A process that is busy can be late by a second,
-    # and a database that restarts by some
+    # seconds of silence after which a job is taken over. A busy process can be late by a second, and a
+    # restarting database by several
     seconds: float = 10.0
-    interval: float = 1.0  # seconds between two renewals; cancels at other replicas arrive with the next
+    interval: float = 1.0  # seconds between two renewals, which also fetch cancels from other replicas
 
 
 class DatabaseContact:
-    """How long this process has been in contact with the database without a gap.
+    """Time for which this process has been in contact with the database without a gap.
 
-    After an outage longer than a lease, or a sleep of this process, every owner looks dead, though most are
-    not: they need a moment to renew their leases. So no job is taken over before a lease's time in contact.
+    After an outage longer than a lease, or a pause of this process, all owners look dead, but most only need
+    a moment to renew their leases. Therefore no job is taken over before the contact has lasted for a lease.
     """
 
     def __init__(self, lease: Lease, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,19 +46,19 @@ class DatabaseContact:
 
     @property
     def is_steady(self) -> bool:
-        """Whether a silent owner is dead, and not this process cut off."""
+        """Whether a silent owner is dead, rather than this process disconnected."""
         now = self._clock()
         return now - self._last <= self._gap and now - self._since >= self._lease.seconds
 
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two tries to reach the database, for a job that cannot go on without it.
+#: Seconds between two attempts to reach the database, for a job that cannot continue without it.
 RETRY_SECONDS = 0.5
 
 
 class Claim:
-    """A job that this process has claimed. Its run reads flags here, without a query.
+    """A job that this process has claimed. Its run reads flags here instead of querying the database.
 
     Args:
         until: when the claim ends unless it is renewed, on the clock.
@@ -100,8 +100,8 @@ class Heartbeat:
     """Renews the claims of this process in one statement, in a separate thread.
 
     Args:
-        is_shared: whether other replicas may be alive though they look dead; else none can be.
-        wait: waits so many seconds; None waits for as long, or until the heartbeat is stopped.
+        is_shared: whether there may be other replicas, which may be alive although they look dead.
+        wait: waits for the given seconds; None waits until the heartbeat is stopped, at most as long.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Heartbeat:
 
     @property
     def may_take_over(self) -> bool:
-        """Whether the silence of another owner means that it is dead."""
+        """Whether a silent owner can be considered dead."""
         return not self._is_shared or self._contact.is_steady
 
     def track(self, job: Job, claimed: float) -> Claim:
@@ -168,27 +168,27 @@ class Heartbeat:
         return claim
 
     def release(self, claim: Claim) -> None:
-        """Renew a claim no longer."""
+        """Stop renewing a claim."""
         with self._lock:
             if self._claims.get(claim.job.job_id) is claim:
                 del self._claims[claim.job.job_id]
 
     def cancel(self, job_id: str) -> None:
-        """Report a recorded cancel to the run of a job, if it is here, before the next renewal does."""
+        """Cancel the run of a job in this process without waiting for the next renewal."""
         with self._lock:
             claim = self._claims.get(job_id)
         if claim is not None:
             claim.cancel()
 
     def release_all(self) -> None:
-        """Return the claimed jobs to the queue. The fence rejects what their runs still write."""
+        """Return the claimed jobs to the queue. The fence rejects later writes of their runs."""
         with self._lock:
             claims = list(self._claims.values())
         for claim in claims:
             try:
                 self._runs.release(claim.job)
             except DatabaseUnavailable:
-                # Its lease ends, and another replica takes it over.
+                # The lease of the job will end, and another replica will take it over.
                 log.warning("job_release_failed", job_id=claim.job.job_id)
             claim.lose()
 
@@ -198,7 +198,7 @@ class Heartbeat:
             self._wait(RETRY_SECONDS)
 
     def renew(self) -> bool:
-        """Renew all claims; False if the database did not answer."""
+        """Renew all claims; return False if that failed."""
         with self._lock:
             sent = dict(self._claims)
         # Read before the call: the database counts the lease from a later moment.
@@ -220,7 +220,7 @@ class Heartbeat:
         return True
 
     def _note_failure(self, error: Exception) -> None:
-        # An outage is logged where it is found.
+        # The circuit breaker logs outages.
         if not isinstance(error, DatabaseUnavailable) and not self._is_failing:
             log.exception("heartbeat_failed")
         self._is_failing = True

@@ -1,4 +1,4 @@
-"""The job: one accepted fine-tune on its way, and the states it may pass through."""
+"""The job, which is one accepted fine-tune, and its states."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from headstart_server.observability.energy import Energy
 
 
 class WebhookState(Enum):
-    """Whether a POST arrived."""
+    """Delivery state of a webhook."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -22,31 +22,31 @@ class WebhookState(Enum):
 
 
 def origin_of(uri: str) -> str:
-    """Return scheme, host and port of a URL: the rest may be a secret."""
+    """Return scheme, host and port of a URL, because the rest may be a secret."""
     url = urlsplit(uri)
     return f"{url.scheme}://{url.netloc}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Webhook:
-    """What became of a POST."""
+    """The delivery of a webhook."""
 
     uri: str = field(repr=False)
     state: WebhookState
-    attempts: int  # how often it was tried
-    error: str  # why the last try failed; empty if it did not
-    # when it is tried next, in seconds since 1970; None once it is not, and before its job has ended
+    attempts: int  # number of attempts
+    error: str  # error of the last attempt; empty if it succeeded
+    # time of the next attempt, in seconds since 1970; None without one, and before the job has ended
     due: float | None
-    finished: float | None  # when it arrived or was given up; None before
+    finished: float | None  # when it was delivered or given up; None before
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port of the URL: the rest may be a secret."""
+        """Scheme, host and port of the URL, because the rest may be a secret."""
         return origin_of(self.uri)
 
 
 class JobState(Enum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -60,8 +60,7 @@ class JobState(Enum):
         return not TRANSITIONS[self]
 
 
-#: The states that may follow each state. RUNNING to QUEUED is a job given back by a server that stops, or
-#: taken from one that died.
+#: The states that may follow each state. A job goes from RUNNING to QUEUED if its server stops or dies.
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
     JobState.RUNNING: frozenset(set(JobState)),
@@ -75,7 +74,7 @@ class Isolation(IntEnum):
     """Whether a job shares its process with other jobs.
 
     SHARED: it may run next to others.
-    SUSPECTED: its process died while it ran, perhaps because of it; it must run alone next.
+    SUSPECTED: its process died while it ran, perhaps because of it, so it must run alone next.
     ALONE: it was last claimed to run alone.
     """
 
@@ -85,14 +84,14 @@ class Isolation(IntEnum):
 
 
 class JobTrigger(StrEnum):
-    """Why a job was accepted: a caller requested it, or the model's policy retrains from feedback."""
+    """The origin of a job: a request of a caller, or the model's retrain policy."""
 
     REQUEST = "request"
     RETRAIN = "retrain"
 
 
 class JobStep(Enum):
-    """The steps of a job, in order; `SELECT_BACKBONE` only where the backbone is left open."""
+    """The steps of a job, in order; `SELECT_BACKBONE` only if the backbone is selected."""
 
     SELECT_BACKBONE = "select_backbone"
     FEATURES = "features"
@@ -103,12 +102,12 @@ class JobStep(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a job is."""
+    """The progress of a job."""
 
     step: JobStep
-    fraction: float  # part of the whole job that is done, 0 to 1
-    done: int = 0  # items of this step that are done
-    total: int = 0  # items of this step in all; 0 where they cannot be counted
+    fraction: float  # completed fraction of the whole job, 0 to 1
+    done: int = 0  # completed items of this step
+    total: int = 0  # all items of this step; 0 if they cannot be counted
     loss: float | None = None  # log loss in nats, once known
     accuracy: float | None = None  # accuracy, once known
     message: str = ""
@@ -116,7 +115,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobError:
-    """Why a job failed."""
+    """The reason of a job's failure."""
 
     reason: str
     message: str
@@ -125,13 +124,13 @@ class JobError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """What a run found, whether or not it succeeded."""
+    """Results that a run reports even if it fails."""
 
     excluded: tuple[ExampleFault, ...] = ()  # examples left out, at most 100
     excluded_count: int = 0  # number of examples left out
     # seconds of each finished step, and of `decode` and `backbone` summed over threads
     step_seconds: Mapping[str, float] = field(default_factory=dict)
-    energy: Energy | None = None  # what the run cost until then; None if it is unknown
+    energy: Energy | None = None  # energy used so far; None if it is unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,29 +140,29 @@ class Job:
     job_id: str
     state: JobState
     spec: FineTuneSpec
-    attempt: int  # how often it was claimed; each write of a run names its attempt
+    attempt: int  # number of claims; each write of a run names its attempt
     cancel: bool
-    example_count: int  # number of examples, the parent's among them
+    example_count: int  # number of examples, including the parent's
     class_count: int  # number of their classes
     dataset_digest: str  # SHA-256 over examples and labels
     created: float  # when it was accepted, in seconds since 1970
     started: float | None  # when it was first claimed; None before
     finished: float | None  # when it ended; None before
-    progress: Progress | None  # the last reported; None before it runs
+    progress: Progress | None  # the last reported progress; None before it runs
     findings: Findings
-    error: JobError | None  # why it failed; None otherwise
+    error: JobError | None  # the error if it failed; otherwise None
     version: int  # number of the version it published; 0 otherwise
     last_event: int  # number of its newest event
     queue_position: int = 0  # number of jobs before it; 0 unless queued
-    # what became of the alias that was to be moved under a condition; None without one or an end
+    # result of the conditional alias move; None without one, and before the job has ended
     promotion: Promotion | None = None
     task: Task = Task.SINGLE_LABEL
-    added_count: int | None = None  # number of examples that came with it; None without a parent: all
+    added_count: int | None = None  # number of examples sent with it; None without a parent, which means all
     removed_count: int = 0  # number of the parent's examples that were left out or replaced
     edited_count: int = 0  # number of the parent's examples that were changed
-    crashes: int = 0  # how often a process died while it ran this job and no other
-    staged: str | None = None  # where an earlier attempt has put its fit aside; None for nowhere
-    # what earlier attempts have found of backbones, as they wrote it down; None for nothing
+    crashes: int = 0  # number of times that a process died while it ran only this job
+    staged: str | None = None  # name of the version files of an earlier attempt; None without any
+    # stored state of the backbone selection of earlier attempts; None without one
     choosing: Mapping[str, Any] | None = None
     # the span of the submitting call, as W3C's `traceparent`; None if it was not traced
     trace_context: str | None = None
@@ -181,8 +180,8 @@ class JobEvent:
     """One thing that happened to a job."""
 
     job_id: str
-    number: int  # 1 for its first event, then one more for each
-    time: float  # when, in seconds since 1970
+    number: int  # number of the event, counted from 1
+    time: float  # time of the event, in seconds since 1970
     state: JobState
-    progress: Progress | None  # how far it was; None while queued
+    progress: Progress | None  # its progress; None while queued
     model: str

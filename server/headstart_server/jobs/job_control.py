@@ -1,4 +1,4 @@
-"""The requests of callers to cancel and delete jobs."""
+"""Handles requests to cancel and delete jobs."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ class JobControl:
 
     Args:
         stop_running: called with the ID of a canceled job that runs, to stop it before its next check.
-        on_ended: called after a cancel that did not leave a running job.
+        on_ended: called after a cancel of a job that does not run.
     """
 
     def __init__(
@@ -34,5 +34,5 @@ class JobControl:
         return job
 
     def delete(self, job_id: str) -> None:
-        """As `JobQueue.delete`."""
+        """Delete a job; see `JobQueue.delete`."""
         self._queue.delete(job_id)

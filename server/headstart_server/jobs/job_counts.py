@@ -1,4 +1,4 @@
-"""Numbers of jobs in each state and of stored data, without a count of all rows at each scrape."""
+"""Counts of jobs and stored data that need not read all rows at each scrape."""
 
 import threading
 from collections import Counter
@@ -23,18 +23,18 @@ _CAPTURED = select(func.sum(capture_batches.c.entries)).where(capture_batches.c.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CountedData:
-    """What all tenants store."""
+    """Data stored by all tenants."""
 
     datasets: Mapping[str, int] = field(default_factory=dict)  # number of datasets by state
     dataset_bytes: int = 0  # bytes of their archives
     captured_inputs: int = 0  # number of captured inputs
-    # number of feedbacks that no version has learned, by state
+    # number of feedbacks that no version was trained on, by state
     feedback: Mapping[str, int] = field(default_factory=dict)
     feedback_bytes: int = 0  # bytes of their archives
 
 
 class DataCounts:
-    """Has the numbers of the last refresh.
+    """Caches the counts of the last refresh.
 
     Args:
         database: holds the rows.
@@ -45,7 +45,7 @@ class DataCounts:
         self.counted = CountedData()
 
     def refresh(self) -> CountedData:
-        """Count, and return the numbers; raise DatabaseUnavailable if the database does not answer."""
+        """Count and return the data; raise DatabaseUnavailable if the database does not answer."""
         with self._database.snapshot() as connection:
             self.counted = count_data(connection)
         return self.counted
@@ -55,12 +55,12 @@ class DataCounts:
         return {state: float(count) for state, count in self.counted.datasets.items()}
 
     def feedback_counts(self) -> Mapping[str, float]:
-        """Return the number of feedbacks that no version has learned, by state."""
+        """Return the number of feedbacks that no version was trained on, by state."""
         return {state: float(count) for state, count in self.counted.feedback.items()}
 
 
 def count_data(connection: Connection) -> CountedData:
-    """Return what all tenants store."""
+    """Return counts of the data of all tenants."""
     there = {str(state): int(count) for state, count in connection.execute(_DATASETS)}
     return CountedData(
         datasets={"open": 0, "ready": 0, **there},
@@ -72,9 +72,9 @@ def count_data(connection: Connection) -> CountedData:
 
 
 class JobCounts:
-    """Counts the jobs under way, and those that ended since all of them were counted.
+    """Counts unfinished jobs, and adds the jobs that ended since the last count of all jobs.
 
-    Safe to use from many threads. Jobs that were removed since then still count.
+    Safe to use from many threads. Jobs that were removed since that count are still included.
     """
 
     def __init__(self, database: Database) -> None:
@@ -104,7 +104,7 @@ class JobCounts:
 
 def _by_state(connection: Connection, since: float) -> Mapping[str, int]:
     """Return the number of jobs under way, and of those that ended after a time, by state."""
-    # Filters instead of groups: for groups a database may choose to read all jobs.
+    # Filters instead of groups, because a database may read all jobs for groups.
     per_state = [func.count().filter(jobs.c.state == state.value) for state in JobState]
     found: Counter[str] = Counter()
     for condition in (under_way(), jobs.c.finished > since):

@@ -12,7 +12,7 @@ class JobNotifier:
         self._lock = threading.Lock()
         self._subscribers: dict[str, list[Callable[[], None]]] = {}
         self._subscribers_to_all: list[Callable[[], None]] = []
-        #: Called after each change that this process published; the engine informs the serving processes.
+        #: Called after each change that this process published, to inform the serving processes.
         self.on_publish: Callable[[], None] = lambda: None
 
     def publish(self, job_id: str) -> None:

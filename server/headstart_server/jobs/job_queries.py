@@ -1,4 +1,4 @@
-"""Questions about jobs and their events."""
+"""Queries of jobs and their events."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -11,7 +11,7 @@ from headstart_server.database.tables import job_events, jobs
 from headstart_server.jobs import rows
 from headstart_server.jobs.job import Job, JobEvent, JobState
 
-#: Ids in one statement.
+#: Maximum IDs in one statement.
 _AT_ONCE = 500
 # Built once: building a statement takes longer than executing it.
 _EVENTS = (
@@ -21,7 +21,7 @@ _EVENTS = (
     .order_by(job_events.c.seq)
     .limit(bindparam("limit"))
 )
-#: More than a job has.
+#: More events than any job has.
 _ALL_EVENTS = 1 << 31
 _LAST_EVENTS = select(jobs.c.job_id, jobs.c.seq).where(
     jobs.c.job_id.in_(bindparam("job_ids", expanding=True))
@@ -37,12 +37,12 @@ def listed(
     before: tuple[float, str] | None,
     limit: int,
 ) -> Sequence[Job]:
-    """Jobs, the newest first, as `JobStore.list` says."""
+    """Return jobs, the newest first; see `JobReader.list`."""
     conditions = narrowed(model, scope)
     if before is not None:
         conditions.append(tuple_(jobs.c.created, jobs.c.job_id) < before)
     newest = (jobs.c.created.desc(), jobs.c.job_id.desc())
-    # State by state, for so each part is a piece of an index, however rare a state is.
+    # One query per state, so that each reads a range of an index even if the state is rare.
     parts = [
         select(jobs.c.created, jobs.c.job_id)
         .where(jobs.c.state == state.value, *conditions)
@@ -62,7 +62,7 @@ def listed(
 
 
 def narrowed(model: str, scope: Scope | None) -> list[ColumnElement[bool]]:
-    """Return the conditions that jobs are of a model and within a scope; indexes begin with the first."""
+    """Return conditions on the model and scope of jobs; indexes begin with the first condition's column."""
     found: list[ColumnElement[bool]] = []
     if model:
         found.append(jobs.c.model == model)
@@ -74,7 +74,7 @@ def narrowed(model: str, scope: Scope | None) -> list[ColumnElement[bool]]:
 
 
 def events(connection: Connection, job_id: str, after: int) -> Sequence[JobEvent]:
-    """The events of a job with a number above `after`, in order."""
+    """Return the events of a job with a number above `after`, in order."""
     found = events_of(connection, job_id, after)
     if not found:
         rows.get(connection, job_id)
@@ -84,7 +84,7 @@ def events(connection: Connection, job_id: str, after: int) -> Sequence[JobEvent
 def events_of(
     connection: Connection, job_id: str, after: int, limit: int = _ALL_EVENTS
 ) -> Sequence[JobEvent]:
-    """Return at most so many events of a job with a number above `after`, in order."""
+    """Return at most `limit` events of a job with a number above `after`, in order."""
     found = connection.execute(_EVENTS, {"job_id": job_id, "after": after, "limit": limit})
     return [
         JobEvent(
@@ -100,7 +100,7 @@ def events_of(
 
 
 def last_events(connection: Connection, job_ids: Collection[str]) -> Mapping[str, int]:
-    """The number of the newest event of each job that there is."""
+    """Return the number of the newest event of each existing job."""
     ids = list(job_ids)
     found: dict[str, int] = {}
     for start in range(0, len(ids), _AT_ONCE):
@@ -110,7 +110,7 @@ def last_events(connection: Connection, job_ids: Collection[str]) -> Mapping[str
 
 
 def counted(connection: Connection) -> Mapping[JobState, int]:
-    """Number of jobs in each state."""
+    """Return the number of jobs in each state."""
     found = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
     by_name = {str(state): int(number) for state, number in found}
     return {state: by_name.get(state.value, 0) for state in JobState}

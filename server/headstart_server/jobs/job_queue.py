@@ -1,4 +1,4 @@
-"""The queue of jobs: submission, claims and the leases that keep them, cancellation and deletion."""
+"""The queue of jobs: submission, claims and their leases, cancellation and deletion."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplicaSettings:
-    """This process as one of the replicas that share a database."""
+    """Settings of this process as a replica that shares a database."""
 
     owner: str  # host name and a uuid of the process
-    slots: int = 1  # jobs that it runs concurrently
+    slots: int = 1  # maximum concurrent jobs
     lease_seconds: float = 10.0  # seconds until an unrenewed claim expires
-    memory_bytes: int | None = None  # maximum estimated bytes of its jobs together; None for no limit
+    memory_bytes: int | None = None  # maximum estimated bytes of its jobs together; None means unlimited
     # names of the backbones whose jobs it claims, as in `Claimant`; None for all
     backbones: Collection[str] | None = None
     trains_networks: bool = True  # whether it claims jobs with the recipe `partial`
@@ -38,8 +38,8 @@ class JobQueue:
     """Accepts jobs and hands them to replicas. Each method is one transaction.
 
     Args:
-        webhook: URL for jobs that name none; None for no webhook.
-        on_taken_over: called for each job that is taken from a process that died.
+        webhook: URL for jobs without their own; None for no webhook.
+        on_taken_over: called for each job that is taken over from a dead process.
     """
 
     def __init__(
@@ -63,24 +63,24 @@ class JobQueue:
 
     @property
     def owner(self) -> str:
-        """This replica: host name and a uuid of the process."""
+        """Name of this replica: host name and a UUID of the process."""
         return self._replica.owner
 
     def submit(self, submission: Submission) -> Job:
-        """Accept a job. Once this returns it is on disk and will run to one end.
+        """Accept a job. When this returns, the job is durable and will run to an end.
 
         Returns:
-            The job; the earlier one if the submission's request ID was accepted before.
+            The job, or the earlier job if the submission's request ID was accepted before.
 
         Raises:
-            QuotaExceeded or TenantQuotaExceeded: the model or the tenant may have no further version.
-            ExamplesNotKept: an archive that it needs may be gone.
+            QuotaExceeded or TenantQuotaExceeded: the model or the tenant may not have another version.
+            ExamplesNotKept: an archive that it needs may have been removed.
             FeedbackChangedError: the feedback that it trains on has changed.
             DatabaseUnavailable: the database does not answer; the job may still be accepted.
         """
         full = None
         with self._database.write("jobs.submit") as connection:
-            # Of two replicas that receive the same request, or the last place in the queue, one is first.
+            # Replicas must not accept the same request, or exceed the limit of the queue, concurrently.
             self._database.lock(connection, Lock.QUEUE)
             earlier = submitting.replayed(
                 connection, submission.tenant, submission.request_id, submission.request_hash
@@ -143,13 +143,13 @@ class JobQueue:
     ) -> Job | None:
         """Claim the next job to run; return None if no job can start here now.
 
-        Jobs whose process died come first, then those of the highest priority, then the oldest. A job that
-        was canceled, or crashed too often while it ran alone, ends here; one whose row cannot be claimed
-        fails, and the others go on.
+        Jobs of dead processes come first, then jobs of the highest priority, then the oldest. A job that was
+        canceled, or crashed too often while it ran alone, ends here. A job with an unreadable row fails;
+        other jobs continue.
 
         Args:
             held: the jobs that this process runs.
-            may_take_over: whether the silence of other owners means that they are dead.
+            may_take_over: whether silent owners can be considered dead.
             used_bytes: estimated bytes of the jobs that this process runs.
         """
         replica = self._replica
@@ -177,7 +177,7 @@ class JobQueue:
             return self._claim_one_by_one(claimant)
 
     def renew(self, held: Collection[Job]) -> Mapping[str, bool]:
-        """Renew the leases of this process; return for each job that it still has whether it was canceled."""
+        """Renew the leases of this process; return whether each job that it still owns was canceled."""
         if not held and not self._database.is_shared:
             with self._database.read() as connection:
                 connection.execute(select(1)).scalar()
@@ -239,7 +239,7 @@ class JobQueue:
         except DatabaseUnavailable:
             raise
         except Exception:
-            # It stays where it is. The alert on failed claims calls for a person.
+            # The job stays in its state. The alert on failed claims notifies an operator.
             log.exception("job_end_write_failed", job_id=job_id)
             return
         self._note_claim(ClaimResult(job=None, failed=[(job_id, cause)]))

@@ -19,7 +19,7 @@ class JobReader:
         self._database = database
 
     def get(self, job_id: str) -> Job:
-        """A job."""
+        """Return a job; raise JobNotFound if it does not exist."""
         with self._database.snapshot() as connection:
             return rows.get(connection, job_id)
 
@@ -32,7 +32,7 @@ class JobReader:
         before: tuple[float, str] | None,
         limit: int,
     ) -> Sequence[Job]:
-        """Return jobs, the newest first, narrowed to a model (if not empty), a scope and states (if any).
+        """Return jobs, the newest first, of a model (if not empty), a scope and some states (if any).
 
         `before` is the (created, job_id) of the job after which the list continues.
         """
@@ -42,17 +42,17 @@ class JobReader:
             )
 
     def events(self, job_id: str, after: int) -> Sequence[JobEvent]:
-        """The events of a job with a number above `after`, in order."""
+        """Return the events of a job with a number above `after`, in order."""
         with self._database.snapshot() as connection:
             return job_queries.events(connection, job_id, after)
 
     def position(self) -> Position:
-        """Return where a watcher of all jobs begins: with those that have not ended."""
+        """Return the start position of a watcher of all jobs: the jobs that have not ended."""
         with self._database.read() as connection:
             return watching.current(connection)
 
     def watched(self, position: Position, *, model: str, scope: Scope | None) -> Watched:
-        """Return the events after a position, of all jobs or those of a model or scope."""
+        """Return the events after a position, of all jobs or of the jobs of a model or scope."""
         with self._database.snapshot() as connection:
             return watching.step(connection, position, model=model, scope=scope)
 
@@ -62,22 +62,22 @@ class JobReader:
             return watching.unfinished(connection)
 
     def last_events(self, job_ids: Collection[str]) -> Mapping[str, int]:
-        """The number of the newest event of each job that there is."""
+        """Return the number of the newest event of each existing job."""
         with self._database.read() as connection:
             return job_queries.last_events(connection, job_ids)
 
     def count(self) -> Mapping[JobState, int]:
-        """Number of jobs in each state."""
+        """Return the number of jobs in each state."""
         with self._database.read() as connection:
             return job_queries.counted(connection)
 
     def is_under_way(self, model: str) -> bool:
-        """Whether a job for this model is queued or running."""
+        """Return whether a job for this model is queued or running."""
         with self._database.read() as connection:
             query = select(jobs.c.job_id).where(jobs.c.model == model, rows.under_way()).limit(1)
             return connection.execute(query).one_or_none() is not None
 
     def unfinished(self) -> set[str]:
-        """The ids of all jobs that are queued or running."""
+        """Return the IDs of all jobs that are queued or running."""
         with self._database.read() as connection:
             return rows.unfinished(connection)

@@ -26,14 +26,14 @@ from headstart_server.observability.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two tries to record the end of a job while the database is unavailable.
+#: Seconds between two attempts to record the end of a job while the database is unavailable.
 RETRY_SECONDS = 0.25
-#: Seconds before a job runs again after the storage failed: the first time, and at most.
+#: Minimum and maximum seconds before a job runs again after the storage failed.
 FIRST_RETRY_SECONDS = 5.0
 MAX_RETRY_SECONDS = 300.0
-#: Runs of a job whose archive is missing, while other replicas are alive that may find it.
+#: Maximum retries of a job whose archive is missing, while other replicas, which may find it, are alive.
 MISSING_TRIES = 3
-#: A job fails after this many runs that the storage ended, an hour or more after the first.
+#: A job fails after this many storage failures, an hour or more after the first.
 MAX_STORAGE_RETRIES = 20
 
 
@@ -43,7 +43,7 @@ def is_missing(error: ArtifactDamaged) -> bool:
 
 
 def retry_seconds(retries: int) -> float:
-    """Return the seconds before a job runs again whose runs the storage has ended so often before."""
+    """Return the seconds before the next run of a job after `retries` storage failures."""
     return min(FIRST_RETRY_SECONDS * 2.0 ** min(retries, 10), MAX_RETRY_SECONDS)
 
 
@@ -52,10 +52,10 @@ class Run(Protocol):
 
     @property
     def findings(self) -> Findings:
-        """What was found so far."""
+        """The findings so far."""
 
     def execute(self) -> int:
-        """Carry it out; returns the number of the version published."""
+        """Execute the run; return the number of the published version."""
 
 
 class InterruptedRunError(Exception):
@@ -70,11 +70,11 @@ class JobRunner:
     """Runs claimed jobs, one in each thread, and records how they end.
 
     Args:
-        make_run: makes the run of a claimed job; its second argument is the checkpoint that the run must call
-            between pieces of work, and that raises to stop it. While the job's claim is in doubt it does not
-            return.
+        make_run: creates the run of a claimed job. Its second argument is the checkpoint, which the run must
+            call between pieces of work. The checkpoint raises to stop the run, and blocks while the claim may
+            have expired.
         observer: counts ends.
-        sleep: waits so many seconds.
+        sleep: waits for the given seconds.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class JobRunner:
         self._stopping = False
 
     def stop(self) -> None:
-        """Give jobs back to the queue that fail from now on: what they use may be closed."""
+        """Requeue jobs that fail from now on, because the server may already close objects that they use."""
         self._stopping = True
 
     def log(self, job: Job) -> structlog.typing.FilteringBoundLogger:
@@ -116,7 +116,7 @@ class JobRunner:
         try:
             outcome = self._outcome(job, self._make_run(job, checkpoint))
         except Exception:  # noqa: BLE001 - logged with its stack trace
-            # The end could not be written. Its lease ends, and then some replica takes the job over.
+            # The end could not be written. When the lease ends, a replica takes the job over.
             self.log(job).exception("job_end_write_failed")
             outcome = "lost"
         span.end(outcome)
@@ -177,7 +177,7 @@ class JobRunner:
             ) from error
         except ArtifactDamaged as error:
             if job.storage_retries < MISSING_TRIES and is_missing(error) and self._queue.has_other_replicas():
-                # Another replica may have it: this one cannot be sure that it looks in the right place.
+                # Another replica may find the archive, if this one is configured with the wrong storage.
                 raise StorageRetryError(job.job_id) from error
             raise
         except LocalStorageUnavailable as error:
@@ -185,15 +185,15 @@ class JobRunner:
                 raise
             raise StorageRetryError(job.job_id) from error
         except (ServiceUnavailable, Draining) as error:
-            # No fault of the job: it waits for the database, the bucket or another server in the queue.
+            # The job is not at fault. It waits in the queue for the database, the bucket or another server.
             raise InterruptedRunError(job.job_id) from error
         except ExampleErasedError as error:
             # The next attempt leaves the example out.
             raise InterruptedRunError(job.job_id) from error
         except Exception as error:
             if self._stopping:
-                # What the run leans on may be closed beneath it once the grace is over. The job is not to
-                # blame, and its next attempt shows whether it fails.
+                # After the grace period, objects that the run uses may be closed. The job is not at fault,
+                # and its next attempt will show whether it fails.
                 raise InterruptedRunError(job.job_id) from error
             raise
 
@@ -204,7 +204,7 @@ class JobRunner:
         self._persist(lambda: self._runs.fail(job, error, run.findings))
 
     def _persist(self, write: Callable[[], None]) -> None:
-        """Write until the database has answered. The fence knows whether the job is still this run's."""
+        """Repeat a write until the database answers. The fence rejects it if the run lost the job."""
         while True:
             try:
                 write()

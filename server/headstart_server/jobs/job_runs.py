@@ -1,4 +1,4 @@
-"""What runs write: progress and ends, fenced by the attempt of their claim and by the absence of a cancel.
+"""Writes of runs: progress and ends, fenced by the attempt of their claim and by cancels.
 
 A run that lost its job, or whose job was canceled, can therefore change nothing.
 """
@@ -44,7 +44,7 @@ class JobRuns:
         """Record the progress of a running job as its newest event.
 
         Args:
-            staged: name of the written files of the version, which a next attempt only publishes.
+            staged: name of the written version files, which the next attempt only publishes.
             choosing: state of the backbone selection for the next attempt; None leaves the last one.
 
         Raises:
@@ -74,23 +74,23 @@ class JobRuns:
         """End a job and publish its version in one transaction; return the version's number.
 
         Args:
-            promotion: what was decided about the spec's alias; None moves it anyway.
-            members: the archive and the place in it of each example that the version was trained on.
+            promotion: the decision about the spec's alias; None moves it unconditionally.
+            members: the archive member of each example that the version was trained on.
 
         Raises:
             JobCancelledError or JobLostError: it was canceled, or belongs to another attempt.
-            AliasMovedError: the alias names another version than the one that was judged.
+            AliasMovedError: the alias no longer names the version of the comparison.
             ExampleErasedError: one of the examples was erased meanwhile.
-            DatabaseUnavailable: the version may still be published; it is safe to repeat the call.
+            DatabaseUnavailable: the version may still be published. It is safe to repeat the call.
         """
         spec, tenant = job.spec, tenant_of(job.spec.model)
         limits = self._quotas.tenant_limits(tenant)
         with self._database.write("jobs.succeed") as connection:
             if limits.stored_bytes:
-                # Before any row is locked, as where a job is accepted: what counts there is seen here.
+                # Taken before any row is locked, as in submissions, so that both see each other's changes.
                 self._database.lock(connection, Lock.QUEUE)
             now = self._database.now(connection)
-            # The fence comes first: a run that lost its job must get that error, and not a version.
+            # The fence is checked first, because a run that lost its job must not publish a version.
             try:
                 state, checkpoint = JobState.SUCCEEDED, rows.checkpoint(progress, findings)
                 running.write(connection, job, state, progress, now=now, checkpoint=checkpoint)
@@ -110,7 +110,7 @@ class JobRuns:
                     discards_examples=spec.discard_examples,
                     principal=job.principal,
                 )
-                # After the registry's counter was locked, so no erasure can commit in between.
+                # Checked after the registry's counter was locked, so no erasure can commit in between.
                 check_not_erased(connection, members)
                 _set_version(connection, job, number, promotion)
                 stored.check_published(connection, limits, tenant, spec.model)
@@ -141,26 +141,26 @@ class JobRuns:
         self._notifier.publish(job.job_id)
 
     def finish_cancelled(self, job: Job) -> None:
-        """End a canceled running job; nothing happens if it is lost."""
+        """End a canceled running job; do nothing if it is lost."""
         self._hand_over(job, JobState.CANCELLED)
 
     def release(self, job: Job) -> None:
-        """Put a running job back into the queue; nothing happens if it is lost.
+        """Put a running job back into the queue; do nothing if it is lost.
 
-        A canceled job ends instead: it must not run again.
+        A canceled job ends instead, because it must not run again.
         """
         self._hand_over(job, JobState.QUEUED)
 
     def postpone(self, job: Job, seconds: float) -> None:
-        """Put a running job back into the queue, to run again no sooner than in some seconds.
+        """Put a running job back into the queue, to run again after the given seconds at the earliest.
 
-        As `release`; for a job that a failure of the storage interrupted.
+        Like `release`, for a job that a storage failure interrupted.
         """
         self._hand_over(job, JobState.QUEUED, retry_seconds=seconds)
 
     def _hand_over(self, job: Job, state: JobState, *, retry_seconds: float | None = None) -> None:
         with self._database.write("jobs.hand_over") as connection:
-            # Locked, so that no cancel comes between the read and the write.
+            # Locked, so that no cancel can commit between the read and the write.
             now = rows.get(connection, job.job_id, lock=True)
             if now.cancel:
                 state = JobState.CANCELLED

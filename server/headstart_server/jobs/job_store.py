@@ -1,4 +1,4 @@
-"""The durable store of jobs: which were accepted, who runs them, and how they ended."""
+"""The durable store of jobs, their owners and their results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from headstart_server.models.registry import Registry
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobStore:
-    """The parts of the store, one for each kind of caller. Several replicas may share the database."""
+    """The parts of the store, by kind of caller. Several replicas may share the database."""
 
     queue: JobQueue  # accepts, claims, cancels and deletes jobs
-    runs: JobRuns  # records what claimed jobs report and how they end
+    runs: JobRuns  # records progress and ends of claimed jobs
     reader: JobReader
     quotas: Quotas  # checks limits and reports usage
     cleaner: JobCleaner

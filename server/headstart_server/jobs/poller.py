@@ -12,7 +12,7 @@ from headstart_server.jobs.job_reader import JobReader
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two polls: versions and events reach every replica in less than a second.
+#: Seconds between two polls, so that versions and events reach every replica in less than a second.
 POLL_SECONDS = 0.5
 
 
@@ -20,7 +20,7 @@ class Poller:
     """Polls the database for all subscribers of this process, in a separate thread.
 
     Args:
-        sync: brings the routes of models up to date.
+        sync: updates the routes of models.
         seconds: mean seconds between two polls; a random part keeps replicas apart.
     """
 
@@ -81,7 +81,7 @@ class Poller:
             try:
                 self.poll()
             except DatabaseUnavailable:
-                # The heartbeat logs it; what is known stays in use.
+                # The heartbeat logs the outage. The last known state stays in use.
                 continue
             except Exception:
                 log.exception("job_poll_failed")

@@ -1,4 +1,4 @@
-"""The limits of the queue, of models and of tenants, and what of them is in use."""
+"""The limits of the queue, of models and of tenants, and their usage."""
 
 import heapq
 import math
@@ -24,12 +24,12 @@ from headstart_server.models import rows as model_rows
 from headstart_server.models import usage as model_usage
 from headstart_server.settings.job_groups import LimitsGroup
 
-#: Tenants that the metrics tell of by name: of any number of them some hundreds of series would be too many.
+#: Maximum tenants that metrics report by name, because hundreds of series would be too many.
 MOST_SHOWN = 20
 
 
 def tenant_limits(limits: LimitsGroup, authenticator: Authenticator) -> Callable[[str], TenantLimits]:
-    """Return a function that returns a tenant's limits: of the access file, else of the server's flags."""
+    """Return a function that returns a tenant's limits, from the access file or else from the settings."""
 
     def of(tenant: str) -> TenantLimits:
         entry = authenticator.tenant(tenant)
@@ -43,7 +43,7 @@ def tenant_limits(limits: LimitsGroup, authenticator: Authenticator) -> Callable
 
 
 class TenantUsageGauge:
-    """What tenants stored at the last refresh: a scrape must not wait for a sum over all."""
+    """Storage used by tenants at the last refresh, because a scrape must not wait for a sum over all."""
 
     def __init__(self, read: Callable[[], Mapping[str, Stored]]) -> None:
         self._read = read
@@ -62,23 +62,23 @@ class TenantUsageGauge:
         self._largest = {tenant: found[tenant] for tenant in largest}
 
     def nbytes(self) -> Mapping[str, float]:
-        """Bytes of those that store most."""
+        """Return the bytes of the tenants that store most."""
         return {tenant: float(stored.nbytes) for tenant, stored in self._largest.items()}
 
     def versions(self) -> Mapping[str, float]:
-        """Number of versions of those that store most."""
+        """Return the number of versions of the tenants that store most."""
         return {tenant: float(stored.version_count) for tenant, stored in self._largest.items()}
 
 
 class PendingUploads:
-    """Bytes of the uploads that are under way in this process, by tenant. Safe to use from many threads."""
+    """Bytes of the unfinished uploads in this process, by tenant. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._nbytes: dict[str, int] = {}
 
     def add(self, tenant: str, nbytes: int) -> int:
-        """Count more bytes, or fewer; returns those of the tenant now."""
+        """Add bytes, which may be negative; return the total of the tenant."""
         with self._lock:
             total = self._nbytes.get(tenant, 0) + nbytes
             if total:
@@ -92,8 +92,8 @@ class UploadQuota:
     """Reserves the bytes of one upload from its tenant's quota. Used by one caller.
 
     Args:
-        most: bytes that the tenant's uploads may bring together; None for any number.
-        refusal: gives the error for so many bytes.
+        most: maximum bytes of the tenant's uploads together; None means unlimited.
+        refusal: returns the error for a number of bytes.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class UploadQuota:
 
 log = structlog.get_logger(__name__)
 
-#: Retry delay in seconds for a full queue: without a forecast, and at most.
+#: Retry delay in seconds for a full queue: the default without a forecast, and the maximum.
 QUEUE_RETRY_SECONDS = 5.0
 MAX_QUEUE_RETRY_SECONDS = 60.0
 # Built once: building a statement takes longer than executing it.
@@ -140,7 +140,7 @@ _COUNT_QUEUED_OF = _COUNT_QUEUED.where(jobs.c.tenant == bindparam("tenant"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What a tenant stores and runs; a limit of 0 is unlimited."""
+    """Storage and jobs of a tenant; a limit of 0 means unlimited."""
 
     stored: Stored
     limits: TenantLimits
@@ -149,16 +149,16 @@ class Usage:
     running: int  # number of its running jobs
     running_limit: int
     dataset_count: int
-    dataset_bytes: int  # bytes of their examples; they are among the stored ones
+    dataset_bytes: int  # bytes of their examples, which are included in the stored bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueFullness:
-    """Why a queue takes no more."""
+    """The limit of a queue that is reached."""
 
-    queued: int  # jobs that wait
+    queued: int  # number of queued jobs
     limit: int
-    whose: str | None = None  # the tenant whose limit it is; None for that of all
+    whose: str | None = None  # the tenant whose limit it is; None for the limit of all tenants
 
 
 class Quotas:
@@ -177,7 +177,7 @@ class Quotas:
         self.tenant_limits = tenant_limits
 
     def fullness(self, connection: Connection, tenant: str) -> QueueFullness | None:
-        """Return the limit that one more job would exceed; None if there is one more place."""
+        """Return the limit that one more job would exceed; None if it would exceed none."""
         limits = self.queue_limits
         for limit, whose in ((limits.queued, None), (limits.queued_per_tenant, tenant)):
             if not limit:
@@ -189,7 +189,7 @@ class Quotas:
         return None
 
     def check_submission(self, connection: Connection, submission: Submission) -> None:
-        """Check that a model and its tenant may have the version of one more job."""
+        """Check that a job exceeds no limit of its model and tenant."""
         model, tenant = submission.spec.model, submission.tenant
         _check_versions(connection, self.queue_limits.versions_per_model, model)
         _check_aliases(connection, model, submission.spec.alias)
@@ -207,10 +207,10 @@ class Quotas:
         """Check that a tenant may store more.
 
         Args:
-            previews: whether the upload is only validated; then the whole capacity is available to it.
+            previews: whether the upload is only validated; the whole quota is then available to it.
 
         Returns:
-            The bytes that there is room for; None for any number.
+            The bytes that the tenant may still store; None means unlimited.
         """
         limits = self.tenant_limits(tenant)
         if limits == TenantLimits():
@@ -221,19 +221,19 @@ class Quotas:
             return stored.check_room(connection, limits, tenant, model)
 
     def refusal(self, tenant: str, model: str, more_bytes: int) -> TenantQuotaExceeded:
-        """Why a tenant may not store so many bytes more."""
+        """Return the error for a tenant that may not store so many more bytes."""
         with self._database.snapshot() as connection:
             there = stored.stored(connection, tenant)
             return stored.over_bytes(connection, self.tenant_limits(tenant), there, model, more_bytes)
 
     def usage_of(self, tenant: str) -> Usage:
-        """Return what a tenant stores and runs, and how much it may."""
+        """Return the storage and jobs of a tenant, with its limits."""
         limits = self.tenant_limits(tenant)
         with self._database.snapshot() as connection:
             return _usage_of(connection, tenant, limits, self.queue_limits)
 
     def usage(self) -> Mapping[str, Stored]:
-        """Return what each tenant stores; tenants without data are left out."""
+        """Return the storage of each tenant that stores data."""
         with self._database.snapshot() as connection:
             return stored.by_tenant(connection)
 
@@ -256,7 +256,7 @@ class Quotas:
         )
 
     def recount_usage(self) -> int:
-        """Correct the sums of what tenants store; return the number of tenants whose sums were wrong."""
+        """Correct the stored sums of tenants' storage; return the number of tenants with wrong sums."""
         with self._database.snapshot() as connection:
             wrong = model_usage.wrong_sums(connection)
         if wrong:
@@ -285,7 +285,7 @@ def _usage_of(connection: Connection, tenant: str, limits: TenantLimits, queue: 
 def _check_versions(connection: Connection, limit: int, model: str) -> None:
     """Check that a model may have one more version, in the transaction that accepts the job.
 
-    A job that waits or runs counts as the version that it would make. A limit of 0 means no limit.
+    A queued or running job counts as a version. A limit of 0 means no limit.
     """
     if not limit:
         return
@@ -294,8 +294,8 @@ def _check_versions(connection: Connection, limit: int, model: str) -> None:
     to_come = int(connection.execute(query).scalar_one())
     if made + to_come >= limit:
         raise QuotaExceeded(
-            f"Expected at most {limit} versions of model '{model}'. Received: one more, with {made} there "
-            f"and {to_come} to come. Delete one, or give them a time to live.",
+            f"At most {limit} versions of model '{model}' are allowed. It has {made} versions and {to_come} "
+            "unfinished jobs. Delete a version, or set a time to live.",
             metadata={
                 "subject": f"model {model}",
                 "limit": str(limit),
@@ -306,7 +306,7 @@ def _check_versions(connection: Connection, limit: int, model: str) -> None:
 
 
 def _check_aliases(connection: Connection, model: str, alias: str | None) -> None:
-    """Check that a model may have the alias of one more job; those of unfinished jobs count."""
+    """Check that a model may have the alias of one more job; aliases of unfinished jobs count."""
     if alias is None:
         return
     names = connection.execute(_ALIASES, {"model": model}).scalars().all()

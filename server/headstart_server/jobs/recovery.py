@@ -1,7 +1,7 @@
-"""Recovery of jobs whose process died: back into the queue, to run alone in their process.
+"""Recovery of jobs whose process died: they return to the queue, and run alone next.
 
-Several jobs of a process are suspected when it dies. None of them is blamed: each runs alone next, and only a
-crash of a process that ran nothing else counts as the job's.
+If a process dies, all its jobs are suspected. Each runs alone next, and only a crash of a process that ran no
+other job counts against the job.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ _RUNNING, _QUEUED = JobState.RUNNING.value, JobState.QUEUED.value
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecoveredJob:
-    """A job that was taken from a process that died."""
+    """A job that was taken from a dead process."""
 
     job_id: str
     owner: str | None  # the process; None if it is unknown
     crashes: int
-    has_ended: bool  # whether the job failed, or was canceled, instead of going back into the queue
+    has_ended: bool  # whether the job failed or was canceled instead of being queued again
 
 
 def recover(connection: Connection, dead: Sequence[Row[Any]], owner: str, now: float) -> list[RecoveredJob]:
@@ -35,8 +35,7 @@ def recover(connection: Connection, dead: Sequence[Row[Any]], owner: str, now: f
 
     Args:
         dead: rows of jobs whose lease has expired, as `columns` selects them.
-        owner: this process. What it holds by the row and not by its memory is a claim whose reply was lost,
-            and no crash.
+        owner: this process. A job that only the row assigns to it is a claim with a lost reply, not a crash.
     """
     counts = _running(connection, {row.owner for row in dead if row.owner})
     crowded = [name for name, count in counts.items() if count > 1 and name != owner]
@@ -60,7 +59,7 @@ def recover(connection: Connection, dead: Sequence[Row[Any]], owner: str, now: f
                 )
             )
     if crowded:
-        # The lease of a neighbor may end a moment later. By then it must not look like the only one.
+        # The lease of another job of the process may end later. It must then not look like the only job.
         connection.execute(
             update(jobs)
             .where(
@@ -74,7 +73,7 @@ def recover(connection: Connection, dead: Sequence[Row[Any]], owner: str, now: f
 
 
 def end(connection: Connection, row: Row[Any], state: JobState, *, now: float, **values: Any) -> None:
-    """End a job that no run will end; its attempt is raised, so that an earlier run can write nothing."""
+    """End a job without a run; raise its attempt, so that an earlier run cannot write."""
     values = {
         "state": state.value,
         "attempt": row.attempt + 1,

@@ -40,7 +40,7 @@ from headstart_server.observability.energy import Energy
 
 
 def under_way() -> ColumnElement[bool]:
-    """The condition that a job has not ended."""
+    """Return the condition that a job has not ended."""
     return jobs.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value))
 
 
@@ -63,17 +63,17 @@ _COUNT_EARLIER = _COUNT.where(
 
 
 def count(connection: Connection, state: JobState) -> int:
-    """Number of jobs in a state."""
+    """Return the number of jobs in a state."""
     return int(connection.execute(_COUNT, {"state": state.value}).scalar_one())
 
 
 def unfinished(connection: Connection) -> set[str]:
-    """Return the ids of all jobs that are queued or running."""
+    """Return the IDs of all jobs that are queued or running."""
     return set(connection.execute(_UNFINISHED).scalars())
 
 
 def set_result(connection: Connection, job_id: str, result: Mapping[str, Any]) -> None:
-    """Record what a job came to."""
+    """Record the result of a job."""
     connection.execute(_CHANGE, {"which": job_id, "result": result})
 
 
@@ -87,7 +87,7 @@ def add_event(
     state: JobState,
     progress: Progress | None,
 ) -> None:
-    """Write one event; an end without a version releases the job's archives and its feedback."""
+    """Write one event; a job that ends without a version releases its archives and feedback."""
     data = {"state": state.value, "progress": _progress_json(progress)}
     event = {"job_id": job_id, "seq": number, "time": now, "attempt": attempt, "data": data}
     connection.execute(_ADD_EVENT, event)
@@ -97,20 +97,20 @@ def add_event(
 
 
 def checkpoint(progress: Progress | None, findings: Findings, staged: str | None = None) -> dict[str, Any]:
-    """What a run has found so far, as JSON values."""
+    """Return the progress and findings of a run as JSON values."""
     return {"progress": _progress_json(progress), "findings": asdict(findings), "staged": staged}
 
 
 def _progress_json(progress: Progress | None) -> dict[str, Any] | None:
     if progress is None:
         return None
-    # Not `asdict`, which takes ten times as long: no field has fields itself.
+    # `asdict` would take ten times as long, and is not needed for flat fields.
     values = {name: getattr(progress, name) for name in names_of(Progress)}
     return {**values, "step": progress.step.value}
 
 
 def progress_of(fields: Mapping[str, Any] | None) -> Progress | None:
-    """The progress that `add_event` or `checkpoint` wrote."""
+    """Return the progress that `add_event` or `checkpoint` wrote."""
     return (
         None if fields is None else Progress(**{**known(Progress, fields), "step": JobStep(fields["step"])})
     )
@@ -136,7 +136,7 @@ def _promotion(result: Mapping[str, Any] | None) -> Promotion | None:
 
 
 def get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
-    """A job; a lock keeps others from changing it until the end of the transaction."""
+    """Return a job; `lock` locks its row until the end of the transaction."""
     row = connection.execute(_LOCKED_JOB if lock else _JOB, {"job_id": job_id}).one_or_none()
     if row is None:
         raise no_job(job_id)
@@ -144,7 +144,7 @@ def get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
 
 
 def no_job(job_id: str) -> JobNotFound:
-    """The error that there is no such job."""
+    """Return the error of a missing job."""
     return JobNotFound(
         f"There is no job '{job_id[:80]}'. List the jobs to find its ID.", metadata={"job_id": job_id[:80]}
     )
@@ -200,15 +200,15 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
 
 
 def sanitized(text: str) -> str:
-    """Return a text that every database and message can hold: without NUL and lone surrogates."""
-    # Nearly all texts.
+    """Return a text without NUL and lone surrogates, which databases and messages cannot store."""
+    # True for nearly all texts.
     if text.isascii() and "\0" not in text:
         return text
     return text.encode(errors="replace").decode().replace("\0", "?")
 
 
 def _sanitized_values(value: Any) -> Any:
-    """Return JSON values with sanitized texts: a row may be older than the checks of its texts."""
+    """Return JSON values with sanitized texts, because old rows may contain unchecked texts."""
     if isinstance(value, str):
         return sanitized(value)
     if isinstance(value, list):

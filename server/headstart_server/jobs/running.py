@@ -1,4 +1,4 @@
-"""The fenced writes of a run: only while the job belongs to its attempt, and was not canceled."""
+"""Fenced writes of a run, which fail if the job belongs to another attempt or was canceled."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from headstart_server.database.tables import jobs
 from headstart_server.jobs import rows
 from headstart_server.jobs.job import Job, JobState, Progress
 
-# The condition that a job is this attempt's.
+# The condition that a job belongs to this attempt.
 _MINE = and_(
     jobs.c.job_id == bindparam("mine"),
     jobs.c.attempt == bindparam("my_attempt"),
@@ -28,11 +28,11 @@ _WRITE, _WRITE_UNLESS_CANCELLED = _write_if(), _write_if(jobs.c.cancel == 0)
 
 
 class JobLostError(Exception):
-    """The job belongs to another attempt by now: nothing of this run counts."""
+    """The job belongs to another attempt, so the results of this run are discarded."""
 
 
 class ExampleErasedError(Exception):
-    """An example was erased while it was trained on: train again without it."""
+    """An example was erased during training. Train again without it."""
 
 
 class JobCancelledError(Exception):
@@ -49,13 +49,13 @@ def write(
     unless_cancelled: bool = True,
     **values: Any,
 ) -> None:
-    """Change a running job and add an event of it.
+    """Change a running job and add an event.
 
     Raise JobCancelledError if it was canceled, and JobLostError if it belongs to another attempt.
     """
     if state.is_terminal:
         values["finished"] = now
-        # Only for a next attempt: what was found goes with the version.
+        # Needed only for another attempt: the version contains the result of the selection.
         values["choosing"] = None
     if state is not JobState.RUNNING:
         values |= {"owner": None, "lease_until": None}
@@ -71,7 +71,7 @@ def write(
 
 
 def is_written(connection: Connection, job: Job, state: JobState) -> bool:
-    """Return whether this attempt has put the job into a state.
+    """Return whether this attempt has set the job's state.
 
     The reply to a commit can be lost with the connection. No other attempt has this number.
     """

@@ -21,11 +21,11 @@ from headstart_server.learning.heads.recipe import (
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.names import check_alias_name, check_full_name
 
-#: The backbone's name where it is left open.
+#: Backbone name that requests a selection among candidates.
 AUTO = "auto"
-#: Candidates that a spec may name.
+#: Maximum candidates of a spec.
 MAX_CANDIDATES = 16
-#: Edits of one fine-tune.
+#: Maximum edits of one fine-tune.
 MAX_EDITS = 100_000
 #: Seconds of a hundred years. The times of the contract end with the year 9999.
 MAX_TTL = 3_155_760_000.0
@@ -37,48 +37,48 @@ class FineTuneSpec:
     """The specification of a fine-tune."""
 
     model: str  # the model that gets a new version
-    backbone: str  # name of the backbone; `auto` for one of the candidates
+    backbone: str  # name of the backbone; `auto` selects one of the candidates
     recipe: Recipe = field(default_factory=Auto)
-    held_out_fraction: float = 0.0  # share of the examples kept out of training to measure accuracy, 0 to 0.9
+    held_out_fraction: float = 0.0  # fraction of the examples held out to measure accuracy, 0 to 0.9
     seed: int = 0  # seeds every random choice
-    display_name: str = ""  # a title for people
+    display_name: str = ""  # a title for users
     tags: Mapping[str, str] = field(default_factory=dict)  # free key-value pairs
-    alias: str | None = None  # the alias to move on success; None for none
-    ttl: float | None = None  # seconds the version is kept; None for ever
+    alias: str | None = None  # the alias to move on success; None moves no alias
+    ttl: float | None = None  # seconds after which the version expires; None for never
     # when the version is deleted, in seconds since 1970; None for never, or by `ttl`
     expire_time: float | None = None
-    max_excluded_fraction: float = 0.0  # share of the examples that may be dropped for faults, 0 to 1
-    priority: int = 0  # queued jobs of a higher one run first, -10 to 10
-    task: Task | None = None  # the kind of task; None for that of the first example
-    promote_if: PromotionCriteria | None = None  # when the alias is moved; None for always
-    # number of the version of the model whose examples are trained on too; None for none
+    max_excluded_fraction: float = 0.0  # maximum fraction of examples excluded for faults, 0 to 1
+    priority: int = 0  # jobs of higher priority run first, -10 to 10
+    task: Task | None = None  # the kind of task; None to take it from the first example
+    promote_if: PromotionCriteria | None = None  # conditions for moving the alias; None moves it always
+    # number of the parent version, whose examples are also trained on; None without a parent
     parent_version: int | None = None
-    # an alias that stands for that number, until it is looked up; None for none
+    # an alias of the parent version, until it is resolved; None without one
     parent_alias: str | None = None
     edits: tuple[ExampleEdit, ...] = ()  # changes of the parent's examples
     discard_examples: bool = False  # whether the examples are removed when the job has ended
-    # with `auto` the names of those that are tried; () where that is left open
+    # for `auto`: names of the candidates; () for the default ones
     backbone_candidates: tuple[str, ...] = ()
-    # with `auto` seconds after which no further one is tried; None for no limit
+    # for `auto`: seconds after which no further candidate is tried; None means unlimited
     backbone_time_budget: float | None = None
-    # URL that receives the job's end; None for the server's
+    # URL that is notified of the job's end; None for the server's URL
     webhook: str | None = field(default=None, repr=False)
-    dataset_uri: str | None = None  # where the list of its examples lies; None if they come with the call
-    # full name of the dataset that has its examples; None if they come with the call
+    dataset_uri: str | None = None  # location of its examples' list; None if sent with the call
+    # full name of the dataset with its examples; None if they are sent with the call
     dataset: str | None = None
 
     @property
     def selects_backbone(self) -> bool:
-        """Whether the backbone is chosen from candidates."""
+        """Whether the backbone is selected from candidates."""
         return self.backbone == AUTO
 
     @property
     def has_parent(self) -> bool:
-        """Whether it goes on from another version."""
+        """Whether it has a parent version."""
         return self.parent_version is not None or self.parent_alias is not None
 
     def check(self) -> "FineTuneSpec":
-        """Return the spec, with the labels of its edits in normal form, if each part is in its range."""
+        """Return the spec with normalized labels of edits; raise InvalidField if a value is invalid."""
         check_full_name(self.model, "spec.model")
         if self.alias is not None:
             check_alias_name(self.alias, "spec.alias")
@@ -108,7 +108,7 @@ class FineTuneSpec:
             self.promote_if.check("spec.promote_if")
             if self.alias is None:
                 raise InvalidField(
-                    "Expected an alias that is moved if promote_if allows it. Received: no alias.",
+                    "promote_if requires an alias. Set alias, or omit promote_if.",
                     field="spec.promote_if",
                 )
         return replace(self, edits=checked_edits(self.edits)) if self.edits else self
@@ -166,13 +166,13 @@ class FineTuneSpec:
             _check_range("spec.backbone_time_budget", budget, *TIME_BUDGETS)
 
     def droppable(self, count: int) -> int:
-        """How many of so many examples may be dropped for faults."""
+        """Return how many of `count` examples may be excluded for faults."""
         # 0.29 * 100 falls short of 29 by a rounding error.
         return int(self.max_excluded_fraction * count + 1e-9)
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
-        # Not `asdict`, which takes ten times as long: few fields have fields themselves.
+        # `asdict` would take ten times as long, and few fields are dataclasses.
         values: dict[str, Any] = {name: getattr(self, name) for name in names_of(FineTuneSpec)}
         values |= {"recipe": recipe_json(self.recipe), "tags": dict(self.tags)}
         values["promote_if"] = None if self.promote_if is None else asdict(self.promote_if)
@@ -180,7 +180,7 @@ class FineTuneSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "FineTuneSpec":
-        """The spec that `to_json` wrote, this or a newer one's."""
+        """Return the spec that `to_json` wrote, in this or a newer release."""
         given = {**known(cls, values), "recipe": recipe_from_json(values["recipe"])}
         if given.get("task"):
             given["task"] = Task(given["task"])
@@ -192,9 +192,9 @@ class FineTuneSpec:
 
 
 def known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some values that a dataclass has fields for.
+    """Return the values for which a dataclass has fields.
 
-    A server of a newer release that shares the database may write further ones.
+    A server of a newer release that shares the database may write further values.
     """
     names = names_of(kind)
     return {name: value for name, value in values.items() if name in names}

@@ -1,8 +1,8 @@
-"""What each tenant stores: its versions, and the archives of examples that its jobs and versions need.
+"""Storage used by each tenant: its versions, and the archives of examples that its jobs and versions need.
 
-The sums are kept by `models.usage`. Archives have their sizes in a table that is written with the job. Those
-that were written again without an example are measured by the hourly cleaning. What is of a moment only is
-not counted: uploads until they are accepted, activations, fits put aside.
+The sums are kept by `models.usage`. The sizes of archives are recorded with the job. The hourly cleaning
+measures archives that were rewritten without an erased example. Temporary data is not counted: uploads before
+they are accepted, activations, staged fits.
 """
 
 from collections.abc import Mapping
@@ -23,21 +23,22 @@ from headstart_server.models import usage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueLimits:
-    """Limits over all replicas of a database; 0 is unlimited."""
+    """Limits over all replicas of a database; 0 means unlimited."""
 
-    queued: int = 100  # jobs that wait
+    queued: int = 100  # maximum queued jobs
     queued_per_tenant: int = 0
-    running: int = 0  # jobs that run at once, whatever the workers of all replicas could
-    running_per_tenant: int = 0  # of them, those of one tenant; the jobs of others go before its further ones
+    running: int = 0  # maximum running jobs, even if the replicas have more workers
+    # maximum running jobs of one tenant; jobs of other tenants precede its further jobs
+    running_per_tenant: int = 0
     versions_per_model: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenantLimits:
-    """How much one tenant may store, over all replicas of a database; 0 is any amount."""
+    """Storage limits of one tenant, over all replicas of a database; 0 means unlimited."""
 
-    versions: int = 0  # versions of all its models, with those that its jobs are about to make
-    stored_bytes: int = 0  # bytes of its versions and of the examples that are kept for them and for jobs
+    versions: int = 0  # maximum versions of all its models, including versions of unfinished jobs
+    stored_bytes: int = 0  # maximum bytes of its versions, and of the examples stored for versions and jobs
 
 
 _MIB = 1 << 20
@@ -65,7 +66,7 @@ _MODEL_OF_VERSION = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """What is stored."""
+    """Storage used by a tenant."""
 
     version_count: int = 0
     version_bytes: int = 0  # bytes of their files: heads, tails, manifests, lists, evaluations and evidence
@@ -79,20 +80,20 @@ class Stored:
 
 
 def note_archive(connection: Connection, archive: str, tenant: str, nbytes: int) -> None:
-    """Note the size of an archive that is needed, in the transaction that accepts its job."""
+    """Record the size of a needed archive, in the transaction that accepts its job."""
     connection.execute(_NOTE_ARCHIVE, {"archive": archive, "tenant": tenant, "nbytes": nbytes})
     usage.add_examples(connection, {tenant: nbytes})
 
 
 def stored(connection: Connection, tenant: str) -> Stored:
-    """Return what a tenant stores; an empty name stands for models that have no tenant."""
+    """Return the storage of a tenant; an empty name stands for models without a tenant."""
     query = select(tenant_usage).where(tenant_usage.c.tenant == tenant)
     row = connection.execute(query).one_or_none()
     return Stored() if row is None else _stored(row)
 
 
 def by_tenant(connection: Connection) -> dict[str, Stored]:
-    """Return what each tenant stores that stores something."""
+    """Return the storage of each tenant that stores data."""
     found = {row.tenant: _stored(row) for row in connection.execute(select(tenant_usage))}
     return {tenant: stored for tenant, stored in found.items() if stored != Stored()}
 
@@ -114,16 +115,16 @@ def _stored(row: Row[Any]) -> Stored:
 def check_room(
     connection: Connection, limits: TenantLimits, tenant: str, model: str, *, more_bytes: int = 0
 ) -> int | None:
-    """Check that a tenant may have one more version, and so many more bytes.
+    """Check that a tenant may have one more version, and `more_bytes` more bytes.
 
-    A job that waits or runs counts as the version that it would make.
+    A queued or running job counts as a version.
 
     Args:
-        connection: of the transaction that accepts the job, so that of two at once one is first.
+        connection: belongs to the transaction that accepts the job, so that concurrent checks are serialized.
         more_bytes: bytes of the new job's examples.
 
     Returns:
-        The bytes that there is room for; None for any number.
+        The bytes that the tenant may still store; None means unlimited.
     """
     if not limits.versions and not limits.stored_bytes:
         return None
@@ -133,9 +134,9 @@ def check_room(
         to_come = int(connection.execute(query).scalar_one())
         if there.version_count + to_come >= limits.versions:
             raise TenantQuotaExceeded(
-                f"Expected at most {limits.versions} versions of all models of a tenant. Received: one more, "
-                f"with {there.version_count} there and {to_come} to come{_of_model(connection, model)}. "
-                "Delete versions or models, or give them a time to live.",
+                f"At most {limits.versions} versions of all models of a tenant are allowed. The tenant has "
+                f"{there.version_count} versions and {to_come} unfinished jobs"
+                f"{_of_model(connection, model)}. Delete versions or models, or set a time to live.",
                 metadata={
                     "subject": "versions of the tenant",
                     "limit": str(limits.versions),
@@ -145,14 +146,14 @@ def check_room(
             )
     if not limits.stored_bytes:
         return None
-    # Who has just as much as it may has no room for a version.
+    # A tenant exactly at its limit has no space for a version.
     if there.nbytes + max(more_bytes, 1) > limits.stored_bytes:
         raise over_bytes(connection, limits, there, model, more_bytes)
     return limits.stored_bytes - there.nbytes
 
 
 def check_published(connection: Connection, limits: TenantLimits, tenant: str, model: str) -> None:
-    """Check that what a tenant stores is within its limit, in the transaction that publishes a version."""
+    """Check that a tenant is within its storage limit, in the transaction that publishes a version."""
     if not limits.stored_bytes:
         return
     there = stored(connection, tenant)
@@ -163,13 +164,14 @@ def check_published(connection: Connection, limits: TenantLimits, tenant: str, m
 def over_bytes(
     connection: Connection, limits: TenantLimits, there: Stored, model: str, more_bytes: int
 ) -> TenantQuotaExceeded:
-    """The refusal to store more."""
-    more = f"{_mib(more_bytes)} more, with {_mib(there.nbytes)} there" if more_bytes else _mib(there.nbytes)
+    """Return the error of an exceeded storage limit."""
+    more = f" The request adds {_mib(more_bytes)}." if more_bytes else ""
     return TenantQuotaExceeded(
-        f"Expected at most {_mib(limits.stored_bytes)} stored by a tenant. Received: {more}: "
+        f"The tenant may store at most {_mib(limits.stored_bytes)}. It stores {_mib(there.nbytes)}: "
         f"{_mib(there.version_bytes)} of {there.version_count} versions, {_mib(there.example_bytes)} of "
-        f"examples and {_mib(there.capture_bytes)} of captured inputs{_of_model(connection, model)}. Delete "
-        "versions or models, fine-tune with discard_examples, send fewer examples or capture fewer inputs.",
+        f"examples and {_mib(there.capture_bytes)} of captured inputs{_of_model(connection, model)}.{more} "
+        "Delete versions or models, fine-tune with discard_examples, send fewer examples or capture fewer "
+        "inputs.",
         metadata={
             "subject": "stored bytes of the tenant",
             "limit": str(limits.stored_bytes),
@@ -191,7 +193,7 @@ def unmeasured(connection: Connection, sizes: Mapping[str, int]) -> dict[str, in
 
 
 def measure(connection: Connection, archive: str, nbytes: int) -> None:
-    """Write down the size of an archive that `unmeasured` returned; one that is not needed is left out."""
+    """Record the size of an archive that `unmeasured` returned, if the archive is needed."""
     dataset = dataset_usage.lock_dataset_of(connection, archive)
     usage.lock(connection, [archive])
     row = connection.execute(_SIZE, {"archive": archive}).one_or_none()
@@ -217,7 +219,7 @@ def _tenant_of(connection: Connection, archive: str) -> str | None:
 
 
 def _of_model(connection: Connection, model: str) -> str:
-    """What of it is the model's: of others the caller may know nothing."""
+    """Return the usage of a model for messages, because a caller may not see other models."""
     query = select(func.count(), func.sum(versions.c.size_bytes)).where(versions.c.model == model)
     count, nbytes = connection.execute(query).one()
     return f"; {_mib(int(nbytes or 0))} of {count} versions are of model '{model}'" if count else ""

@@ -1,4 +1,4 @@
-"""Accepting jobs: within the limits, and each request once."""
+"""Accepts jobs, and each request ID only once."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from headstart_server.models.feedback_rows import ChosenFeedback
 
 #: The kinds of jobs. Servers claim only kinds that they know.
 FINE_TUNE, FINE_TUNE_WITH_SELECTION = "fine_tune", "choosing_fine_tune"
-#: IDs of excluded examples that are reported with a job; there may be megabytes of them.
+#: Maximum IDs of excluded examples reported with a job, because there may be megabytes of them.
 MAX_REPORTED_EDITS = 100
 # Built once: building a statement takes longer than executing it.
 _EARLIER = select(jobs.c.job_id, jobs.c.request_hash).where(
@@ -40,8 +40,8 @@ class Submission:
     job_id: str  # its ID; the dataset is already stored under it
     spec: FineTuneSpec
     summary: DatasetSummary
-    request_id: str | None  # the caller's id of the request; None for none
-    request_hash: str  # digest of all that the caller sent
+    request_id: str | None  # the caller's ID of the request; None if it sent none
+    request_hash: str  # digest of everything that the caller sent
     archives: Collection[str] = ()  # the jobs whose archives hold its examples, in addition to its own
     nbytes: int = 0  # bytes of its archive
     tenant: str = ""  # the caller's tenant; limits and request IDs are separate for each tenant
@@ -76,7 +76,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
     """Insert the job, the archives that it needs, its first event and its webhook.
 
     Args:
-        webhook: where the POST goes if the spec does not say; None for nowhere.
+        webhook: URL to notify if the spec has none; None for no notification.
 
     Raises:
         FeedbackChangedError: the feedback that it trains on has changed.
@@ -105,7 +105,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
             "added_count": summary.added_count,
             "removed_count": summary.removed_count,
             **({"edited_count": summary.edited_count} if summary.edited_count else {}),
-            # Jobs of a server without traces have none.
+            # The jobs of a server without tracing have no trace context.
             **({} if submission.trace_context is None else {"trace_context": submission.trace_context}),
             **({"webhook": webhook} if webhook else {}),
             **({"principal": submission.principal} if submission.principal else {}),
@@ -127,5 +127,5 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
 
 
 def _shortened(spec: FineTuneSpec) -> FineTuneSpec:
-    """Return the spec with fewer edits; the list of the dataset has the result of all."""
+    """Return the spec with fewer edits; the list of the dataset contains the result of all edits."""
     return replace(spec, edits=spec.edits[:MAX_REPORTED_EDITS])

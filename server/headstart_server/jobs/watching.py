@@ -1,4 +1,4 @@
-"""The events of all jobs within a scope, each job's in order, continued from a token."""
+"""The events of all jobs within a scope, in order for each job, resumable with a token."""
 
 import base64
 import binascii
@@ -18,24 +18,24 @@ from headstart_server.jobs import rows
 from headstart_server.jobs.job import JobEvent, JobState
 from headstart_server.jobs.job_queries import events_of, narrowed
 
-#: Characters of a token, bytes of its content, and jobs in it.
+#: Maximum characters of a token, bytes of its content, and jobs in it.
 MAX_TOKEN, _MAX_TOKEN_BYTES, _MAX_JOBS = 1 << 20, 4 << 20, 20_000
-#: New jobs and events that one step reads at most.
+#: Maximum new jobs and events that one step reads.
 _NEW_JOBS, _EVENTS = 500, 1000
-#: IDs in one statement.
+#: Maximum IDs in one statement.
 _AT_ONCE = 500
 _COLUMNS: Select[Any] = select(jobs.c.job_id, jobs.c.number, jobs.c.seq, jobs.c.state, jobs.c.model)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Position:
-    """How far a watcher has read.
+    """The position of a watcher.
 
-    Every event of every job up to a number was read, except later ones of the jobs that are named.
+    All events of the jobs up to `number` were read, except later events of the jobs in `read`.
     """
 
-    number: int  # of the last job that was seen
-    # the last event that was read of each job that has not ended, or that is newer than `number`
+    number: int  # number of the last job that was seen
+    # the last event read of each job that has not ended or is newer than `number`
     read: Mapping[str, int] = field(default_factory=dict)
 
     def token(self) -> str:
@@ -58,21 +58,21 @@ class Position:
             return cls(number=number, read={_job_id(name): last for name, last in read.items()})
         except (ValueError, TypeError, RecursionError, binascii.Error, zlib.error):
             raise InvalidField(
-                f"The resume token is invalid: {token[:80]!r}. Send the last resume_token that was received, "
-                "or none.",
+                f"The resume token is invalid: {token[:80]!r}. Send the last received resume_token, or omit "
+                "it.",
                 field="resume_token",
             ) from None
 
 
 def current(connection: Connection) -> Position:
-    """Return the position of a watcher who begins with the jobs that have not ended."""
+    """Return the position of a watcher that starts with the jobs that have not ended."""
     query = select(counters.c.value).where(counters.c.name == JOBS)
     return Position(number=int(connection.execute(query).scalar_one()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
-    """What a step read."""
+    """The result of a step."""
 
     events: Sequence[JobEvent]
     position: Position
@@ -80,7 +80,7 @@ class Watched:
 
 
 def step(connection: Connection, position: Position, *, model: str, scope: Scope | None) -> Watched:
-    """Read the events after a position, of all jobs or those of a model or scope."""
+    """Read the events after a position, of all jobs or of the jobs of a model or scope."""
     query = _COLUMNS.where(*narrowed(model, scope))
     new = connection.execute(
         query.where(jobs.c.number > position.number).order_by(jobs.c.number).limit(_NEW_JOBS + 1)
@@ -103,7 +103,7 @@ def step(connection: Connection, position: Position, *, model: str, scope: Scope
             events.extend(part)
             last = part[-1].number if part else row.seq
         has_more |= last < row.seq
-        # A job that has ended is done with, unless it comes again with the jobs after `number`.
+        # A job that has ended is dropped, unless the next step reads it again as newer than `number`.
         if last < row.seq or not JobState(row.state).is_terminal or (row.number or 0) > number:
             read[row.job_id] = last
     events.sort(key=lambda event: (event.time, event.job_id, event.number))
@@ -117,7 +117,7 @@ def unfinished(connection: Connection) -> tuple[int, Mapping[str, int]]:
 
 
 def _known(connection: Connection, job_ids: Collection[str]) -> Iterator[Row[Any]]:
-    """Return jobs by their IDs only: with further conditions SQLite reads all jobs of the tenant."""
+    """Return jobs by ID without further conditions, for which SQLite would read all jobs of the tenant."""
     for part in batched(job_ids, _AT_ONCE):
         yield from connection.execute(_COLUMNS.where(jobs.c.job_id.in_(part)))
 

@@ -1,4 +1,4 @@
-"""The rows of webhooks: inserted with their job, claimed when it has ended."""
+"""The rows of webhooks, which are inserted with their job and claimed when it has ended."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,12 +26,12 @@ from headstart_server.jobs.job import Webhook, WebhookState
 _PENDING = WebhookState.PENDING.value
 _MAX_ERROR = 500
 _MAX_RECEIVER = 320
-#: POSTs that are on their way to one receiver at once, over all replicas.
+#: Maximum concurrent POST requests to one receiver, over all replicas.
 MOST_PER_RECEIVER = 2
 
 
 def _ready() -> ColumnElement[bool]:
-    """The condition that a POST is to be sent: its job has ended, it is due, and no replica is sending it."""
+    """Return the condition that a webhook is due, its job has ended, and no replica is sending it."""
     ended = select(jobs.c.job_id).where(jobs.c.job_id == webhooks.c.job_id, jobs.c.finished.is_not(None))
     return and_(
         webhooks.c.state == _PENDING,
@@ -42,7 +42,7 @@ def _ready() -> ColumnElement[bool]:
 
 
 def _receivers() -> Select[tuple[str, int]]:
-    """Return the receivers whose turn may come: one that does not answer gets one try at a time."""
+    """Return receivers with free capacity; a silent receiver gets one attempt at a time."""
     mine = webhooks.c.receiver == webhook_receivers.c.receiver
     under_way = (
         select(func.count())
@@ -94,31 +94,31 @@ _END = _CLAIM.where(webhooks.c.attempts == bindparam("attempt"), webhooks.c.stat
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimedPost:
-    """A POST that this process is to send."""
+    """A webhook that this process sends."""
 
     job_id: str
     uri: str = field(repr=False)
-    attempt: int  # the number of this try: what comes of it is written down only while it is the newest
+    attempt: int  # number of this attempt; its result is recorded only if it is the newest
     ended: float
     receiver: str = ""
-    was_silent: bool = False  # whether the receiver did not answer the last try
+    was_silent: bool = False  # whether the receiver did not answer the last attempt
 
 
 def receiver_of(tenant: str, uri: str) -> str:
-    """Return the name of a receiver: a host on behalf of one tenant, which delays no other tenant."""
+    """Return the name of a receiver, which is a host for one tenant, so that it delays no other tenant."""
     url = urlsplit(uri)
     return f"{tenant} {url.scheme}://{url.netloc.lower()}"[:_MAX_RECEIVER]
 
 
 def add(connection: Connection, job_id: str, uri: str, tenant: str = "") -> None:
-    """Write the POST of a job that has just been accepted."""
+    """Insert the webhook of a job that has just been accepted."""
     receiver = receiver_of(tenant, uri)
     connection.execute(_KNOW_RECEIVER[connection.dialect.name], {"receiver": receiver})
     connection.execute(_ADD, {"job_id": job_id, "uri": uri, "receiver": receiver})
 
 
 def of_job(connection: Connection, job_id: str, *, has_ended: bool) -> Webhook | None:
-    """Return the delivery state of the POST of a job; None without a webhook."""
+    """Return the webhook of a job; None without a webhook."""
     row = connection.execute(_OF_JOB, {"job_id": job_id}).one_or_none()
     if row is None:
         return None
@@ -135,27 +135,27 @@ def of_job(connection: Connection, job_id: str, *, has_ended: bool) -> Webhook |
 
 
 def is_any(connection: Connection, now: float) -> bool:
-    """Whether a claim would find one; takes no lock."""
+    """Return whether a claim would find a webhook, without a lock."""
     return connection.execute(_ANY, {"now": now}).first() is not None
 
 
 def claim(
     connection: Connection, now: float, lease_seconds: float, *, answering_only: bool = False
 ) -> ClaimedPost | None:
-    """Take the oldest POST of the receiver that has waited longest for its turn, for some seconds.
+    """Claim the oldest webhook of the receiver that has waited longest for its turn.
 
     Args:
-        lease_seconds: after which another process may take it.
-        answering_only: whether receivers that did not answer the last try are left out.
+        lease_seconds: seconds after which another process may claim it.
+        answering_only: whether to skip receivers that did not answer the last attempt.
 
     Returns:
-        The POST; None if none is to be sent now.
+        The webhook; None if none is due.
     """
     turn = connection.execute(_ANSWERING_TURN if answering_only else _TURN, {"now": now}).first()
     if turn is None:
         return None
     row = connection.execute(_NEXT, {"of": turn.receiver, "now": now}).first()
-    # Also if the row is locked: the next receiver gets its turn.
+    # Updated even if the row is locked, so that the next receiver gets its turn.
     connection.execute(_RECEIVER, {"of": turn.receiver, "claimed": now})
     if row is None:
         return None
@@ -179,13 +179,13 @@ def note_answer(connection: Connection, receiver: str) -> None:
 
 
 def note_silence(connection: Connection, receiver: str, due: Callable[[int], float]) -> None:
-    """Record that a receiver did not answer; `due` returns the next time from the number of tries."""
+    """Record that a receiver did not answer; `due` returns the next time, given the number of attempts."""
     silent = int(connection.execute(_SILENT, {"of": receiver}).scalar_one_or_none() or 0) + 1
     connection.execute(_RECEIVER, {"of": receiver, "silent": silent, "due": due(silent)})
 
 
 def give_up_old(connection: Connection, receiver: str, ended_before: float, error: str, now: float) -> int:
-    """Give up the POSTs of a receiver whose jobs ended before a time; return their number."""
+    """Give up the webhooks of a receiver whose jobs ended before a time; return their number."""
     old = select(jobs.c.job_id).where(jobs.c.job_id == webhooks.c.job_id, jobs.c.finished < ended_before)
     found = connection.execute(
         update(webhooks)
@@ -196,22 +196,22 @@ def give_up_old(connection: Connection, receiver: str, ended_before: float, erro
 
 
 def deliver(connection: Connection, claimed: ClaimedPost, now: float) -> None:
-    """Record that a POST arrived, even if another replica has claimed it meanwhile."""
+    """Record a delivery, even if another replica has claimed the webhook meanwhile."""
     connection.execute(_DELIVER, {"mine": claimed.job_id, "finished": now})
 
 
 def postpone(connection: Connection, claimed: ClaimedPost, error: str, due: float) -> None:
-    """Schedule the next try; nothing happens if another replica has tried meanwhile."""
+    """Schedule the next attempt; do nothing if another replica made one meanwhile."""
     _end(connection, claimed, error=error[:_MAX_ERROR], due=due)
 
 
 def give_up(connection: Connection, claimed: ClaimedPost, error: str, now: float) -> None:
-    """Give up a POST; nothing happens if another replica has tried meanwhile."""
+    """Give up a webhook; do nothing if another replica made an attempt meanwhile."""
     _end(connection, claimed, error=error[:_MAX_ERROR], state=WebhookState.GIVEN_UP.value, finished=now)
 
 
 def expire(connection: Connection) -> None:
-    """Let what is being sent be claimed at once; only where no other process can be sending."""
+    """End all leases immediately; call it only while no other process can be sending."""
     connection.execute(update(webhooks).where(webhooks.c.state == _PENDING).values(lease_until=None))
 
 
@@ -220,5 +220,5 @@ def _end(connection: Connection, claimed: ClaimedPost, **values: object) -> None
 
 
 def is_pending() -> ColumnElement[bool]:
-    """The condition that a row of `jobs` has a POST that is not done with."""
+    """Return the condition that a row of `jobs` has a pending webhook."""
     return exists().where(webhooks.c.job_id == jobs.c.job_id, webhooks.c.state == _PENDING)

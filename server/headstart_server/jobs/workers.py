@@ -19,11 +19,11 @@ POLL_SECONDS = 0.75
 
 
 class WorkerPool:
-    """Claims jobs and runs each in a thread. No job can end a thread of it.
+    """Claims jobs and runs each in a thread. A failing job never ends its thread.
 
     Args:
-        on_end: called with the id of each job that reached its end.
-        size: number of threads, and so of jobs that run at once.
+        on_end: called with the ID of each job that ended.
+        size: number of threads, and of concurrent jobs.
         time_limit: seconds after which a run fails.
     """
 
@@ -67,8 +67,8 @@ class WorkerPool:
         """Claim no more, give running jobs back at their next checkpoint, and wait for the threads.
 
         Args:
-            timeout: maximum seconds to wait. Jobs that still run then return to the queue as well, and the
-                fence rejects what their runs write afterwards.
+            timeout: maximum seconds to wait. Jobs that still run then also return to the queue, and the fence
+                rejects later writes of their runs.
         """
         self._runner.stop()
         with self._changed:
@@ -87,7 +87,7 @@ class WorkerPool:
             if self.step():
                 continue
             with self._changed:
-                # A wake between the claim and here must not be missed.
+                # A wake since the claim must not be missed.
                 if self._wakes == seen and not self._stopping:
                     self._changed.wait(POLL_SECONDS * random.uniform(0.67, 1.33))  # noqa: S311 - no secret
 
@@ -99,7 +99,7 @@ class WorkerPool:
         return claim is not None
 
     def _claim(self) -> Claim | None:
-        # One claim at a time: whether a job may start depends on the jobs in hand.
+        # One claim at a time, because whether a job may start depends on the claimed jobs.
         with self._claiming:
             if self._heartbeat.runs_alone:
                 return None
@@ -111,7 +111,7 @@ class WorkerPool:
                     used_bytes=self._heartbeat.used_bytes,
                 )
             except DatabaseUnavailable:
-                # The heartbeat logs it.
+                # The heartbeat logs the outage.
                 return None
             except Exception:
                 log.exception("job_claim_failed")
@@ -130,7 +130,7 @@ class WorkerPool:
                 claim.check()
                 if self._clock() >= late:
                     raise JobTimeLimit(
-                        f"The job ran for {self._time_limit / 3600:g} hours, as long as this server allows "
+                        f"The job reached the time limit of {self._time_limit / 3600:g} hours "
                         "(--job-time-limit). Use fewer examples, a smaller backbone, or a time_budget "
                         "of the recipe.",
                         metadata={"limit_seconds": f"{self._time_limit:g}"},
@@ -150,5 +150,5 @@ class WorkerPool:
             if outcome in ("succeeded", "failed", "cancelled"):
                 self._on_end(job.job_id)
         except Exception:  # noqa: BLE001 - logged with its stack trace
-            # What it left behind goes with the next cleaning.
+            # The next cleaning removes its leftovers.
             self._runner.log(job).exception("job_cleanup_failed")

@@ -91,9 +91,9 @@ def test_jobs_under_way_count_as_the_versions_they_would_make(publisher: Publish
     driver.submit(tenant="red", model="red/pets")
     driver.succeed(driver.claim())
     driver.submit(tenant="red", model="red/cars")
-    with pytest.raises(TenantQuotaExceeded, match="with 1 there and 1 to come"):
+    with pytest.raises(TenantQuotaExceeded, match="has 1 versions and 1 unfinished jobs"):
         driver.submit(tenant="red", model="red/new")
-    with pytest.raises(TenantQuotaExceeded, match="with 1 there and 1 to come"):
+    with pytest.raises(TenantQuotaExceeded, match="has 1 versions and 1 unfinished jobs"):
         driver.job_store.quotas.room_for("red", "red/new")
     job = driver.claim()
     driver.job_store.runs.fail(job, JobError(reason="INTERNAL", message="no"), Findings())

@@ -679,7 +679,7 @@ def test_a_run_that_takes_too_long_fails_at_its_next_checkpoint(driver: JobDrive
 
     error = error_of_failed(driver, shop, work)
     assert error.reason == "JOB_TIME_LIMIT"
-    assert error.message.startswith("The job ran for 2 hours, as long as this server allows")
+    assert error.message.startswith("The job reached the time limit of 2 hours (--job-time-limit)")
     assert shop.limited == ["JOB_TIME_LIMIT"]
 
 
