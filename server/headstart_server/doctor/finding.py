@@ -10,7 +10,7 @@ from urllib.parse import quote_plus, unquote, urlsplit
 from headstart_server.database.address import address_of
 from headstart_server.settings.settings import Settings
 
-#: A value that JSON can hold.
+#: A JSON value.
 Detail = str | int | float | bool | None | list[str]
 
 
@@ -30,7 +30,7 @@ class Finding:
     name: str  # the thing that was checked
     status: Status
     summary: str
-    remedy: str = ""  # what to do; required for warnings and failures
+    remedy: str = ""  # the remedy; required for warnings and failures
     details: Mapping[str, Detail] = field(default_factory=dict)  # further facts, for programs
 
     def __post_init__(self) -> None:
@@ -38,7 +38,7 @@ class Finding:
             raise ValueError(f"The {self.status} of {self.name!r} needs a remedy.")
 
 
-#: Checks one family of things. An exception becomes a failure.
+#: Runs related checks. An exception becomes a failure.
 Check = Callable[[Settings], Iterable[Finding]]
 
 
@@ -98,8 +98,8 @@ def secrets_of(config: Settings) -> set[str]:
         with suppress(ValueError):
             found.add(urlsplit(url or "").password or "")
     with suppress(ValueError):
-        # It allows signs in a password that end one elsewhere.
+        # Database addresses allow characters in a password that `urlsplit` does not.
         found.add(str(address_of(config.storage.database_url or "").password or ""))
     found |= {form(secret) for secret in found for form in (unquote, quote_plus)}
-    # A shorter one would also hide parts of words.
+    # Shorter passwords would also hide parts of words.
     return {secret for secret in found if len(secret) >= 4}

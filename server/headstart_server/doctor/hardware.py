@@ -1,4 +1,4 @@
-"""Checks the processor, the GPU, the memory and its limits, and names the runtime and precision to expect."""
+"""Checks the processor, the GPU, the memory and its limits, and reports the resulting runtime."""
 
 import importlib.util
 import os
@@ -21,13 +21,13 @@ from headstart_server.doctor.finding import Finding, failed, ok, skipped, warnin
 from headstart_server.observability.power import open_gpus
 from headstart_server.settings.settings import Settings
 
-#: Where the groups are mounted, and where the group of this process is named.
+#: Mount point of the control groups, and the file that names the group of this process.
 ROOT = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
 
 
 def memory_limit(root: Path = ROOT, own: Path = OWN) -> int | None:
-    """Return the bytes of memory that this process's groups may use together; None without a limit."""
+    """Return the memory limit of this process's control groups in bytes; None without a limit."""
     found = [_number(path) for path in _files(root, own, "memory.max")]
     found.append(_number(root / "memory" / "memory.limit_in_bytes"))
     # Version 1 writes "no limit" as a huge number.
@@ -35,7 +35,7 @@ def memory_limit(root: Path = ROOT, own: Path = OWN) -> int | None:
 
 
 def cpu_quota(root: Path = ROOT, own: Path = OWN) -> float | None:
-    """Return the number of cores that this process's groups may use on average; None without a limit."""
+    """Return the CPU limit of this process's control groups in cores; None without a limit."""
     found = []
     for path in _files(root, own, "cpu.max"):
         quota, period = _numbers(path)
@@ -48,7 +48,7 @@ def cpu_quota(root: Path = ROOT, own: Path = OWN) -> float | None:
 
 
 def _files(root: Path, own: Path, name: str) -> Iterator[Path]:
-    """Yield the files of this name of this process's group and of the groups above it."""
+    """Yield the files with a name in this process's group and its parent groups."""
     yield root / name
     try:
         lines = own.read_text().splitlines()
@@ -67,7 +67,7 @@ def _numbers(path: Path) -> tuple[int | None, int | None]:
         quota, period = path.read_text().split()
         return int(quota), int(period)
     except (OSError, ValueError):
-        # The file is missing, or holds "max".
+        # The file is missing, or contains "max".
         return None, None
 
 
@@ -78,12 +78,12 @@ def _number(path: Path) -> int | None:
         return None
 
 
-#: The features of a processor that decide how fast networks run, as Linux names them, by machine.
+#: Processor features that determine the speed of networks, by machine, with Linux's names.
 _FEATURES = {
     "x86_64": ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     "aarch64": ("asimd", "asimddp", "bf16", "i8mm", "sve", "sve2"),
 }
-#: MiB of a server without backbone, caches and calls: measured 130, rounded up.
+#: MiB of a server without backbone, caches and calls; 130 were measured.
 _SERVER_MIB = 200
 #: Below this many MiB of free memory a machine begins to swap, or to kill processes.
 _SCARCE_MIB = 128
@@ -107,7 +107,7 @@ def check_hardware(config: Settings) -> Iterator[Finding]:
 
 
 def cpu_features(cpuinfo: Path) -> frozenset[str]:
-    """Return the feature flags of the first processor; none if they are unknown."""
+    """Return the feature flags of the first processor; empty if they are unknown."""
     try:
         for line in cpuinfo.read_text(errors="replace").splitlines():
             name, _, value = line.partition(":")
@@ -119,7 +119,7 @@ def cpu_features(cpuinfo: Path) -> frozenset[str]:
 
 
 def cpu_finding(machine: str, features: frozenset[str]) -> Finding:
-    """Return whether the processor can run the networks well."""
+    """Return a finding about whether the processor can run networks fast."""
     known = _FEATURES.get(machine)
     if known is None:
         return failed(
@@ -143,7 +143,7 @@ def cpu_finding(machine: str, features: frozenset[str]) -> Finding:
 
 
 def quota_finding(cores: int, quota: float | None) -> Finding:
-    """Return how many cores the server may use, by the control group's limit if it has one."""
+    """Return a finding about the number of cores that the server may use."""
     if quota is None or quota >= cores:
         return ok("cores", f"{cores}, without a lower CPU limit", cores=cores, quota=quota)
     summary = f"{cores}, limited to {quota:g} by the control group"
@@ -159,7 +159,7 @@ def quota_finding(cores: int, quota: float | None) -> Finding:
 
 
 def runtime_finding(settings: RuntimeSettings, *, has_bfloat16: bool) -> Finding:
-    """Return the runtime and precision that result from the settings and this machine."""
+    """Return a finding with the runtime and precision that result from the settings and this machine."""
     chosen = settings.settled()
     kind, precision = chosen.kind or RuntimeKind.OPENVINO, chosen.precision or Precision.FLOAT32
     details = {"runtime": kind.value, "precision": precision.value, "streams": chosen.streams}
@@ -184,7 +184,7 @@ def runtime_finding(settings: RuntimeSettings, *, has_bfloat16: bool) -> Finding
 
 
 def gpu_finding(kind: RuntimeKind | None) -> Finding:
-    """Return whether a GPU is present, and used by a runtime."""
+    """Return a finding about whether a GPU is present, and used by a runtime."""
     if not has_gpu():
         return skipped("GPU", "No NVIDIA GPU can be reached; networks run on the CPU.")
     gpus = open_gpus()
@@ -215,8 +215,8 @@ def gpu_finding(kind: RuntimeKind | None) -> Finding:
 
 
 def _memory_need(config: Settings, streams: int) -> tuple[int, int]:
-    """Return the bytes that a server needs at least, and with full caches."""
-    # Each stream compiles the network, whose weights are four bytes each, in addition to the network itself.
+    """Return the bytes that a server needs with empty and with full caches."""
+    # Each stream holds a compiled copy of the network, with 4-byte weights, in addition to the network.
     least = _SERVER_MIB * _MIB + 4 * parameter_count(config) * (1 + streams)
     storage = config.storage
     caches = (storage.feature_cache_memory or 0) + (storage.version_cache_memory or 0)
@@ -226,13 +226,13 @@ def _memory_need(config: Settings, streams: int) -> tuple[int, int]:
 def memory_finding(
     *, total: int | None, limit: int | None, available: int | None, need: tuple[int, int]
 ) -> Finding:
-    """Return whether the memory suffices for the backbone and the caches.
+    """Return a finding about whether the memory suffices for the backbone and the caches.
 
     Args:
         total: bytes of the machine.
         limit: bytes of the control group.
         available: bytes that are free now.
-        need: bytes that a server needs at least, and with full caches.
+        need: bytes that a server needs with empty and with full caches.
     """
     usable = min((bytes_ for bytes_ in (total, limit) if bytes_ is not None), default=None)
     details = {

@@ -1,4 +1,4 @@
-"""Checks that the packages which the settings need are installed."""
+"""Checks that the packages that the settings require are installed."""
 
 import os
 import re
@@ -19,7 +19,7 @@ _KERAS = ("keras", "tensorflow")
 
 
 def check_packages(config: Settings) -> Iterator[Finding]:
-    """Check every extra that the settings need, and whether Keras is there."""
+    """Check every extra that the settings require, and whether Keras is installed."""
     extras = _required()
     yield _finding("packages", "serving", extras.get("serving", ()), "the server")
     of_server = set(extras.get("server", ()))
@@ -30,7 +30,7 @@ def check_packages(config: Settings) -> Iterator[Finding]:
 
 
 def needed_extras(config: Settings) -> Mapping[str, str]:
-    """Return the extras that the settings need, each with the setting that needs it."""
+    """Return the extras that the settings require, each with the setting that requires it."""
     found: dict[str, str] = {}
     if str(config.storage.database_url or "").startswith("postgres"):
         found["postgres"] = "--database postgresql://"

@@ -1,4 +1,4 @@
-"""Checks that the ports of a server are free, and finds out who uses them."""
+"""Checks that the ports of a server are free, and finds the processes that use them."""
 
 import errno
 import os
@@ -66,7 +66,7 @@ def check_ports(config: Settings) -> Iterator[Finding]:
 
 
 def _is_off_by_default(config: Settings, setting: str) -> bool:
-    """Return whether the metrics port is off only because the host is no loopback address."""
+    """Return whether the metrics port is off only because the host is not a loopback address."""
     return setting == "--metrics-port" and config.observability.metrics_port is None
 
 
@@ -141,7 +141,7 @@ def _in_use(port: _Port, server: Holder | None) -> Finding:
 
 
 def _listener(number: int) -> int | None:
-    """Return the process that listens on a port; None if this user may not see it."""
+    """Return the process that listens on a port; None if it is not visible to this user."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         try:

@@ -14,9 +14,9 @@ from headstart_server.settings.settings import Settings
 
 #: The oldest and newest Python that the server is tested with.
 OLDEST, NEWEST = (3, 11), (3, 13)
-#: Open files of a server in addition to one for each call's connection.
+#: Open files of a server in addition to one for the connection of each call.
 OWN_FILES = 256
-#: No clock can be right that is before this release.
+#: Time of this release. An earlier clock must be wrong.
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 
 
@@ -45,7 +45,7 @@ def _python(version: tuple[int, int]) -> Finding:
 
 
 def clock_finding(now: float) -> Finding:
-    """Return whether the machine's clock can be right."""
+    """Return a finding about whether the machine's clock is plausible."""
     local = datetime.fromtimestamp(now).astimezone()
     text = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC"
     details = {"seconds": now, "timezone": local.tzname(), "utc_offset": f"{local:%z}"}
@@ -60,7 +60,7 @@ def clock_finding(now: float) -> Finding:
 
 
 def umask_finding(umask: int | None) -> Finding:
-    """Return whether new files are protected from changes by other users."""
+    """Return a finding about whether new files are protected from changes by other users."""
     if umask is None:
         return ok("umask", "The umask is unknown.")
     if umask & 0o002:
@@ -84,7 +84,7 @@ def _umask() -> int | None:
 
 
 def files_finding(limits: tuple[int, int], max_calls: int) -> Finding:
-    """Return whether `max_calls` concurrent calls can have a connection each, next to the server's files."""
+    """Return a finding about whether the limit of open files allows `max_calls` concurrent calls."""
     soft, hard = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in limits)
     need = max_calls + OWN_FILES
     details = {"soft_limit": soft, "hard_limit": hard, "needed": need}

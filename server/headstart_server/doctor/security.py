@@ -1,4 +1,4 @@
-"""Checks the access file, the secrets of webhooks, the places of data, and who may read secret files."""
+"""Checks the access file, webhook secrets, allowed dataset URIs, TLS, and the modes of secret files."""
 
 import os
 import ssl
@@ -18,12 +18,12 @@ from headstart_server.settings.settings import Settings, is_loopback
 from headstart_server.webhooks.message import read_secrets
 from headstart_server.webhooks.policy import WebhookPolicy
 
-#: The largest file of settings or certificates.
+#: Maximum bytes of a file of settings or certificates.
 MOST_BYTES = 16 << 20
 
 
 def unreadable(path: Path) -> str | None:
-    """Return why a file of settings or certificates cannot be read; None if it can."""
+    """Return the reason why a file of settings or certificates cannot be read; None if it can."""
     try:
         found = path.stat()
     except OSError as error:
@@ -41,12 +41,12 @@ def unreadable(path: Path) -> str | None:
 
 
 def remedy_of(path: Path) -> str:
-    """Return what to do about a file that cannot be read."""
+    """Return the remedy for an unreadable file."""
     return f"Provide the file {path}, readable for the user ID {os.geteuid()}."
 
 
 def open_to_all(path: Path) -> str | None:
-    """Return how a secret file is open to every user of the machine; None if it is not."""
+    """Return the access that every user of the machine has to a secret file; None without access."""
     mode = path.stat().st_mode
     if mode & stat.S_IWOTH:
         return f"every user may change {path} (mode {stat.S_IMODE(mode):03o})"
@@ -56,7 +56,7 @@ def open_to_all(path: Path) -> str | None:
 
 
 def check_security(config: Settings) -> Iterator[Finding]:
-    """Check who may do what, and what is kept secret."""
+    """Check access control and secrets."""
     yield _access(config)
     yield _webhooks(config)
     yield _allowed_data(config)
@@ -138,7 +138,7 @@ def _secret_files(config: Settings) -> Finding:
     return ok("secret files", "not readable for every user")
 
 
-#: Seconds before its expiry from which on a certificate needs attention.
+#: Seconds before its expiry at which a certificate causes a warning.
 RENEWAL_SECONDS = 30 * 86400.0
 #: OpenSSL's flag X509_V_FLAG_NO_CHECK_TIME, so that expired certificates can be read, too.
 _NO_TIME_CHECK = 0x200000
@@ -171,7 +171,7 @@ def _plain(config: Settings) -> Finding:
         return skipped("TLS", "off: only this machine can connect")
     return warning(
         "TLS",
-        f"off (--plaintext) on {config.server.host}: anyone on the way can read and change calls.",
+        f"off (--plaintext) on {config.server.host}: anyone on the network path can read and change calls.",
         "Set --tls-cert and --tls-key, unless a mesh or proxy encrypts the connections.",
     )
 
@@ -198,7 +198,7 @@ def _own_certificate(files: TlsFiles) -> dict[str, Any]:
 
 
 def certificate_finding(name: str, facts: dict[str, Any], now: float) -> Finding:
-    """Return whether a certificate is valid now and for some time.
+    """Return a finding about the validity of a certificate, now and for some time.
 
     Args:
         facts: the certificate as `ssl.SSLSocket.getpeercert` returns it.
@@ -245,6 +245,6 @@ def _client_ca(pem: str, now: float) -> Finding:
             "The file holds no certificate of an authority, so no client can connect.",
             "Provide the certificates of the authority that signs the clients', in PEM.",
         )
-    # The first to expire locks its clients out first.
+    # Report the certificate that expires first, because its clients are rejected first.
     first = min(found, key=lambda facts: ssl.cert_time_to_seconds(str(facts["notAfter"])))
     return certificate_finding("client CA", dict(first), now)

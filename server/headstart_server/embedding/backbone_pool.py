@@ -31,9 +31,9 @@ LOADING_RETRY_SECONDS = 2.0
 MAX_LOADING_RETRY_SECONDS = 15.0
 #: Seconds during which calls fail with the error of a failed loading, before it is repeated.
 FAILED_RETRY_SECONDS = 30.0
-#: Maximum number of loaded backbones that are not listed: each keeps its threads.
+#: Maximum number of loaded backbones that are not listed, because each keeps its threads.
 MAX_UNLISTED = 64
-#: Seconds without use after which one of them makes way for another: or one caller could have them all.
+#: Seconds without use after which one of them may be replaced, so that one caller cannot occupy all.
 IDLE_SECONDS = 60.0
 
 
@@ -60,7 +60,7 @@ class BackboneSource(Protocol):
 
 
 class BackbonePool:
-    """The backbones of a server: one `Embedder` for each that is loaded.
+    """The backbones of a server, with one `Embedder` for each loaded backbone.
 
     Args:
         source: lists, prepares and loads backbones.
@@ -88,10 +88,10 @@ class BackbonePool:
         self._loading: dict[str, threading.Lock] = {}
         self._waiters = waiters or Waiters()
         self._stopped = False
-        #: When each was last used.
+        #: Time of the last use of each backbone.
         self._used: dict[str, float] = {}
         self._lock = threading.Lock()
-        #: Why the last loading of a backbone failed, and when.
+        #: Error and time of the last failed loading of each backbone.
         self._failed: dict[str, tuple[Exception, float]] = {}
         self._clock = clock
         self.default = default
@@ -156,7 +156,7 @@ class BackbonePool:
         return {modality: found[modality] for modality in Modality if modality in found}
 
     def problem(self, name: str) -> str:
-        """Return why the last preparation or loading of a backbone failed; empty if it did not."""
+        """Return the error of the last preparation or loading of a backbone; empty if it succeeded."""
         failed = self._failed.get(name)
         return _words(failed[0]) if failed else ""
 
@@ -207,7 +207,7 @@ class BackbonePool:
         return await self._wait_until_ready(first, work, nbytes)
 
     async def when_ready(self, work: Callable[[], Awaitable[T]], nbytes: Callable[[], int] | None) -> T:
-        """Do the same for an awaitable look-up, which must not change anything before it raises `Loading`."""
+        """Like `ready`, for an awaitable look-up, which must change nothing before it raises `Loading`."""
         try:
             return await work()
         except Loading as loading:
@@ -263,7 +263,7 @@ class BackbonePool:
             embedder.close()
 
     def _start_loading(self, name: str) -> NoReturn:
-        """Load a backbone in a thread and raise `Loading`, or raise why it failed a moment ago."""
+        """Load a backbone in a thread and raise `Loading`, or raise the error of a recent failure."""
         failed = self._failed.get(name)
         if failed and self._clock() - failed[1] < FAILED_RETRY_SECONDS:
             raise BackboneUnavailable(_words(failed[0]), metadata={"backbone": name}) from failed[0]
@@ -306,9 +306,9 @@ class BackbonePool:
                 if idle is None:
                     # Their names are not disclosed: other tenants use them.
                     raise BackboneNotFound(
-                        f"Expected one of the {MAX_UNLISTED} backbones of this kind that are in use. "
-                        f"Received: '{name}', which would be one more. Try again when one of them was not "
-                        f"used for {IDLE_SECONDS:.0f} seconds.",
+                        f"The server already uses {MAX_UNLISTED} unlisted backbones, so it cannot load "
+                        f"'{name}'. Use a listed backbone, or try again when one of them was not used for "
+                        f"{IDLE_SECONDS:.0f} seconds.",
                         metadata={"backbone": name},
                         retry_after=IDLE_SECONDS,
                     )
@@ -322,7 +322,7 @@ class BackbonePool:
         return lock
 
     def _longest_idle(self, names: Iterable[str]) -> str | None:
-        """Return the idle backbone that was unused for longest; None if none was for `IDLE_SECONDS`."""
+        """Return the backbone that was idle for longest; None if none was for `IDLE_SECONDS`."""
         now = self._clock()
         idle = [
             (self._used.get(name, 0.0), name)

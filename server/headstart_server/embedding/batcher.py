@@ -1,4 +1,4 @@
-"""Threads per backbone that decode inputs and run batches; serving goes before training."""
+"""Threads per backbone that decode inputs and run batches; Predicts precede training."""
 
 import threading
 import time
@@ -36,9 +36,9 @@ class Batcher:
     """Prepares and runs the inputs of concurrent callers together.
 
     It adds no delay unless the queue is configured to wait: a batch contains the rows that are ready when the
-    device, or one of its streams, is free. On a CPU there is one thread more than cores, so that decoding and
-    network hardly contend. Where the device works in parallel with the CPU there are more threads, and the
-    next batch is prepared while one runs.
+    device, or one of its streams, is free. On a CPU there is one more thread than cores, so that decoding and
+    network hardly contend. If the device works in parallel with the CPU, there are more threads, and the next
+    batch is prepared while one runs.
 
     Args:
         run: the network; called for as many batches concurrently as the queue allows.
@@ -133,7 +133,7 @@ class Batcher:
         return self._carry_out(item)
 
     def _serve(self) -> None:
-        # Without a variable for the item: a waiting thread must not keep its last batch in memory.
+        # No variable holds the item, because a waiting thread must not keep its last batch in memory.
         while self._carry_out(self._next_turn()):
             pass
 
@@ -153,10 +153,10 @@ class Batcher:
         return item
 
     def _wake(self) -> None:
-        """Wake a thread if it would find work.
+        """Wake a thread if there is work.
 
-        Called whenever an input was added or an item was taken; a thread that ends an item looks for the next
-        one itself. So a thread that leaves work behind wakes another, and no thread sleeps while work is
+        Called whenever an input was added or an item was taken. A thread that ends an item takes the next one
+        itself. So a thread that leaves work behind wakes another, and no thread sleeps while work is
         possible.
         """
         if self._idle and self._queue.has_work(self.clock()):
@@ -200,7 +200,7 @@ class Batcher:
         """Decode an input; return False if its future is completed instead."""
         try:
             prepared = entry.prepare()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this caller
+        except Exception as error:  # noqa: BLE001 - passed to this caller
             _fail(entry, error)
             return False
         if isinstance(prepared, RowFeatures):
@@ -215,7 +215,7 @@ class Batcher:
         return True
 
     def _execute(self, lane: Lane, batch: tuple[PendingInput, ...], started: float) -> None:
-        # One pass for all: inputs with and without cuts share it.
+        # Inputs with and without cuts share one pass.
         cuts = frozenset().union(*(entry.cuts for entry in batch))
         try:
             run = self._runs[lane]
@@ -231,7 +231,7 @@ class Batcher:
                 for place, entry in enumerate(batch)
             ]
             outputs = head_outputs(views, [entry.heads for entry in batch])
-        except Exception as error:  # noqa: BLE001 - whatever the runtime raises belongs to these callers
+        except Exception as error:  # noqa: BLE001 - passed to these callers
             for entry in batch:
                 entry.future.set_exception(error)
             return

@@ -1,4 +1,4 @@
-"""Feature cache by content: the backbone is frozen, so the features of an input never change."""
+"""Feature cache by content. The backbone is frozen, so the features of an input never change."""
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,7 +19,7 @@ _TENANT: ContextVar[str] = ContextVar("cache_tenant")
 
 
 def shared_key(backbone: str) -> str | None:
-    """Return the key of a backbone's features where all tenants share them."""
+    """Return the key of a backbone's features that all tenants share."""
     return backbone
 
 
@@ -34,13 +34,13 @@ def tenant_key(backbone: str) -> str | None:
 
 
 def work_for(tenant: str) -> Token[str]:
-    """Set the tenant of the current call; empty for none."""
+    """Set the tenant of the current call; empty without a tenant."""
     return _TENANT.set(tenant)
 
 
 @contextmanager
 def working_for(tenant: str) -> Iterator[None]:
-    """Set the tenant within the block; empty for none."""
+    """Set the tenant within the block; empty without a tenant."""
     token = work_for(tenant)
     try:
         yield
@@ -53,10 +53,10 @@ OVERHEAD = 600
 
 
 class MemoryTier:
-    """The features used last. Safe to use from many threads.
+    """The most recently used features, in memory. Safe to use from many threads.
 
     Args:
-        max_bytes: most bytes to keep; 0 keeps nothing.
+        max_bytes: maximum bytes in memory; 0 stores nothing.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -69,7 +69,7 @@ class MemoryTier:
 
     @property
     def nbytes(self) -> int:
-        """Bytes used, overhead included."""
+        """Bytes used, including overhead."""
         return self._entries.size
 
     @property
@@ -93,7 +93,7 @@ class MemoryTier:
             self._add(key, vectors)
 
     def fill(self, backbone: str, stored: Mapping[str, Vectors], removals: int) -> None:
-        """Store what was found in another tier, unless something was stored or removed meanwhile."""
+        """Store vectors from another tier, unless they were stored, or any were removed, meanwhile."""
         with self._lock:
             if removals == self._removals:
                 for digest, vectors in stored.items():
@@ -102,10 +102,10 @@ class MemoryTier:
 
     def remove(self, digests: Collection[str], backbone: str | None) -> None:
         """Remove the vectors of contents, of one backbone or of all."""
-        gone = set(digests)
+        removed = set(digests)
         with self._lock:
             self._removals += 1
-            for key in [key for key in self._entries if key[1] in gone and backbone in (None, key[0])]:
+            for key in [key for key in self._entries if key[1] in removed and backbone in (None, key[0])]:
                 self._entries.pop(key)
 
     def _add(self, key: Key, vectors: Vectors) -> None:
@@ -140,7 +140,7 @@ class Outcome(Enum):
 
 
 class Store(Protocol):
-    """Features in another tier, such as `FeatureStore`. Faults never raise."""
+    """Features in another tier, such as `FeatureStore`. Its methods never raise for faults."""
 
     @property
     def nbytes(self) -> int:
@@ -166,7 +166,7 @@ class FeatureCache:
     """Keeps features in memory and, with a store, on disk. Thread-safe; stored vectors are read-only.
 
     Args:
-        max_bytes: byte limit in memory; 0 keeps nothing there.
+        max_bytes: maximum bytes in memory; 0 stores nothing there.
         store: features on disk, closed with the cache; None keeps them in memory only.
         looked_up: receives each outcome with its number of features.
     """
@@ -186,7 +186,7 @@ class FeatureCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes used in memory, overhead included."""
+        """Bytes used in memory, including overhead."""
         return self._memory.nbytes
 
     @property
@@ -202,16 +202,16 @@ class FeatureCache:
         """Return the cached vectors of contents on a backbone, by digest."""
         removals = self._memory.removals
         found = self._memory.get_many(backbone, digests)
-        self._tell(Outcome.MEMORY, len(found))
+        self._record(Outcome.MEMORY, len(found))
         missing = [digest for digest in digests if digest not in found]
         if self._store and found:
             self._store.touch(backbone, found)
         if self._store and missing:
             stored = self._store.get_many(backbone, missing)
-            self._tell(Outcome.DISK, len(stored))
+            self._record(Outcome.DISK, len(stored))
             self._memory.fill(backbone, stored, removals)
             found |= stored
-        self._tell(Outcome.MISS, len(digests) - len(found))
+        self._record(Outcome.MISS, len(digests) - len(found))
         return found
 
     def put(self, backbone: str, digest: str, vectors: Vectors) -> None:
@@ -223,7 +223,7 @@ class FeatureCache:
 
     def remove(self, digests: Collection[str], backbone: str | None = None) -> None:
         """Remove the vectors of contents, of one backbone or of all. Concurrent writes may survive."""
-        # Memory last: vectors that were found on disk before their removal no longer enter memory.
+        # Memory is last, so that vectors found on disk before their removal no longer enter memory.
         if self._store:
             self._store.remove(digests, backbone)
         self._memory.remove(digests, backbone)
@@ -233,7 +233,7 @@ class FeatureCache:
         if self._store:
             self._store.close()
 
-    def _tell(self, outcome: Outcome, count: int) -> None:
+    def _record(self, outcome: Outcome, count: int) -> None:
         if count:
             self._looked_up(outcome, count)
 

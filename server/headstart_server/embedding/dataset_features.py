@@ -65,7 +65,7 @@ def extract(
 def serving_seconds(
     embedder: Embedder, contents: Sequence[Content], checkpoint: Callable[[], None]
 ) -> list[float]:
-    """Measure the seconds to serve each input alone: decoding and pass, uncached, on the train lane."""
+    """Measure the seconds to serve each input alone, with decoding and pass, uncached, on the train lane."""
     seconds = []
     for content in contents:
         row = settled(embedder.train(partial(_given, content)), checkpoint)
@@ -110,7 +110,7 @@ def _await(future: "Future[RowFeatures]", checkpoint: Callable[[], None]) -> Non
 def _settled(
     place: int, future: "Future[RowFeatures]", checkpoint: Callable[[], None]
 ) -> tuple[int, RowFeatures | HeadstartError]:
-    # An error of the checkpoint is not an example's fault.
+    # An error of the checkpoint is not the example's error.
     _await(future, checkpoint)
     try:
         return place, future.result()

@@ -35,7 +35,7 @@ MAX_IMMEDIATE_NUMBERS = 16_384
 
 
 class Embedder:
-    """Computes features for all callers of one backbone; serving goes before training.
+    """Computes features for all callers of one backbone; Predicts precede training.
 
     Args:
         backbone: decodes inputs and has the metadata.
@@ -68,7 +68,7 @@ class Embedder:
         self._is_text = backbone.info.modality is Modality.TEXT
         self._lock = threading.Lock()
         self._pending = 0
-        # Features of runtimes differ in their last bits; a head must not depend on which came first.
+        # Runtimes' features differ in their last bits, and a head must not depend on the cache's content.
         self._own_key = f"{backbone.digest} {backbone.runtime}"
         self._cache_key = cache_key
 
@@ -145,7 +145,7 @@ class Embedder:
     ) -> list[RowFeatures | HeadstartError] | None:
         """Return the features of inputs, or their errors, of a backbone without a network.
 
-        Return None for other backbones and for large inputs: those are queued.
+        Return None for other backbones and for large inputs, which must be queued.
 
         Args:
             contents: arrays, one for each input.
@@ -171,7 +171,7 @@ class Embedder:
     def predict_rows(
         self, rows: Sequence[Row], deadline: float | None = None, cuts: frozenset[str] = frozenset()
     ) -> list["Future[RowFeatures]"]:
-        """Queue rows as `decode` returns them; see `predict`."""
+        """Queue rows that `decode` returned; see `predict`."""
         self._admit(len(rows))
         futures = self.run_rows(rows, Lane.PREDICT, cuts, deadline)
         for future in futures:
@@ -230,7 +230,7 @@ class Embedder:
     def run_tail(
         self, tail: Tail, activations: Float32, lane: Lane, *, deadline: float | None = None
     ) -> list["Future[RowFeatures]"]:
-        """Run a tail in the backbone's threads, before inputs whose work has not begun; serving goes first.
+        """Run a tail in the backbone's threads, before inputs that have not begun; Predicts precede training.
 
         Args:
             tail: the tail.
@@ -265,7 +265,7 @@ class Embedder:
         return self._backbone.decode(content)
 
     def truncation(self, content: Content) -> Truncation | None:
-        """Return how much of a decodable input its row contains; None if all of it."""
+        """Return the truncation of a decodable input; None if its row contains all of it."""
         return self._backbone.truncation(content)
 
     def close(self) -> None:
@@ -281,9 +281,9 @@ class Embedder:
         *,
         look_up: bool = False,
     ) -> Callable[[], Row | TextRow | RowFeatures]:
-        """Return the preparation of an input of the current tenant: the threads work for all tenants.
+        """Return a callable that prepares an input of the current tenant; threads work for all tenants.
 
-        It is not bound to the input: with a reference cycle its row would wait for garbage collection.
+        It is not bound to the input, because its row would wait for garbage collection in a reference cycle.
         """
         return partial(self._prepare_cached, future, read, key, digest, look_up=look_up)
 
@@ -315,7 +315,7 @@ class Embedder:
         if not done.cancelled() and done.exception() is None:
             views = done.result().views
             if len(views) > len(self.info.views):
-                # An activation is many times as large as the views.
+                # Activations are not cached, because they are many times as large as the views.
                 views = {name: views[name] for name in self.info.views}
             self._cache.put(key, digest, views)
 
@@ -326,8 +326,8 @@ class Embedder:
                 self._pending += count
                 return
         raise BackboneQueueFull(
-            f"Backbone '{self.info.name}' holds {pending} inputs and takes {self._max_pending} at most. "
-            f"Received: {count} more. Try again in a second, or send fewer in one call.",
+            f"Backbone '{self.info.name}' holds {pending} inputs, of at most {self._max_pending}, and the "
+            f"call has {count} more. Try again in a second, or send fewer in one call.",
             metadata={"backbone": self.info.name, "limit": str(self._max_pending)},
             retry_after=1.0,
         )

@@ -15,7 +15,7 @@ _LOG_BYTES, _INDEX_BYTES = 8 << 20, 32 << 10
 #: Maximum rows that one transaction evicts, removes or marks as used: some milliseconds.
 _STEP = 64
 
-#: Identifies our files, and the layout of table and rows.
+#: Identifies Headstart's files, and the layout of table and rows.
 _MARKS = (0x48644653, 1)
 _TABLES = (
     "CREATE TABLE features (digest TEXT NOT NULL, backbone INTEGER NOT NULL, used INTEGER NOT NULL, "
@@ -34,16 +34,16 @@ _REMOVE_OF_ONE = "DELETE FROM features WHERE digest = ? AND backbone = ?"
 class FeatureFile:
     """Features by backbone and content, each checked when it is read.
 
-    Many threads may read at once; who writes takes turns. The order of use is coarse: a row is as old as the
-    `put` or `touch` that had it last.
+    Many threads may read concurrently; writers take turns. The order of use is coarse: rows of the same `put`
+    or `touch` have the same age.
 
     Args:
-        path: the file, made if need be.
-        max_bytes: most bytes of the file with its log, at least `MIN_BYTES`.
+        path: the file, created if necessary.
+        max_bytes: maximum bytes of the file with its log, at least `MIN_BYTES`.
 
     Raises:
-        ValueError: the bound is too small.
-        Exception: one of `FAULTS`, if the file cannot be opened or is not one of these. So does every method.
+        ValueError: the limit is too small.
+        Exception: one of `FAULTS`, here and in methods, if the file is unusable or has another format.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -53,7 +53,7 @@ class FeatureFile:
             )
         log_bytes = min(max_bytes // 4, _LOG_BYTES)
         self._max_pages = (max_bytes - log_bytes - _INDEX_BYTES) // PAGE_BYTES
-        # The log is emptied when it is half full: the next transaction needs the other half.
+        # The log is emptied when it is half full, because the next transaction needs the other half.
         self._max_changes = log_bytes // 2 // LOGGED_PAGE_BYTES
         self._step = min(_STEP, self._max_changes // 4)
         self._file = SqliteFile(path, marks=_MARKS, tables=_TABLES, log_bytes=log_bytes // 2)
@@ -112,7 +112,7 @@ class FeatureFile:
         else:
             self._run(_REMOVE_OF_ONE, [(digest, _number(backbone)) for digest in digests])
         if digests:
-            # The log still has the pages from before.
+            # The log still contains the removed pages.
             self._file.empty_log()
 
     def close(self) -> None:
@@ -140,15 +140,15 @@ class FeatureFile:
             with self._file.transaction() as connection:
                 evicted = connection.execute(_EVICT, (self._step,)).rowcount
             if not evicted:
-                raise sqlite3.DatabaseError("expected rows in the pages that are taken, received: none")
+                raise sqlite3.DatabaseError("the used pages contain no rows")
         if self._pages() > self._max_pages:
-            # The limit was lowered: otherwise free pages are used before there are too many.
+            # Needed only if the limit was lowered: otherwise free pages are reused before the file grows.
             self._shrink()
 
     def _shrink(self) -> None:
         for _ in range(self._max_pages, self._pages(), self._step):
             with self._file.transaction() as connection:
-                # One page per statement: the driver would end a longer one after its first.
+                # One page per statement, because the driver would stop a longer one after the first page.
                 for _ in range(self._step):
                     connection.execute("PRAGMA incremental_vacuum(1)")
         self._file.empty_log()

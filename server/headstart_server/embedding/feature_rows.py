@@ -1,4 +1,4 @@
-"""Binary rows of features; a checksum proves whose features a row holds."""
+"""Binary rows of features; a checksum identifies backbone and content."""
 
 import json
 from collections.abc import Mapping

@@ -14,9 +14,9 @@ from headstart_server.embedding.sqlite_file import FAULTS, delete, described, is
 
 log = structlog.get_logger(__name__)
 
-#: Maximum number of queued features, about 17 MB of those of the default backbone.
+#: Maximum number of queued features, about 17 MB for the default backbone.
 MAX_WAITING = 2048
-#: Maximum number of queued uses; further uses are lost.
+#: Maximum number of queued marks of use; further marks are lost.
 MAX_TOUCHED = 8192
 #: Resets of the file after which the disk is considered faulty.
 MAX_BEGINNINGS = 10
@@ -25,16 +25,16 @@ BATCH = 128
 
 
 class FeatureStore:
-    """Keeps features in a file, under a bound of bytes. Safe to use from many threads.
+    """Stores features in a file of limited size. Safe to use from many threads.
 
-    It is a cache: faults of the file make features missing, never wrong, and never raise. A damaged file is
-    replaced. When the disk is full or fails, nothing is written until the next start.
+    It is a cache, so faults of the file make features missing, never wrong, and never raise. A damaged file
+    is replaced. When the disk is full or fails, nothing is written until the next start.
 
     Args:
-        path: the file, made if need be.
-        max_bytes: most bytes of it, at least `feature_file.MIN_BYTES`.
-        dropped: receives the number of features that were not written: too many waited, or the disk failed.
-        rest: seconds that the first of some features waits for others to be written with.
+        path: the file, created if necessary.
+        max_bytes: maximum bytes of the file, at least `feature_file.MIN_BYTES`.
+        dropped: receives the number of features lost because too many waited or the disk failed.
+        rest: seconds that a feature waits so that others can be written with it.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FeatureStore:
         self._max_bytes = max_bytes
         self._dropped = dropped
         self._rest = rest
-        # Held while the file is written or replaced. The other lock is held briefly: `put` takes it.
+        # Held while the file is written or replaced. The other lock, which `put` takes, is held only briefly.
         self._turn = threading.RLock()
         self._changed = threading.Condition()
         self._waiting: dict[Key, Vectors] = {}
@@ -81,7 +81,7 @@ class FeatureStore:
         with self._changed:
             keys = {digest: (backbone, digest) for digest in digests}
             found = {digest: self._waiting[key] for digest, key in keys.items() if key in self._waiting}
-        # After the queue: rows are in the file before they leave the queue.
+        # Read after the queue, because rows are in the file before they leave the queue.
         file = self._file
         if file is None:
             return found
@@ -127,7 +127,7 @@ class FeatureStore:
                 else:
                     file.remove(gone, backbone)
             except FAULTS as error:
-                # Losing all is better than finding removed features again.
+                # Losing all features is better than returning removed ones.
                 self._reset(error)
 
     def close(self, timeout: float = 5.0) -> None:
@@ -146,7 +146,7 @@ class FeatureStore:
     # The writer
 
     def _write_repeatedly(self) -> None:
-        # Nothing to write yet, but a limit lower than at the last start applies from now on.
+        # There is nothing to write yet, but a limit that was lowered since the last start must be applied.
         self._write_some()
         while self._await_work():
             self._write_some()
@@ -155,9 +155,9 @@ class FeatureStore:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if len(self._waiting) < BATCH:
-                # Writing takes CPU time from the computation of features: a short job is not delayed.
+                # Writing competes with computing features for CPU time. Waiting avoids delaying a short job.
                 self._changed.wait_for(self._is_urgent, self._rest)
-            # Uses are written with the next rows: until then nothing is evicted.
+            # Marks of use are written with the next rows, because nothing is evicted until then.
             return bool(self._waiting or self._touched)
 
     def _is_urgent(self) -> bool:
@@ -186,7 +186,7 @@ class FeatureStore:
             file.put(rows)
         except Exception as error:  # noqa: BLE001 - this thread has no caller to raise to
             self._fail(file, error, reading=False)
-            # Into the file that replaced a damaged one, if there is one.
+            # Retried with the file that replaced a damaged one, if there is one.
             return self._file is not file and self._write(rows, touched)
         return True
 
@@ -234,6 +234,6 @@ class FeatureStore:
     def _replace_file(self, file: FeatureFile | None) -> None:
         before, self._file = self._file, file
         if before is not None:
-            # A damaged file, or one on a failing disk, needs no orderly end.
+            # A damaged file, or a file on a failing disk, need not be closed cleanly.
             with suppress(*FAULTS):
                 before.close()

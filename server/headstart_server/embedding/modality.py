@@ -56,8 +56,8 @@ def default_for_kind(default: BackboneInfo, infos: Iterable[BackboneInfo], kind:
 def default_backbone_for(default: BackboneInfo, infos: Iterable[BackboneInfo], content: Content) -> str:
     """Return the name of the default backbone for a content.
 
-    It is the server's default if that accepts the content, else the first that does. Arrays of one dimension
-    are features, which need no network; other arrays are decoded images.
+    It is the server's default backbone if it accepts the content, else the first backbone that does. Arrays
+    of one dimension are features, which need no network; other arrays are decoded images.
     """
     kind = kind_of(content)
     is_row = isinstance(content, np.ndarray) and content.ndim == 1

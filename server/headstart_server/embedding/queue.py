@@ -17,7 +17,7 @@ from headstart_server.embedding.row_heads import RowHead, RowOutputs
 from headstart_server.embedding.train_budget import TrainBudget
 
 Row = NDArray[np.generic]
-#: The row of a text, and how much of the text it contains; None for all of it.
+#: The row of a text, and its truncation; None if the row contains all of the text.
 TextRow = tuple[Row, Truncation | None]
 
 #: Seconds without a Predict after which training runs in its largest batches.
@@ -30,7 +30,7 @@ class Lane(Enum):
     PREDICT = "predict"
     TRAIN = "train"
 
-    # Lanes are keys; `Enum` would hash their names, in Python.
+    # Lanes are dictionary keys, and `Enum` would hash their names in Python code.
     __hash__ = object.__hash__
 
 
@@ -45,7 +45,7 @@ class RowFeatures(NamedTuple):
     batch_rows: int = 1  # rows in the batch
     # outputs of the requested heads; None if the features came from the cache
     outputs: RowOutputs | None = None
-    # how much of a truncated text reached the backbone; None for all of an input, or unknown
+    # truncation of the input; None if the backbone read all of it, or if that is unknown
     truncation: Truncation | None = None
     from_cache: bool = False  # whether the input was not read, so that its truncation is unknown
 
@@ -59,9 +59,9 @@ def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, NDAr
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class PendingInput:
-    """One input on its way to its features."""
+    """One input that waits for its features."""
 
-    # returns its row, for a text with its truncation, or its features if they are known
+    # returns its row, with the truncation of a text, or its features if they are known
     prepare: Callable[[], "Row | TextRow | RowFeatures"]
     lane: Lane  # its priority
     since: float  # when it began to wait for its next turn, on the queue's clock
@@ -70,18 +70,18 @@ class PendingInput:
     row: Row | None = None  # its row, once prepared
     decoded: float = 0.0  # seconds of its preparation
     queued: float = 0.0  # seconds it waited for its preparation
-    begun: int = 0  # preparations that its lane had begun when its row was ready; set by the queue
+    begun: int = 0  # number of preparations that its lane had begun when its row was ready; set by the queue
     cuts: frozenset[str] = frozenset()  # cuts whose activations are returned in addition to the views
     heads: Sequence[RowHead] = ()  # heads that predict from its row's views
-    truncation: Truncation | None = None  # how much of a truncated text its row contains
-    # whether it continues inputs that had their turns. It precedes all others of its lane, so that the work
-    # that began first ends first.
+    truncation: Truncation | None = None  # truncation of its text
+    # whether it continues inputs that were already processed. It precedes all others of its lane, so that
+    # work that began first ends first.
     is_continuation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class WorkItem:
-    """A decision of `LaneQueue.next_item`: one input to prepare, or a batch of rows to run, or neither."""
+    """The result of `LaneQueue.next_item`: one input to prepare, a batch of rows to run, or neither."""
 
     lane: Lane  # lane of the inputs
     prepare: PendingInput | None = None  # input to prepare
@@ -115,10 +115,12 @@ class _LaneState:
 class BatchSizes:
     """Maximum rows of a batch, by lane."""
 
-    predict: int  # of Predicts
-    train: int  # of training while there are Predicts; half of a Predict batch at most
-    train_quiet: int = 0  # of training when none came for `QUIET_SECONDS`; `train` if that is larger
-    most_rows: Callable[[tuple[int, ...]], int | None] = lambda _: None  # of a shape; None for no such limit
+    predict: int  # maximum rows for Predicts
+    train: int  # maximum rows for training next to Predicts; at most half of a Predict batch
+    # maximum rows for training without Predicts for `QUIET_SECONDS`; `train` if that is larger
+    train_quiet: int = 0
+    # returns the maximum rows of a shape; None for no such limit
+    most_rows: Callable[[tuple[int, ...]], int | None] = lambda _: None
 
     @property
     def trains_in_turn(self) -> bool:
@@ -138,22 +140,22 @@ class BatchSizes:
 
 
 class LaneQueue:
-    """Two first-in-first-out lanes with one rule for the next work item. Not locked: the batcher does that.
+    """Two first-in-first-out lanes with one rule for the next work item. The batcher locks it.
 
     An input has two turns: it is prepared (read and decoded), then its row runs in a batch of rows of the
     same shape, the shape of the oldest row first. In a lane, rows run before further inputs are prepared, so
-    that the work that began first ends first. Where a batch occupies a core anyway, a row may wait while one
-    more input is prepared (`pairing`), so that two run together: that costs nothing and saves time.
+    that work that began first ends first. If a batch occupies a core anyway, a row may wait while one more
+    input is prepared (`pairing`), so that two rows run together. This costs nothing and saves time.
 
-    Serving goes first and alone: a Predict never shares its batch with training rows, which would only make
-    it longer, so it waits for one training item at most. `TrainBudget` decides how much training runs next to
-    Predicts, and `BatchSizes` that its batches are half as large meanwhile.
+    Predicts run first, and never share a batch with training rows, which would only make it longer. So a
+    Predict waits for at most one training item. `TrainBudget` decides how much training runs next to
+    Predicts, and `BatchSizes` limits its batches to half the size meanwhile.
 
     Args:
         sizes: maximum rows of a batch.
-        training: the time and the concurrent items of training next to Predicts; of this queue alone.
-        streams: batches that may run concurrently.
-        max_delay: seconds that a Predict's row may wait for its batch to fill although the device is free.
+        training: time and concurrent items of training next to Predicts; not shared with other queues.
+        streams: maximum number of concurrent batches.
+        max_delay: maximum seconds that a Predict's row waits for its batch to fill on a free device.
         pairing: whether a row waits for one more input to be prepared, if one is waiting.
     """
 
@@ -193,9 +195,9 @@ class LaneQueue:
         return len(self._lanes[lane])
 
     def add(self, entry: PendingInput) -> None:
-        """Add an input to its lane: to be prepared, or to be run if it has its row.
+        """Add an input to its lane, to be prepared, or to be run if it has its row.
 
-        A continuation never runs as a row: its preparation is all its work.
+        A continuation never runs as a row, because its preparation is all its work.
         """
         state = self._lanes[entry.lane]
         entry.begun = state.begun
@@ -231,7 +233,7 @@ class LaneQueue:
         return self._can(Lane.TRAIN, now) or self._can(Lane.PREDICT, inf)
 
     def delay(self, now: float) -> float | None:
-        """Return the seconds until an incomplete batch runs as it is; None if none is delayed."""
+        """Return the seconds until an incomplete batch runs; None if none is delayed."""
         rows = self._lanes[Lane.PREDICT].rows
         if not rows or not self._free or self._ready(Lane.PREDICT, now) is not None:
             return None
@@ -288,7 +290,7 @@ class LaneQueue:
         return self._sizes.of(lane, shape, lane is Lane.TRAIN and self._is_quiet(now))
 
     def _is_quiet(self, now: float) -> bool:
-        """Return whether no Predict is likely to come soon: a batch that runs longer delays none."""
+        """Return whether no Predict is expected soon, so that a long batch would not delay it."""
         return not self._under_way() and now - self._served >= QUIET_SECONDS
 
     def _preparation(self, lane: Lane, now: float) -> WorkItem:
@@ -304,7 +306,7 @@ class LaneQueue:
                 entry.future.set_running_or_notify_cancel()
                 abandoned += 1
             elif not _is_late(entry, now):
-                # Not marked as running: its caller may leave until its row runs.
+                # Not marked as running, because its caller may cancel until its row runs.
                 chosen = entry
                 state.begun += 1
             elif entry.future.set_running_or_notify_cancel():
@@ -338,7 +340,7 @@ class LaneQueue:
         return len(self._lanes[Lane.PREDICT]) + self._serving
 
     def _leaves_device(self, lane: Lane, now: float) -> bool:
-        """Return whether a training batch must wait: a device runs batches in turn, those of Predicts too."""
+        """Return whether a training batch must wait, because the device runs all batches in turn."""
         if lane is not Lane.TRAIN or not self._training:
             return False
         return self._sizes.trains_in_turn and not self._is_quiet(now)
@@ -350,8 +352,8 @@ class LaneQueue:
             return None
         for shape, first, count in state.rows.firsts():
             filled = count >= self._size(lane, shape, now)
-            # At most one: a row must not wait while inputs arrive that cannot be decoded. And nothing
-            # precedes it meanwhile.
+            # At most one preparation, because a row must not wait while undecodable inputs arrive. Nothing
+            # precedes the row meanwhile.
             if self._pairing and not filled and state.raw and state.begun == first.begun:
                 return None
             if filled or lane is Lane.TRAIN or now - first.since >= self._max_delay:

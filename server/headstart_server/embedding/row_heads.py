@@ -1,4 +1,4 @@
-"""Heads that predict in the batch of their rows: once for all rows of a version, in the batch's thread."""
+"""Heads that predict within a batch: once for all rows of a version, in the batch's thread."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -10,14 +10,14 @@ from headstart_server.backbones.contract.backbone import Views
 
 
 class RowHead(Protocol):
-    """What predicts from views of rows, and compares by identity."""
+    """A head that predicts from views of rows. It is compared by identity."""
 
     @property
     def views(self) -> Sequence[str]:
-        """The views that it takes."""
+        """Names of the views that it uses."""
 
     def outputs(self, views: Views, /) -> NDArray[np.float32]:
-        """Return the outputs [n, C] of n rows; those of a row do not depend on the others."""
+        """Return the outputs [n, C] of n rows. The outputs of a row do not depend on other rows."""
 
 
 #: Outputs [C] of one row, by head.

@@ -1,4 +1,4 @@
-"""A SQLite file with one writer, any number of readers, and a short write-ahead log."""
+"""An SQLite file with one writer, any number of readers, and a short write-ahead log."""
 
 import sqlite3
 import threading
@@ -12,15 +12,15 @@ LOGGED_PAGE_BYTES = 4096 + 32
 #: Bytes of a page of the file.
 PAGE_BYTES = 4096
 
-#: Maximum bytes of a value: a damaged length must not allocate more memory.
+#: Maximum bytes of a value, because a damaged length must not allocate more memory.
 _MAX_VALUE_BYTES = 16 << 20
 #: Memory of a connection. Each thread may have a reader, and the system caches the file anyway.
 _READER_CACHE_KIB, _WRITER_CACHE_KIB = 256, 4096
-#: Seconds to wait for a lock, which only another program can hold for long.
+#: Maximum seconds to wait for a lock, which only another program can hold for long.
 _BUSY_SECONDS = 5.0
 #: Errors of any use of a file. The driver decodes SQLite's messages, which may quote damaged text.
 FAULTS = (sqlite3.Error, UnicodeDecodeError, OSError)
-#: Errors of the disk or the machine, and not of the file.
+#: Errors of the disk or the machine rather than the file.
 _OUTER_FAULTS = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -35,16 +35,16 @@ _OUTER_FAULTS = {
 
 
 class SqliteFile:
-    """A file that many threads may read at once, while writers take turns. A kill loses no transaction.
+    """A file that many threads may read concurrently, while writers take turns. A kill loses no transaction.
 
     Args:
-        path: the file, made if need be. Not on a network file system, where SQLite's locks do not hold.
-        marks: the application's number and the version of its tables; a file with others is refused.
-        tables: the statements that make the tables of a new file.
-        log_bytes: the log of writes is brought into the file when it is longer.
+        path: the file, created if necessary. SQLite's locks do not work on network file systems.
+        marks: the application's number and the version of its tables; files with other marks are rejected.
+        tables: the statements that create the tables of a new file.
+        log_bytes: size above which the write-ahead log is moved into the file.
 
     Raises:
-        Exception: one of `FAULTS`, if the file cannot be opened or is not one of these. So does every method.
+        Exception: one of `FAULTS`, here and in methods, if the file is unusable or has another format.
     """
 
     def __init__(self, path: Path, *, marks: tuple[int, int], tables: Sequence[str], log_bytes: int) -> None:
@@ -72,10 +72,10 @@ class SqliteFile:
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
-        """Return this thread's connection; a statement sees the last commit and must be read to its end."""
+        """Return this thread's connection. A statement sees the last commit and must be read to its end."""
         with self._lock:
             if self._closed:
-                raise sqlite3.ProgrammingError("expected an open file, received: a closed one")
+                raise sqlite3.ProgrammingError("the file is closed")
             connection = self._idle.pop() if self._idle else None
         connection = connection or self._connect(_READER_CACHE_KIB)
         try:
@@ -96,7 +96,7 @@ class SqliteFile:
             yield self._writer
             self._writer.execute("COMMIT")
         except BaseException:
-            # SQLite has rolled it back if the disk is full; the first error is the one to report.
+            # SQLite has rolled it back if the disk is full. The first error is reported.
             with suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
             raise
@@ -127,7 +127,7 @@ class SqliteFile:
         )
         try:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
-            # Unexpected text is damage; it need not be valid text either.
+            # Unexpected text means damage, and may not be valid UTF-8.
             connection.text_factory = bytes
             connection.execute(f"PRAGMA cache_size = {-cache_kib}")
         except BaseException:
@@ -144,7 +144,7 @@ class SqliteFile:
             self._writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._writer.execute("PRAGMA journal_mode = WAL")
-        # What is deleted is overwritten with zeros.
+        # Deleted data is overwritten with zeros.
         self._writer.execute("PRAGMA secure_delete = ON")
         # A power failure loses at most the content of the log.
         self._writer.execute("PRAGMA synchronous = NORMAL")
@@ -168,10 +168,10 @@ def delete(path: Path) -> None:
 
 
 def is_damage(error: Exception, *, reading: bool) -> bool:
-    """Return whether an error means that the file is damaged, and not that the disk is full or failing."""
+    """Return whether an error means that the file is damaged rather than the disk full or failing."""
     if isinstance(error, OSError):
         return False
-    # The low byte is the primary error code, the others its details.
+    # The low byte is the primary error code; the other bytes have details.
     kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return kind not in _OUTER_FAULTS or (reading and kind == sqlite3.SQLITE_IOERR)
 

@@ -23,7 +23,7 @@ class VersionTail:
     Args:
         weights: its weights.
         cut: name of the backbone's cut that it begins at.
-        model: the model that it is of, for errors.
+        model: name of its model, for errors.
     """
 
     def __init__(self, weights: TailWeights, cut: str, model: str) -> None:

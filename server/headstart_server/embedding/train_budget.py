@@ -2,24 +2,24 @@
 
 from math import inf
 
-#: Seconds for which the largest number of Predicts counts: callers that repeat their calls pause for some
-#: milliseconds.
+#: Seconds for which the largest recent number of Predicts counts, because callers pause for some milliseconds
+#: between calls.
 HOLD_SECONDS = 0.02
 
 
 class TrainBudget:
     """Decides when training runs next to the Predicts of a backbone, and how much of it.
 
-    While Predicts come, training leaves them as many concurrent items as they needed together a moment ago:
-    training that filled the pause of a caller between two calls would make the second call wait. While both
-    wait, training receives up to `share` of the time, so that it ends under any load. Time that training uses
-    alone is not counted.
+    While Predicts arrive, training leaves them as many concurrent items as they recently needed. Otherwise
+    training would fill a caller's pause between two calls, and the second call would wait. While both wait,
+    training receives up to `share` of the time, so that it ends under any load. Time that training uses alone
+    is not counted.
 
     Args:
         share: fraction of the time that training receives while Predicts wait, in [0, 1).
-        items: maximum concurrent training items while Predicts wait; so many may always run.
-        capacity: items that run concurrently without slowing each other; those that recent Predicts do not
-            need are left to training. None for no such limit.
+        items: number of concurrent training items that may always run, even while Predicts wait.
+        capacity: number of items that run concurrently without slowing each other. Training uses those that
+            recent Predicts do not need. None for no such limit.
     """
 
     def __init__(self, *, share: float = 0.2, items: int = 1, capacity: int | None = None) -> None:
@@ -28,7 +28,7 @@ class TrainBudget:
         self._capacity = capacity
         #: Seconds that training may use while Predicts wait; below 0 it used more than its share.
         self._owed = 0.0
-        #: The largest recent number of Predict inputs under way, and when it was seen.
+        #: The largest recent number of concurrent Predict inputs, and when it was observed.
         self._largest = 0
         self._since = -inf
 
@@ -38,7 +38,7 @@ class TrainBudget:
         return self._owed > 0
 
     def observe(self, count: int, now: float) -> None:
-        """Record that `count` Predict inputs are under way."""
+        """Record that `count` Predict inputs are prepared, run or wait."""
         if count >= self._largest or now - self._since > HOLD_SECONDS:
             self._largest, self._since = count, now
 
@@ -66,6 +66,6 @@ class TrainBudget:
         if contended:
             self._owed -= seconds
         else:
-            # Time that training used alone is no debt, except the item during which a Predict may have
-            # arrived: otherwise each Predict that arrives in a gap would wait for a second item.
+            # Time that training used alone is not counted, except the item during which a Predict may have
+            # arrived. Otherwise each Predict that arrives in a gap would wait for a second item.
             self._owed = min(self._owed, -seconds)

@@ -30,12 +30,12 @@ class Waiters:
 
     @contextmanager
     def place(self, nbytes: int, loading: Loading) -> Iterator[None]:
-        """Count one waiting call within the block, or raise `loading` if too many calls or bytes wait."""
+        """Count one waiting call within the block; raise `Loading` if too many calls or bytes wait."""
         with self._lock:
             if self._calls >= self._max_calls or self._bytes + nbytes > self._max_bytes:
                 state, advice, delay = loading.message.partition(" Try again")
                 raise Loading(
-                    f"{state} As many calls as this server takes wait for backbones already.{advice}{delay}",
+                    f"{state} The maximum number of calls already waits for backbones.{advice}{delay}",
                     metadata=loading.metadata,
                     retry_after=loading.retry_after,
                 )
@@ -50,7 +50,7 @@ class Waiters:
 
     @contextmanager
     def end_of_loading(self, backbone: str) -> Iterator["asyncio.Future[None]"]:
-        """Yield a future that completes when the next loading of a backbone ends, in any way."""
+        """Yield a future that completes when the next loading of a backbone succeeds or fails."""
         future = asyncio.get_running_loop().create_future()
         with self._lock:
             self._futures.setdefault(backbone, set()).add(future)

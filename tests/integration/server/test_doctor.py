@@ -271,7 +271,7 @@ def test_a_database_that_refuses_names_the_remedy(postgres: PostgresServer):
     assert "the user or the password" in stranger.remedy
     assert SECRET not in str(stranger)
     read_only = database(postgres.database(default_transaction_read_only="on"))["database"]
-    assert "takes no writes" in read_only.summary
+    assert "rejects writes" in read_only.summary
 
 
 def test_a_user_who_may_not_create_tables_is_found(postgres: PostgresServer):

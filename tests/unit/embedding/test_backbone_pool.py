@@ -258,9 +258,7 @@ def test_members_of_a_family_are_loaded_without_being_listed_up_to_a_bound(sourc
     source.list = lambda: listed  # type: ignore[method-assign]
     for member in members[:-1]:
         assert pool.load(member.info.name).info is member.info
-    with pytest.raises(
-        BackboneNotFound, match=rf"{MAX_UNLISTED} backbones of this kind.*'size:{MAX_UNLISTED}'"
-    ):
+    with pytest.raises(BackboneNotFound, match=rf"{MAX_UNLISTED} unlisted backbones.*'size:{MAX_UNLISTED}'"):
         pool.load(members[-1].info.name)
     # Those in use stay so, and so do those that are listed.
     assert pool.load("size:0").info is members[0].info

@@ -132,7 +132,7 @@ def test_a_call_is_taken_whole_or_not_at_all() -> None:
         bench.embedder.predict([b"d", b"e"])
     assert bench.embedder.pending == 3
     assert caught.value.message == (
-        "Backbone 'fake' holds 3 inputs and takes 4 at most. Received: 2 more. Try again in a second, or "
+        "Backbone 'fake' holds 3 inputs, of at most 4, and the call has 2 more. Try again in a second, or "
         "send fewer in one call."
     )
     assert caught.value.retry_after == 1.0

@@ -114,8 +114,8 @@ async def test_more_calls_than_may_are_refused_until_one_leaves(
         await ready(pool)
     assert caught.value.retry_after == 7.0
     assert caught.value.message == (
-        "Backbone 'large' is being prepared, for about 7 more seconds. As many calls as this server takes "
-        "wait for backbones already. Try again in 7 seconds."
+        "Backbone 'large' is being prepared, for about 7 more seconds. The maximum number of calls "
+        "already waits for backbones. Try again in 7 seconds."
     )
     # Nothing was begun: a plain client may repeat any call.
     assert caught.value.metadata == {"backbone": "large", "begun": "false"}
