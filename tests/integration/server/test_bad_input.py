@@ -430,7 +430,7 @@ def test_an_empty_dataset_is_refused(api: Api, model: str):
     refusal = refused(lambda: api.fine_tune([], model=model))
 
     assert (refusal.code, refusal.reason) == (INVALID, "EMPTY_DATASET")
-    assert "Received: no example" in refusal.message
+    assert "There are no examples" in refusal.message
 
 
 @pytest.mark.usefixtures("no_trace")

@@ -1,1 +1,1 @@
-"""Datasets at URIs: which may be read, and how their examples are read."""
+"""Datasets at URIs: their locations, the policy of readable locations, and readers."""

@@ -1,4 +1,4 @@
-"""Places that URIs name: the parts of each, and which lie within others. Nothing in them is decoded."""
+"""Locations of URIs. Their names are not decoded."""
 
 import os
 import re
@@ -10,29 +10,29 @@ from headstart_server.outbound.target import MAX_BYTES, PORTS, split_url
 
 
 class UnreadableError(Exception):
-    """It is not there, or may not be read; the message goes on from "it cannot be read:"."""
+    """The data is missing or not readable; the message continues "it cannot be read:"."""
 
 
 class TooLargeError(UnreadableError):
-    """It has more bytes than may be read."""
+    """The data has more bytes than allowed."""
 
 
 class SourceUnavailableError(Exception):
-    """What keeps it does not answer; a later try may succeed."""
+    """The storage of the data does not answer; a later attempt may succeed."""
 
 
-#: What buckets are called: no sign that would lead a library to another host.
+#: Valid bucket names, without characters that would direct a library to another host.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
-#: What an operator writes for the name of the caller's tenant, and what is read in its place.
+#: Placeholder for the caller's tenant in prefixes, and the name that replaces it for parsing.
 TENANT = "{tenant}"
 _ANY_NAME = "name-of-the-callers-tenant"
-#: Bytes of a name in any file system.
+#: Maximum bytes of a name in a file system.
 _MAX_NAME = 255
 
 
 class Kind(Enum):
-    """The kinds of places, by the scheme of their URIs."""
+    """The kinds of locations, by the scheme of their URIs."""
 
     FILE = "file"
     S3 = "s3"
@@ -42,25 +42,25 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetLocation:
-    """Where something lies."""
+    """The location of a file, an object or a web resource."""
 
     kind: Kind
     root: str  # the bucket, or host and port; empty for files of this machine
-    parts: tuple[str, ...]  # the names on the way to it; of a URL as they are written there
+    parts: tuple[str, ...]  # the names in its path; for a URL in percent-encoding
 
     @property
     def name(self) -> str:
-        """The last of its names; empty if it has none."""
+        """The last name of its path; empty for an empty path."""
         return self.parts[-1] if self.parts else ""
 
     def is_within(self, other: "DatasetLocation") -> bool:
-        """Whether it is the other, or lies in it as in a folder."""
+        """Return whether this location equals the other, or is inside of it."""
         return (self.kind, self.root) == (other.kind, other.root) and (
             self.parts[: len(other.parts)] == other.parts
         )
 
     def real(self) -> "DatasetLocation":
-        """Of a file the place that all links on the way to it lead to; else itself."""
+        """Return the location of a file with all links resolved; other locations are unchanged."""
         if self.kind is not Kind.FILE:
             return self
         return replace(self, parts=path_parts(os.path.realpath(f"/{'/'.join(self.parts)}")))
@@ -69,7 +69,7 @@ class DatasetLocation:
         """Return the location of a path in this one's folder; raise ValueError if it is elsewhere."""
         parts = _parts(path, kind=self.kind)
         if self.kind is Kind.WEB:
-            # A path is no URL: whatever it has is a part of a name.
+            # A path is not a URL, so all its characters are parts of names.
             parts = tuple(quote(part, safe="") for part in parts)
         return DatasetLocation(kind=self.kind, root=self.root, parts=(*self.parts[:-1], *parts))
 
@@ -78,42 +78,42 @@ class DatasetLocation:
 
 
 def path_parts(path: str) -> tuple[str, ...]:
-    """The names in a path that is the server's own, such as an absolute one."""
+    """Return the names in a trusted path, such as a path of the server."""
     return tuple(name for name in path.split("/") if name)
 
 
 def is_uri(text: str) -> bool:
-    """Whether a text is meant as a URI and not as a path."""
+    """Return whether a text is a URI rather than a path."""
     return "://" in text
 
 
 def parse_location(uri: str) -> DatasetLocation:
-    """The place that a URI names. Raise ValueError if it is invalid; the message says what came."""
+    """Return the location of a URI; raise ValueError, which describes the URI, if it is invalid."""
     if len(uri.encode(errors="replace")) > MAX_BYTES:
-        raise ValueError(f"one of more than {MAX_BYTES} bytes.")
+        raise ValueError(f"a URI of more than {MAX_BYTES} bytes.")
     scheme, separator, rest = uri.partition("://")
     kind = next((each for each in Kind if each.value == scheme), None) if separator else None
     if kind is None:
-        # Not repeated: it may contain a password.
-        raise ValueError("a URI with another beginning.")
+        # The message omits the URI, which may contain a password.
+        raise ValueError("a URI with an unknown scheme.")
     if kind is Kind.WEB:
         return _web_location(uri)
     root, _, path = rest.partition("/")
     if kind is Kind.FILE:
         if root:
-            raise ValueError("a file of another machine: file:/// has three slashes.")
+            raise ValueError("a file of another machine. Write file:/// with three slashes.")
     elif not _BUCKET.fullmatch(root) or ".." in root:
         raise ValueError("an invalid bucket name.")
     if _ENCODED.search(path):
-        raise ValueError("a name in percent-encoding: names of files and objects are written as they are.")
+        raise ValueError("a name in percent-encoding. Write names of files and objects literally.")
     return DatasetLocation(kind=kind, root=root, parts=_parts(path, kind=kind, is_uri=True) if path else ())
 
 
 def parse_prefix(text: str) -> DatasetLocation:
-    """The place that an operator allows: a URI as `parse_location` takes, or the path of a folder.
+    """Return the location that an operator allows: a URI for `parse_location`, or the path of a folder.
 
-    One of its names may be `TENANT`, which stands for that of the caller's tenant. Raise ValueError if it is
-    neither, or all files of the machine.
+    One of its names may be `TENANT`, which stands for the name of the caller's tenant. Raise ValueError if
+    the text is invalid, or allows all files of the machine.
     """
     given = text.replace(TENANT, _ANY_NAME).rstrip("/")
     try:
@@ -136,8 +136,8 @@ def parse_prefix(text: str) -> DatasetLocation:
 def _web_location(uri: str) -> DatasetLocation:
     url = split_url(uri)
     if url.query:
-        # Not repeated: a signature in it is as good as a password.
-        raise ValueError("one with a query, which may hold a secret: let the server have the right to read.")
+        # The message omits the query, because a signature in it is a credential.
+        raise ValueError("a URL with a query, which may contain a secret. Grant the server read access.")
     port = url.port or PORTS["https"]
     host = str(url.hostname)
     host = f"[{host}]" if ":" in host else host
@@ -155,8 +155,10 @@ def _parts(path: str, *, kind: Kind, is_uri: bool = False) -> tuple[str, ...]:
     parts = tuple(path.split("/"))
     if any(part in ("", ".", "..") or len(part.encode(errors="replace")) > _MAX_NAME for part in parts):
         raise ValueError(f"{path[:80]!r}, which has a name that is empty, too long, '.' or '..'.")
-    # What follows them a library of buckets may read as the number of an object's version.
-    signs = "\\?#" if is_uri or kind in (Kind.S3, Kind.GCS) else "\\"
-    if not path.isprintable() or any(sign in path for sign in signs):
-        raise ValueError(f"{path[:80]!r}, which has signs that no name may have: {' '.join(signs)}.")
+    # Bucket libraries may read the text after these characters as an object version.
+    reserved = "\\?#" if is_uri or kind in (Kind.S3, Kind.GCS) else "\\"
+    if not path.isprintable() or any(each in path for each in reserved):
+        raise ValueError(
+            f"{path[:80]!r}, which has characters that names must not contain: {' '.join(reserved)}."
+        )
     return parts

@@ -1,4 +1,4 @@
-"""Which places may be read."""
+"""The policy of readable dataset URIs."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from headstart_server.outbound.target import Target, resolve_host, resolve_targe
 from headstart_server.settings.settings import Settings
 from headstart_server.storage.address import BucketAddress, Scheme, artifacts_address
 
-#: The field that is at fault, whatever is.
+#: The request field of all errors.
 FIELD = "spec.dataset_uri"
 
 
@@ -25,8 +25,8 @@ class DatasetUriPolicy:
     """Decides which locations may be read.
 
     Args:
-        allow_private: whether hosts may be at addresses that are not of the internet.
-        resolve: gives the addresses of a host and port.
+        allow_private: whether hosts may have private addresses.
+        resolve: returns the addresses of a host and port.
 
     Raises:
         ValueError: a prefix is invalid.
@@ -45,11 +45,11 @@ class DatasetUriPolicy:
 
     @property
     def kinds(self) -> frozenset[Kind]:
-        """The kinds of places that some of may be read."""
+        """The kinds of locations with an allowed prefix."""
         return frozenset(prefix.kind for prefix in self._prefixes)
 
     def place(self, uri: str, tenant: str = "") -> DatasetLocation:
-        """The place that a URI names, if it may be read on behalf of a tenant; empty for none."""
+        """Return the location of a URI; raise InvalidField if the tenant, "" without one, may not read it."""
         try:
             place = parse_location(uri)
         except ValueError as error:
@@ -62,34 +62,33 @@ class DatasetUriPolicy:
         return place
 
     def prefix(self, place: DatasetLocation, tenant: str = "") -> DatasetLocation:
-        """The place that a tenant may read and another lies in."""
+        """Return the allowed prefix that contains a location; raise InvalidField without one."""
         for prefix in filter(None, (_of(each, tenant) for each in self._prefixes)):
             if place.parts and place.is_within(prefix):
                 return prefix
         raise InvalidField(
-            "Expected a URI within those that the server allows (--allow-dataset-uri). "
-            f"Received: {str(place)[:200]!r}, which is not.",
+            f"Expected a URI that --allow-dataset-uri allows. Received: {str(place)[:200]!r}.",
             field=FIELD,
         )
 
     def target(self, place: DatasetLocation) -> Target:
-        """Return where a place of the web is; raise TargetRefusedError, or OSError without an address."""
+        """Return the target of a URL; raise TargetRefusedError, or OSError if it cannot be resolved."""
         return resolve_target(split_url(str(place)), self._resolve, allow_private=self._allow_private)
 
     def check_disjoint(self, own: Iterable[DatasetLocation]) -> None:
-        """Raise ValueError if something that the server keeps for itself is allowed to be read."""
+        """Raise ValueError if an allowed prefix overlaps with the server's own files."""
         real = [(prefix, _before_tenant(prefix).real()) for prefix in self._prefixes]
         for mine in own:
             for allowed, prefix in real:
                 if mine.is_within(prefix) or prefix.is_within(mine):
                     raise ValueError(
-                        f"Expected --allow-dataset-uri apart from what the server keeps in {mine}. "
+                        f"--allow-dataset-uri must not overlap with the server's own data in {mine}. "
                         f"Received: {allowed}."
                     )
 
 
 def _of(prefix: DatasetLocation, tenant: str) -> DatasetLocation | None:
-    """An allowed place with the name of a tenant; None if the caller needs one and has none."""
+    """Return a prefix with the name of a tenant; None if it requires a tenant and there is none."""
     if TENANT not in prefix.parts:
         return prefix
     if not tenant:
@@ -104,13 +103,13 @@ def _before_tenant(prefix: DatasetLocation) -> DatasetLocation:
 
 
 def dataset_uri_policy(config: Settings, database: Path | None) -> DatasetUriPolicy:
-    """Which places a server may read.
+    """Return the policy of a server.
 
     Args:
-        database: the file of its database; None if it has none, or one in the data folder.
+        database: the file of its database; None if it has no file, or the file is in the data folder.
 
     Raises:
-        ValueError: an allowed location is invalid, or holds what the server keeps for itself.
+        ValueError: an allowed prefix is invalid, or overlaps with the server's own files.
     """
     policy = DatasetUriPolicy(
         config.jobs.allow_dataset_uri, allow_private=config.jobs.allow_private_addresses

@@ -1,4 +1,4 @@
-"""Reads the examples that a manifest at a URI lists, several at a time, within bounds of bytes and time."""
+"""Reads the examples in a manifest at a URI concurrently, within limits of bytes and time."""
 
 import os
 import stat
@@ -48,39 +48,39 @@ from headstart_server.storage.objects import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestRow:
-    """One example of a list."""
+    """One example of a manifest."""
 
-    line: int  # the number of its last line, from 1
-    path: str  # where its content lies, from the list's own folder, or a URI; empty if it has another content
-    text: str  # its content; empty if it has another
-    features: NDArray[np.float64] | None  # its content; None if it has another
+    line: int  # number of its last line, from 1
+    path: str  # path of its content relative to the manifest, or a URI; empty without one
+    text: str  # text content; empty without one
+    features: NDArray[np.float64] | None  # feature content; None without one
     target: Target
-    id: str  # its name; may be empty
-    held_out: bool  # whether it is kept out of training
-    weight: float  # how much it counts
+    id: str  # its ID; may be empty
+    held_out: bool  # whether it is held out of training
+    weight: float  # its weight
 
 
-#: Reads a list by its name, content and task; raises ValueError, naming the line, if it is invalid.
+#: Reads a manifest, given its name, content and task; raises ValueError, naming the line, if it is invalid.
 ReadManifest: TypeAlias = Callable[[str, bytes, Task | None], Iterator[ManifestRow]]
 
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# Without waiting: opening a pipe would block.
+# O_NONBLOCK, because opening a pipe would block.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def read_beneath(folder: str, parts: Sequence[str], max_bytes: int) -> bytes:
-    """The content of a file.
+    """Return the content of a file below a folder.
 
-    Each folder on the way is opened by its name in the one before, so nothing that is put in its place
-    meanwhile leads elsewhere.
+    Each folder in the path is opened relative to its parent without following links, so that concurrent
+    changes of the path cannot redirect the read.
 
     Args:
-        folder: where reading is allowed; itself it may be a link.
-        parts: the names on the way from there, the file's last.
+        folder: the allowed folder, which may itself be a link.
+        parts: the names in the path from the folder to the file.
 
     Raises:
-        UnreadableError: it is not there, may not be read, is no file, is larger, or a link is on the way.
+        UnreadableError: the file is missing, not readable, too large, not a file, or behind a link.
         LocalStorageUnavailable: the disk, or this process, cannot read it now.
     """
     try:
@@ -105,15 +105,15 @@ def read_beneath(folder: str, parts: Sequence[str], max_bytes: int) -> bytes:
         fault = storage_fault(error)
         if fault is not None:
             raise fault from error
-        # ELOOP or ENOTDIR: a link, or a file in the place of a folder.
-        why = "a link, or no folder, is on the way to it" if error.errno else "it cannot be read"
-        raise UnreadableError(why) from None
+        # ELOOP or ENOTDIR: the path contains a link, or a file instead of a folder.
+        reason = "its path contains a link, or a file as a folder" if error.errno else "it cannot be read"
+        raise UnreadableError(reason) from None
 
 
 def _read(file: int, max_bytes: int) -> bytes:
     facts = os.fstat(file)
     if not stat.S_ISREG(facts.st_mode):
-        raise UnreadableError("it is no file")
+        raise UnreadableError("it is not a file")
     if facts.st_size > max_bytes:
         raise TooLargeError(f"it has {facts.st_size} bytes, more than {max_bytes}")
     pieces, left = [], max_bytes + 1
@@ -125,11 +125,11 @@ def _read(file: int, max_bytes: int) -> bytes:
     return b"".join(pieces)
 
 
-#: Bytes of a list.
+#: Maximum bytes of a manifest.
 MAX_MANIFEST_BYTES = 32 << 20
-#: Seconds in which all of a dataset has to be read.
+#: Maximum seconds to read a whole dataset.
 READ_SECONDS = 600.0
-#: Contents that are read at once for all calls, and that one call has under way.
+#: Maximum concurrent reads of all calls, and of one call.
 THREADS = 16
 WINDOW = 8
 
@@ -159,17 +159,17 @@ class DatasetReader:
         self._read_manifest = read_manifest
         self._max_input_bytes = max_input_bytes
         self._clock = clock
-        # Opened now, so that a missing package is reported at the start and not to a caller.
+        # Opened now, so that a missing package is reported at the start rather than to a caller.
         self._objects: dict[Kind, ObjectReader] = {
             kind: open_objects(_SCHEMES[kind]) for kind in policy.kinds if kind in _SCHEMES
         }
 
     def check(self, uri: str, tenant: str = "") -> None:
-        """Check that a list at a URI may be read on behalf of a tenant, without reading it."""
+        """Check that a tenant may read a manifest at a URI, without reading it."""
         self._policy.place(uri, tenant)
 
     def content(self, uri: str, tenant: str = "") -> bytes:
-        """Return the content at a URI on behalf of a tenant; empty for none."""
+        """Return the content at a URI on behalf of a tenant, which may be empty."""
         place = self._policy.place(uri, tenant)
         try:
             return self._content(place, tenant, self._max_input_bytes)
@@ -181,12 +181,12 @@ class DatasetReader:
     def examples(
         self, uri: str, checkpoint: Callable[[], None], tenant: str = "", task: Task | None = None
     ) -> Generator[Example, None, None]:
-        """The examples that a list names, in its order.
+        """Yield the examples of a manifest, in its order.
 
         Args:
-            checkpoint: called before each of them; may raise to stop.
-            tenant: on whose behalf; empty for none.
-            task: what is learned; None if the caller does not say.
+            checkpoint: called before each example; may raise to stop.
+            tenant: the caller's tenant; empty without one.
+            task: the kind of task; None if the caller does not specify it.
         """
         until = self._clock() + READ_SECONDS
         place = self._policy.place(uri, tenant)
@@ -201,8 +201,8 @@ class DatasetReader:
                 checkpoint()
                 if self._clock() > until:
                     raise DeadlineExceeded(
-                        f"Expected a dataset that is read in {READ_SECONDS:.0f} seconds. Received: one of "
-                        f"which line {under_way[0].listed.line} was not reached by then."
+                        f"The dataset was not read within {READ_SECONDS:.0f} seconds: line "
+                        f"{under_way[0].listed.line} was not reached. Use fewer examples or a faster source."
                     )
                 reading = under_way.popleft()
                 yield _example(reading.listed, reading.content.result())
@@ -233,8 +233,10 @@ class DatasetReader:
         try:
             place = self._named(listing, entry.path, tenant)
         except (InvalidField, ValueError) as error:
-            said = error.message if isinstance(error, InvalidField) else f"Expected a path. Received: {error}"
-            raise InvalidField(f"{listing.name}, line {entry.line}: {said}", field=FIELD) from None
+            reason = (
+                error.message if isinstance(error, InvalidField) else f"Expected a path. Received: {error}"
+            )
+            raise InvalidField(f"{listing.name}, line {entry.line}: {reason}", field=FIELD) from None
         return self._pool.submit(self._input, f"{listing.name}, line {entry.line}: {place}", place, tenant)
 
     def _named(self, manifest: DatasetLocation, path: str, tenant: str) -> DatasetLocation:
@@ -253,14 +255,14 @@ class DatasetReader:
         except UnreadableError as error:
             raise DataUnreadable(f"{what} cannot be read: {error}.", field=FIELD) from None
         except UnicodeDecodeError:
-            raise InvalidField(f"{what}: Expected UTF-8. Received: other bytes.", field=FIELD) from None
+            raise InvalidField(f"{what} is not valid UTF-8. Encode it in UTF-8.", field=FIELD) from None
 
     def _content(self, place: DatasetLocation, tenant: str, max_bytes: int) -> bytes:
         try:
             if place.kind is Kind.FILE:
                 return self._file(place, tenant, max_bytes)
             if place.kind is Kind.WEB:
-                # Looked up for each: a name may lead elsewhere by now.
+                # Resolved for each read, because the addresses of a name may have changed.
                 from headstart_server.datasets.uris.web import read_web  # noqa: PLC0415 - needs an extra
 
                 return read_web(self._policy.target(place), max_bytes)
@@ -274,7 +276,7 @@ class DatasetReader:
 
     def _file(self, place: DatasetLocation, tenant: str, max_bytes: int) -> bytes:
         prefix = self._policy.prefix(place, tenant)
-        # What is allowed may be a file itself.
+        # The prefix may be a file itself.
         known = len(prefix.parts) - (prefix == place)
         return read_beneath(f"/{'/'.join(place.parts[:known])}", place.parts[known:], max_bytes)
 

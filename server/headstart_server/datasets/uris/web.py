@@ -10,7 +10,7 @@ from headstart_server.datasets.uris.location import SourceUnavailableError, TooL
 from headstart_server.outbound.connection import closed_after, make_connection
 from headstart_server.outbound.target import Target
 
-#: Seconds to connect or without a byte, and in all.
+#: Maximum seconds to connect or without a byte, and in total.
 _QUIET_SECONDS = 10.0
 _WHOLE_SECONDS = 60.0
 _HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "headstart"}
@@ -25,8 +25,8 @@ def read_web(
         body: content to POST; None sends a GET.
 
     Raises:
-        UnreadableError: the answer is no 200, or larger.
-        SourceUnavailableError: no answer came, or none in time.
+        UnreadableError: the status is not 200, or the content is too large.
+        SourceUnavailableError: there was no complete answer in time.
     """
     try:
         connection = make_connection(target, _QUIET_SECONDS)
@@ -47,7 +47,7 @@ def read_web(
                 if answer.length_remaining:
                     raise SourceUnavailableError
     except (HTTPError, HTTPException, OSError, ValueError) as error:
-        # What a peer of TLS or HTTP sent is not repeated.
+        # The error's text is dropped, because it may contain data that the peer sent.
         raise SourceUnavailableError from error
     return content
 

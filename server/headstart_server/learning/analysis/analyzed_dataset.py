@@ -24,7 +24,7 @@ class AnalyzedDataset:
     ids: Sequence[str]  # the caller's ID of each example
     indexes: Ints  # position of each example in the list, [N]
     held_out: NDArray[np.bool_]  # whether each example is held out of training, [N]
-    fitted: FittedHead  # the head fitted on the others, in their order
+    fitted: FittedHead  # the head fitted on the training examples, in their order
     checkpoint: Callable[[], None] = lambda: None  # called between pieces of work; may raise to stop
     modality: Modality = Modality.IMAGE
     truncated: Collection[str] = frozenset()  # content digests of examples that the backbone truncates

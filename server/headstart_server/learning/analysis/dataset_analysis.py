@@ -17,7 +17,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import BLOCK, MAD_TO_DEVIATION
 from headstart_server.learning.features.result_cache import feature_key
 
-#: Stored outliers.
+#: Maximum stored outliers.
 MAX_OUTLIERS = 10_000
 #: Robust deviations of the logarithm at which a distance is an outlier (Iglewicz and Hoaglin 1993), and the
 #: minimum ratio to the median: among very similar examples every difference is large.
@@ -57,7 +57,7 @@ def find_outliers(dataset: AnalyzedDataset, groups: Sequence[str]) -> tuple[list
     return listed, len(places)
 
 
-#: Reported truncated examples.
+#: Maximum reported truncated examples.
 MAX_TRUNCATED = 100
 
 
@@ -69,7 +69,7 @@ def analyze_dataset(
     estimated_seconds: float = 0.0,
     fault_count: int = 0,
 ) -> DatasetFindings:
-    """Return the findings in examples, and in what a head fitted on them predicts.
+    """Return findings about examples, and about the predictions of a head fitted on them.
 
     It takes a second for 1,000 examples and several for 100,000: near-duplicates are searched among up to
     `NEAR_UP_TO`, outliers and the learning curve use a sample. `groups` come from `near_duplicate_groups`,

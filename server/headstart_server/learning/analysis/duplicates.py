@@ -12,7 +12,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Ints
 from headstart_server.learning.heads.split import strata
 
-#: Stored groups, and stored examples of a group.
+#: Maximum stored groups, and stored examples of a group.
 MAX_GROUPS, MAX_MEMBERS = 10_000, 20
 #: Examples above which only equal contents are found, since all pairs would have to be compared.
 NEAR_UP_TO = 20_000

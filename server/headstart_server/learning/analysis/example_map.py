@@ -14,9 +14,9 @@ from headstart_server.learning.features.feature_matrix import (
 )
 from headstart_server.learning.features.result_cache import RESULT_CACHE, feature_key
 
-#: Examples that the axes are computed from; more hardly turn them.
+#: Maximum examples that the axes are computed from; more hardly change them.
 _SAMPLE = 4096
-#: Directions that are followed at once, and rounds; the error falls geometrically with the rounds.
+#: Number of iterated directions, and of rounds; the error falls geometrically with the rounds.
 _DIRECTIONS, _ROUNDS = 8, 12
 
 

@@ -11,7 +11,7 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import BLOCK, MAD_TO_DEVIATION, Float64, Ints
 
-#: Stored label issues.
+#: Maximum stored label issues.
 MAX_LABEL_ISSUES = 10_000
 #: Fraction of a class's typical probability that an example must reach to count for it, and how many times as
 #: probable as its own label another class must be. docs/lab/heads.md compares other values.
@@ -62,12 +62,12 @@ _Found = list[tuple[int, Target, float, float]]
 def _of_one(labels: Ints, answers: Float64, names: tuple[str, ...]) -> _Found:
     every = np.arange(len(labels))
     given = answers[every, labels]
-    usual = np.full(len(names), np.inf)
+    typical = np.full(len(names), np.inf)
     for label in np.unique(labels):
-        usual[label] = given[labels == label].mean()
+        typical[label] = given[labels == label].mean()
     likeliest = answers.argmax(axis=1)
     best = answers[every, likeliest]
-    issue = (likeliest != labels) & (best >= USUAL * usual[likeliest]) & (best >= LEAST_ODDS * given)
+    issue = (likeliest != labels) & (best >= USUAL * typical[likeliest]) & (best >= LEAST_ODDS * given)
     return [
         (place, Target.of_label(names[likeliest[place]]), float(best[place]), float(given[place]))
         for place in _ranked(issue, best, given)
@@ -76,37 +76,37 @@ def _of_one(labels: Ints, answers: Float64, names: tuple[str, ...]) -> _Found:
 
 def _of_several(shown: Float64, answers: Float64, names: tuple[str, ...]) -> _Found:
     """Report an example once, by its most doubtful class."""
-    usual = _usual_of_several(shown, answers)
+    typical = _typical_of_several(shown, answers)
     found: _Found = []
     # In blocks: with many examples and classes each further matrix takes half a gigabyte.
     for start in range(0, len(shown), BLOCK):
         part = slice(start, start + BLOCK)
         found += [
             (start + place, label, best, given)
-            for place, label, best, given in _of_block(shown[part], answers[part], usual, names)
+            for place, label, best, given in _of_block(shown[part], answers[part], typical, names)
         ]
     return sorted(found, key=lambda one: -one[2] / max(one[3], _LEAST))
 
 
-def _usual_of_several(shown: Float64, answers: Float64) -> Float64:
+def _typical_of_several(shown: Float64, answers: Float64) -> Float64:
     """Return the mean probability of each class's absence and presence where they are given, [2, C].
 
     It is infinite for a class that applies to all examples, or to none.
     """
-    usual = np.full((2, shown.shape[1]), np.inf)
+    typical = np.full((2, shown.shape[1]), np.inf)
     for column in range(shown.shape[1]):
         applies, probability = shown[:, column] > 0, answers[:, column]
         if applies.any() and not applies.all():
-            usual[:, column] = (1 - probability[~applies]).mean(), probability[applies].mean()
-    return usual
+            typical[:, column] = (1 - probability[~applies]).mean(), probability[applies].mean()
+    return typical
 
 
-def _of_block(shown: Float64, answers: Float64, usual: Float64, names: tuple[str, ...]) -> _Found:
+def _of_block(shown: Float64, answers: Float64, typical: Float64, names: tuple[str, ...]) -> _Found:
     applies = shown > 0
     given = np.where(applies, answers, 1 - answers)
     other = 1 - given
     # An issue if the other state is as probable as for the examples labeled with it.
-    doubts = (other >= USUAL * np.where(applies, usual[0], usual[1])) & (other >= LEAST_ODDS * given)
+    doubts = (other >= USUAL * np.where(applies, typical[0], typical[1])) & (other >= LEAST_ODDS * given)
     odds = np.where(doubts, other / np.maximum(given, _LEAST), 0.0)
     worst = odds.argmax(axis=1)
     looks = applies ^ doubts

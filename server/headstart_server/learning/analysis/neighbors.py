@@ -13,7 +13,7 @@ from headstart_server.learning.features.similarity import QuantizedRows, similar
 
 #: Maximum number of examples of an index, which must fit into memory.
 MAX_INDEXED = 50_000
-#: Bytes of an example's ID and label in addition to its features, about.
+#: Approximate bytes of an example's ID and label, in addition to its features.
 _EXAMPLE_BYTES = 400
 #: Inputs compared at a time.
 _AT_ONCE = 64

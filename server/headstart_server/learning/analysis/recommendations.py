@@ -17,9 +17,9 @@ from headstart_server.learning.examples.target import IMBALANCE
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float64
 
-#: Examples below which a class is called small: the estimate of its accuracy is a guess.
+#: Number of examples below which a class is small: the estimate of its accuracy is a guess.
 FEW = 5
-#: Examples below which a regression is called small.
+#: Number of examples below which a regression is small.
 FEW_NUMBERS = 30
 #: Gain in accuracy or R squared that justifies more examples.
 WORTHWHILE = 0.02
@@ -32,7 +32,7 @@ _NAMED = 3
 def recommend(
     findings: DatasetFindings, dataset: AnalyzedDataset, fault_count: int
 ) -> tuple[Recommendation, ...]:
-    """Return recommendations about findings without any, and about unusable examples."""
+    """Return recommendations about findings, which contain none yet, and about unusable examples."""
     recommendations = [
         *_on_faults(fault_count),
         *_on_contradictions(findings),

@@ -73,7 +73,7 @@ def _signs(size: int) -> Float32:
 
 #: Deviations to which a feature is clipped: larger squares would overflow.
 _FARTHEST = 1e6
-#: Distances held at a time: 32 MB.
+#: Maximum distances in memory: 32 MB.
 _DISTANCES = 1 << 22
 Views = Mapping[str, Float32]
 Own = Callable[[slice], NDArray[np.bool_]]
@@ -211,7 +211,7 @@ class Magnitudes:
 
 
 def sample_by_digest(digests: Sequence[str], count: int) -> Ints:
-    """Return ascending indexes of at most `count` examples: their content digests sample at random."""
+    """Return ascending indexes of at most `count` examples, sampled by their content digests."""
     return np.sort(np.array(sorted(range(len(digests)), key=digests.__getitem__)[:count], np.int64))
 
 

@@ -32,7 +32,8 @@ class TypicalityModel:
     """
 
     references: References
-    distances: Float32  # of training examples from the nearest reference of another group, ascending, [K]
+    # distances of training examples from the nearest reference of another group, ascending, [K]
+    distances: Float32
 
     @property
     def views(self) -> tuple[str, ...]:

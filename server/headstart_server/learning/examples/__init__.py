@@ -1,1 +1,1 @@
-"""Labeled examples, and what datasets of them must be like."""
+"""Labeled examples, and the requirements of datasets."""

@@ -93,10 +93,10 @@ def check_label(label: str, index: int, name: str = "label.class_name", kind: Li
     size = len(label.encode())
     field = f"{kind.path}[{index}].{name}"
     if not label.strip():
-        came = "an empty label" if not label else "a blank label"
+        problem = "an empty label" if not label else "a blank label"
         raise InvalidLabel(
             f"{kind.noun.capitalize()} {index} has no label. Expected the name of its class. "
-            f"Received: {came}.",
+            f"Received: {problem}.",
             field=field,
         )
     if size > MAX_LABEL_BYTES:

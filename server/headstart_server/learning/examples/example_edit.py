@@ -17,7 +17,7 @@ class ExampleEdit:
     index: int | None = None  # index of the example among those of the parent; None if `id` is given
     target: Target | None = None  # the new label; None keeps the label
     weight: float | None = None  # the new weight; None keeps the weight
-    held_out: bool | None = None  # whether the example is held out from now on; None keeps that
+    held_out: bool | None = None  # whether the example is held out from now on; None keeps the current value
     remove: bool = False
 
     @property
@@ -30,7 +30,7 @@ class ExampleEdit:
         return f"example {self.index}" if self.index is not None else f"example {self.id[:80]!r}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values, only those that are set. Equal edits give equal JSON."""
+        """Return the values that are set as JSON values. Equal edits give equal JSON."""
         fields = {
             "id": self.id or None,
             "index": self.index,

@@ -1,4 +1,4 @@
-"""Groups of nearly equal examples, found by their features: a group must not be split between folds."""
+"""Groups of nearly equal examples by their features, because folds must not split a group."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -30,9 +30,9 @@ _FARTHEST = 1e6
 _ROUNDING = 1e-10
 #: The same for differences of matrix products.
 _PRODUCT_ROUNDING = 1e-5
-#: Distances held at a time: 16 MB.
+#: Maximum distances in memory: 16 MB.
 _DISTANCES = 1 << 22
-#: Above so many different contents, pairs are first searched in random projections of this size, which keep
+#: Above this number of contents, pairs are first searched in random projections of this size, which keep
 #: squared distances within a factor of two (Johnson and Lindenstrauss 1984).
 _PROJECT_ABOVE, _PROJECTED, _SLACK = 2000, 128, 2.0
 

@@ -21,7 +21,7 @@ def encode(content: Content) -> tuple[str, bytes]:
 
 
 def decode(kind: str, content: bytes) -> Content:
-    """Return the content that `encode` took apart."""
+    """Return the content that `encode` encoded."""
     if kind == "image":
         return content
     if kind == "text":
@@ -44,7 +44,7 @@ OTHER_TYPE = "application/octet-stream"
 
 
 def media_type_of(content: Content) -> str:
-    """Return the media type of a content; that of an unknown file is `application/octet-stream`."""
+    """Return the media type of a content; `application/octet-stream` for unknown files."""
     if isinstance(content, str):
         return TEXT_TYPE
     if isinstance(content, bytes):

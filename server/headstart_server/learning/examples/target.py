@@ -97,7 +97,7 @@ class Target:
 
 def targets_json(targets: Sequence[Target]) -> list[Any]:
     """Return labels as JSON values, each as `Target.to_json` does."""
-    # A list that was read has one target for all examples of a class.
+    # A list that was read shares one target among all examples of a class.
     values = {key: target.to_json() for key, target in {id(target): target for target in targets}.items()}
     return [values[id(target)] for target in targets]
 

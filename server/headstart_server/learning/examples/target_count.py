@@ -23,7 +23,7 @@ class TargetCount:
     _values: set[float] = field(default_factory=set)
 
     def add(self, target: Target, *, held_out: bool, times: int = 1) -> None:
-        """Count a label, which must be of the same task as the others, so many times."""
+        """Count a label `times` times; it must be of the same task as the others."""
         self.task = self.task or target.task
         self.total += times
         self.held_out += held_out * times
@@ -39,17 +39,17 @@ class TargetCount:
         """Check that a head can be fitted on the training examples and tested on the held-out ones."""
         trained = self.total - self.held_out
         if not trained:
-            came = f"{self.total} examples, {self.held_out} of them held out" if self.total else "no example"
-            raise EmptyDataset(f"Expected examples of {_EXPECTED[self.task]} to train on. Received: {came}.")
+            problem = "All examples are held out" if self.total else "There are no examples"
+            raise EmptyDataset(f"{problem}. Send examples of {_EXPECTED[self.task]} to train on.")
         if self.task is Task.REGRESSION:
             self._check_values(trained)
         elif self.task is Task.MULTI_LABEL:
             self._check_label_sets(trained)
         elif len(self._trained) == 1:
-            came = "1 example" if trained == 1 else f"{trained} examples, all"
+            trained_on = "1 example" if trained == 1 else f"{trained} examples, all"
             raise TooFewClasses(
                 "Expected examples of at least two classes to train on. "
-                f"Received: {came} of class {next(iter(self._trained))!r}."
+                f"Received: {trained_on} of class {next(iter(self._trained))!r}."
             )
         unknown = sorted(self.class_counts.keys() - self._trained.keys())
         if unknown:
@@ -70,10 +70,10 @@ class TargetCount:
     def _check_label_sets(self, trained: int) -> None:
         if any(count < trained for count in self._trained.values()):
             return
-        came = ", ".join(map(repr, sorted(self._trained)[:5])) if self._trained else "none"
+        labels = ", ".join(map(repr, sorted(self._trained)[:5])) if self._trained else "none"
         raise TooFewClasses(
             "Expected at least one class that some examples to train on have and others lack. "
-            f"Received: {trained} examples, all with the same labels: {came}."
+            f"Received: {trained} examples, all with the same labels: {labels}."
         )
 
 
@@ -86,9 +86,9 @@ _EXPECTED = {
 
 
 def check_trainable(targets: Iterable[tuple[Target, bool]]) -> None:
-    """Check labels, each with whether it is held out, as `TargetCount.check` does."""
+    """Check pairs of a label and whether it is held out, like `TargetCount.check`."""
     targets = list(targets)
-    # A list that was read has one target for all examples of a class.
+    # A list that was read shares one target among all examples of a class.
     distinct = {(id(target), held_out): target for target, held_out in targets}
     times = Counter((id(target), held_out) for target, held_out in targets)
     count = TargetCount()

@@ -15,7 +15,7 @@ Float64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 T = TypeVar("T", np.float32, np.float64)
 
-#: Rows converted to float64 at a time: 2,064 features of them are 34 MB.
+#: Rows converted to float64 at a time; with 2,064 features they take 34 MB.
 BLOCK = 2048
 
 #: Least positive normal number of each type of features.
@@ -53,7 +53,7 @@ def scale_features(features: NDArray[T], scaling: Scaling) -> NDArray[T]:
 
 def normalized(features: NDArray[T]) -> NDArray[T]:
     """Return rows scaled to Euclidean length 1; a row of zeros is unchanged."""
-    # As `np.linalg.norm`, which takes longer to call than to compute one row.
+    # Like `np.linalg.norm`, whose call takes longer than the computation of one row.
     norms = np.sqrt(np.add.reduce(features * features, axis=-1, keepdims=True))
     rows: NDArray[T] = features / np.maximum(norms, _LEAST[features.dtype])
     return rows
@@ -107,7 +107,7 @@ class RobustScale:
 
     @classmethod
     def from_features(cls, features: NDArray[np.floating]) -> "RobustScale":
-        """Compute them."""
+        """Compute the scale of features."""
         center, scale = robust_scale(features)
         return cls(center=center, scale=scale)
 
@@ -125,8 +125,8 @@ class FeatureMatrix:
 
     Attributes:
         mean: of the scaled features, [D].
-        multiplier: of each feature, [D]; 0 if nothing can be learned from it.
-        key: identifies the rows in the cache; None if they are not worth it.
+        multiplier: of each feature, [D]; 0 for constant features.
+        key: identifies the rows in the cache; None if caching is not worthwhile.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class FeatureMatrix:
 
     def block(self, places: slice | Ints) -> Float64:
         """Return the rows of some positions of the order, [n, D]."""
-        # All of them are held only while there is one block.
+        # All rows are held only if they are one block.
         rows: Float64 = (self._scaled(places) if self._held is None else self._held) - self.mean
         rows *= self.multiplier
         return rows

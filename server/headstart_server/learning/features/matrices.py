@@ -72,5 +72,5 @@ class NumpyMatrices:
 
 
 def least_regularization(regularization: float, trace: float) -> float:
-    """Return the summand of the diagonal: below the rounding of the sums there is nothing to solve for."""
+    """Return the regularization, or the rounding error of the sums if that is larger."""
     return max(regularization, float(np.finfo(np.float64).eps) * max(trace, float(np.finfo(np.float64).tiny)))

@@ -1,4 +1,4 @@
-"""What was computed from the features of examples: it does not depend on labels, and is computed once."""
+"""Cache of results computed from the features of examples, which do not depend on labels."""
 
 import threading
 import weakref
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from headstart_server.lru import LruCache
 
-#: Bytes of all results; those of a fit of 1,000 images take about 70 MB.
+#: Maximum bytes of all results; a fit of 1,000 images takes about 70 MB.
 MAX_BYTES = 160 << 20
-#: Rows below which computing again is fast, and beyond which the results of one fit would not fit in.
+#: Minimum and maximum rows: fewer are fast to compute again, and the results of more would not fit.
 ROWS = (200, 2_000)
 
 
@@ -27,13 +27,13 @@ AnyArray = NDArray[Any]
 
 
 class ResultCache:
-    """The results that were used last. Safe to use from many threads.
+    """The most recently used results. Safe to use from many threads.
 
     A fine-tune that relabels examples of its parent has the features of the parent, so it skips the slowest
-    parts of its fit and its findings. A found result has the bits of a computed one.
+    parts of its fit and its findings. A cached result is bit-identical to a computed one.
 
     Args:
-        max_bytes: most bytes in memory.
+        max_bytes: maximum bytes in memory.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -43,7 +43,7 @@ class ResultCache:
         self._pending: dict[Hashable, threading.Lock] = {}
 
     def get(self, key: Hashable | None, compute: Callable[[], Sized]) -> Sized:
-        """Return the result of a key, which the caller must not change; None as key computes it again.
+        """Return the result for a key, which the caller must not change; a key of None always computes it.
 
         Threads that need the same result wait for the one that computes it.
         """
@@ -67,14 +67,14 @@ class ResultCache:
         if known is not None:
             return known
         found = compute()
-        # A large one would displace all others.
+        # A large result would displace all others.
         if found.nbytes <= self._found.limit // 2:
             with self._lock:
                 self._found.add(key, found)
         return found
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all results."""
         with self._lock:
             for key in self._found:
                 self._found.pop(key)
@@ -91,9 +91,9 @@ def frozen(array: AnyArray) -> AnyArray:
 
 
 def feature_key(views: Sequence[AnyArray], *parts: Hashable | AnyArray) -> Hashable | None:
-    """Return a key of what is computed from features [N, D] and other values.
+    """Return a key for results computed from features [N, D] and other values.
 
-    It is None if remembering the result is not worth it, or if an array can change. The content of a
+    It is None if caching is not worthwhile, or if an array can change. The content of a
     read-only array is hashed once.
     """
     if not all(ROWS[0] <= len(view) <= ROWS[1] and _is_constant(view) for view in views):
@@ -116,13 +116,13 @@ def _digest(array: AnyArray) -> bytes:
     known = _digests.get(id(array))
     if known is not None and known[0]() is array:
         return known[1]
-    digest, place = bytes_key(array), id(array)
-    _digests[place] = (weakref.ref(array, lambda gone: _forget(place, gone)), digest)
+    digest, array_id = bytes_key(array), id(array)
+    _digests[array_id] = (weakref.ref(array, lambda reference: _forget(array_id, reference)), digest)
     return digest
 
 
-def _forget(place: int, gone: "weakref.ref[AnyArray]") -> None:
-    known = _digests.get(place)
-    # Another array may have the place of the one that is gone.
-    if known is not None and known[0] is gone:
-        del _digests[place]
+def _forget(array_id: int, reference: "weakref.ref[AnyArray]") -> None:
+    known = _digests.get(array_id)
+    # A new array may have the same ID as the deleted one.
+    if known is not None and known[0] is reference:
+        del _digests[array_id]

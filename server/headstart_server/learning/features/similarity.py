@@ -27,7 +27,7 @@ def similarity_rows(
     return normalized(np.concatenate(parts, axis=1)) if len(parts) > 1 else parts[0]
 
 
-#: Products held at a time: 16 MB.
+#: Maximum products in memory: 16 MB.
 _PRODUCTS = 1 << 22
 
 
@@ -95,12 +95,12 @@ class QuantizedRows:
 
 
 def part_key(key: Hashable | None, start: int) -> Hashable | None:
-    """Return the key of the distances from the rows at a position on."""
+    """Return the key of the distances of the rows from position `start` on."""
     return None if key is None else (key, start)
 
 
 def nearest_of(distances: Float32, own: NDArray[np.bool_] | None) -> Float32:
-    """Return the least distance in each row, [n], of those that are not its own."""
+    """Return the least distance in each row, [n], without its own references."""
     others = distances if own is None else np.where(own, np.float32(np.inf), distances)
     least: Float32 = others.min(axis=1)
     return least

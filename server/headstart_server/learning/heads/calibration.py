@@ -49,7 +49,7 @@ class Calibration:
 
 def softmax(scores: NDArray[T]) -> NDArray[T]:
     """Return the softmax over the last axis without overflow."""
-    # `reduce` instead of the methods of arrays, which take longer to call than to compute one row.
+    # `reduce` instead of array methods, whose call takes longer than the computation of one row.
     powers: NDArray[T] = np.exp(scores - np.maximum.reduce(scores, axis=-1, keepdims=True))
     powers /= np.add.reduce(powers, axis=-1, keepdims=True)
     return powers

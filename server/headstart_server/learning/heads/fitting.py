@@ -40,9 +40,9 @@ from headstart_server.learning.metrics.metrics import Metrics, MetricsSource, me
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-#: Examples below which views are not compared: the estimate is too noisy.
+#: Minimum number of examples to compare views; the estimate from fewer is too noisy.
 CHOOSE_FROM = 16
-#: Maximum number of folds of `partial`: each costs another training.
+#: Maximum number of folds of `partial`, because each requires a training.
 FINE_TUNING_FOLDS = 3
 
 
@@ -56,7 +56,7 @@ class FittedHead:
     stop_reason: StopReason | None
     # calibrated out-of-fold outputs in the given order of the examples, [N, C], or None
     outputs: Float32 | None
-    counted: NDArray[np.bool_]  # whether the output of each example says something about the head, [N]
+    counted: NDArray[np.bool_]  # whether the output of each example counts in metrics of the head, [N]
     # weights of the head's own tail; None if the head uses the backbone's `last`
     tail: TailWeights | None = None
     note: str = ""
@@ -188,7 +188,7 @@ def _sorted(
         shown = targets.matrix[place].tolist() if often[groups[place]] > 1 else []
         return groups[place], [-share for share in shown], float(targets.weights[place])
 
-    # Nearly always all contents differ.
+    # Usually all contents differ.
     by = groups.__getitem__ if len(often) == len(groups) else key
     order = np.array(sorted(range(len(groups)), key=by))
     names = [groups[place] for place in order]
@@ -230,7 +230,7 @@ def _try(
     if isinstance(candidate, Mlp):
         return _mlp(candidate, examples, checkpoint)
     if isinstance(candidate, Partial):
-        raise ValueError("Expected a recipe of a head alone. Received: partial.")
+        raise ValueError("Expected a recipe for a head only. Received: partial.")
     targets = examples.targets
     folds = examples.folds(candidate.folds)
     balanced = is_imbalanced(targets) if candidate.balanced is None else candidate.balanced
@@ -312,9 +312,9 @@ def _fine_tuned(
     checkpoint: Callable[[], None],
     matrices: Matrices,
 ) -> FittedCandidate:
-    """Fit a `partial` candidate: training has to beat the best head on the unchanged backbone."""
+    """Fit a `partial` candidate, which has to beat the best head on the unchanged backbone."""
     if tails is None:
-        raise ValueError("Expected tools that train tails for the recipe partial. Received: none.")
+        raise ValueError("The recipe partial requires tails. Pass a TailTrainer.")
     targets = examples.targets
     folds = examples.folds(0)
     if folds.count > FINE_TUNING_FOLDS:

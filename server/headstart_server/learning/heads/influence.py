@@ -35,7 +35,7 @@ class Influence:
 
 
 class HeadMismatchError(ValueError):
-    """The examples do not give the weights of the head."""
+    """A fit of the examples does not reproduce the weights of the head."""
 
 
 class RidgeInfluence:
@@ -75,7 +75,7 @@ class RidgeInfluence:
         return sum(view.nbytes for view in self._views) + self._form.nbytes
 
     def influences(self, views: Mapping[str, Float32], count: int) -> list[list[Influence]]:
-        """Return the most influential training examples for each of n inputs, by falling absolute change.
+        """Return the most influential training examples for each of n inputs, by descending absolute change.
 
         Args:
             views: features [n, D of the view] by view.
@@ -239,7 +239,7 @@ class _Primal:
 
 
 def required_bytes(examples: int, size: int, columns: int) -> int:
-    """Return about the bytes of the influences of examples of `size` features and `columns` scores."""
+    """Estimate the bytes of the influences of examples with `size` features and `columns` scores."""
     narrow = min(examples, size)
     rows = 12 if examples <= size else 4
     return rows * examples * size + 8 * narrow * narrow + 8 * examples * columns

@@ -9,7 +9,7 @@ import numpy as np
 
 from headstart_server.learning.features.feature_matrix import Float64
 
-#: Stored pairs of steps and gradient changes.
+#: Maximum stored pairs of steps and gradient changes.
 _MEMORY = 10
 #: Fraction of the decrease predicted by the gradient that a step must achieve (Armijo).
 _ENOUGH = 1e-4
@@ -17,7 +17,7 @@ _HALVINGS = 30
 
 
 class StopReason(StrEnum):
-    """Why a solver ended.
+    """The reason that a solver ended.
 
     CONVERGED: the gradient is below the tolerance, or rounding allows no further descent.
     STEPS: the maximum number of steps is reached.

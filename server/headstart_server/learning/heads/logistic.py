@@ -116,10 +116,11 @@ class _Path:
         shares = np.maximum(shares, np.finfo(np.float64).tiny)
         self._shift = np.log(shares) if balanced else 0.0 * shares
         judged = folds.weights_once(self._weights * (self._targets @ (1 / shares) if balanced else 1.0))
-        # Their sum is the number of different examples: calibration weighs its prior against it.
+        # Their sum is the number of different examples, against which calibration weighs its prior.
         self.judged = judged * (folds.weights_once(self._weights).sum() / judged.sum())
         matrix = np.concatenate([block for _, block in rows.blocks()])
-        # The optimum lies in the span of the rows: with fewer rows than features, their coordinates do.
+        # The optimum lies in the span of the rows, so with fewer rows than features, coordinates in it
+        # suffice.
         self._basis: Float64 | None = None
         if len(matrix) < matrix.shape[1]:
             values, vectors = np.linalg.eigh(matrix @ matrix.T)

@@ -33,7 +33,7 @@ _STEPS, _LEAST, _MOST = 16, 8, 128
 #: A network whose training loss is at least this fraction of its out-of-fold loss does not overfit yet. It
 #: may be on a plateau, such as the one at which a hidden layer is linear, and gets so many further steps.
 _UNDERFITTED, _PLATEAU_STEPS = 0.5, 800
-#: Examples of a forward pass.
+#: Maximum examples of a forward pass.
 _FORWARD = 1024
 #: Decay of Adam's two moments, and the summand that avoids a division by zero.
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
@@ -135,7 +135,7 @@ class _Training:
         self._axes, self._features = [], []
         for seen in self._seen:
             checkpoint()
-            # From each network's training examples only: others would leak into the validation.
+            # Computed from each network's training examples only: others would leak into the validation.
             axes, center = whitening(matrix[seen])
             self._axes.append(axes)
             self._features.append((matrix - center) @ axes)
@@ -163,7 +163,7 @@ class _Training:
         return True
 
     def patience(self, epochs: int, loss: float) -> int:
-        """Return after how many epochs without a lower out-of-fold loss training ends; `loss` is the last."""
+        """Return the epochs without a lower out-of-fold loss that end the training; `loss` is the last."""
         if self._networks[-1].loss < _UNDERFITTED * loss / float(self._spread[0]) ** 2:
             return epochs
         return max(epochs, _PLATEAU_STEPS * self._batch // len(self._shown))

@@ -13,7 +13,7 @@ from headstart_server.learning.heads.platt import fit_platt
 from headstart_server.learning.heads.temperature import fit_temperature, smoothed_log_loss
 from headstart_server.learning.metrics.metrics import effective_count
 
-#: Examples below which the threshold of a class is too noisy, so the common one is used.
+#: Minimum number of examples for a class's own threshold; with fewer, the common threshold is used.
 OWN_FROM = 10
 #: Default if nothing could be validated.
 UNKNOWN = 0.5
@@ -132,7 +132,7 @@ def calibrate(
 def finish_calibration(
     calibration: Calibration, outputs: Float64, targets: Targets, weights: Float64
 ) -> Calibration:
-    """Return the calibration with what only the final head needs: thresholds, or the interval of its numbers.
+    """Return the calibration with thresholds, or the interval of numbers, which only the final head needs.
 
     It is computed from calibrated out-of-fold outputs [n, C] and weights [n].
     """

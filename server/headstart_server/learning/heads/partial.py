@@ -24,7 +24,7 @@ from headstart_server.learning.heads.solver_result import CrossFitted, SolverRes
 from headstart_server.learning.heads.split import Folds
 from headstart_server.learning.metrics.metrics import losses
 
-#: Examples in a step.
+#: Number of examples in a step.
 BATCH = 32
 #: Regularization of the initial head relative to the best one. The best head uses directions in which
 #: features hardly vary, and breaks as soon as the blocks below it move; and where it fits its examples
@@ -78,7 +78,7 @@ def fit_partial(
     beaten, or if nothing can be validated.
     """
     if to_beat.loss is None or start.regularization is None:
-        return _kept(to_beat, "there are too few examples to tell whether training helps")
+        return _kept(to_beat, "there are too few examples to determine whether training helps")
     scale = _Scale(examples.targets, examples.weights)
     begun = _heads(examples, FIRMER * start.regularization, checkpoint)
     heads = [scale.head(one, begun[-1].calibration) for one in begun]
@@ -111,7 +111,7 @@ def fit_partial(
     )
 
 
-def _kept(solved: SolverResult, why: str) -> SolverResult:
+def _kept(solved: SolverResult, reason: str) -> SolverResult:
     return SolverResult(
         weights=solved.weights,
         bias=solved.bias,
@@ -120,7 +120,7 @@ def _kept(solved: SolverResult, why: str) -> SolverResult:
         loss=solved.loss,
         scores=solved.scores,
         cross_fitted=solved.cross_fitted,
-        note=f"No trained blocks: {why}.",
+        note=f"No trained blocks: {reason}.",
     )
 
 

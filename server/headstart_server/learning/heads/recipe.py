@@ -88,12 +88,12 @@ class Partial:
 ResolvedRecipe = Ridge | Logistic | Mlp | Partial
 Recipe = Auto | ResolvedRecipe
 
-#: Beyond these the solver's or the softmax's numbers overflow.
+#: Ranges beyond which the solver or the softmax would overflow.
 REGULARIZATIONS = (1e-9, 1e9)
 TEMPERATURES = (1e-6, 1e6)
-#: Seconds.
+#: Range of time budgets in seconds.
 TIME_BUDGETS = (0.001, 86_400.0)
-#: The range of each setting that is a number; of a setting that the caller leaves open, no value is checked.
+#: The range of each numeric setting. Settings that the caller leaves open are not checked.
 _RANGES: Mapping[str, tuple[float, float]] = {
     "regularization": REGULARIZATIONS,
     "temperature": TEMPERATURES,
@@ -105,7 +105,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "patience": (1, 1000),
     "blocks": (1, 3),
 }
-#: Of settings whose range depends on the recipe.
+#: The ranges of settings that depend on the recipe.
 _RANGES_BY_RECIPE: Mapping[type, Mapping[str, tuple[float, float]]] = {
     Mlp: {"learning_rate": (1e-6, 1.0), "max_epochs": (1, 10_000)},
     Partial: {"learning_rate": (1e-7, 0.1), "max_epochs": (1, 1000)},
@@ -166,14 +166,13 @@ def check_task(recipe: Recipe, task: Task) -> None:
         return
     if recipe.temperature is not None:
         raise InvalidField(
-            "Expected a temperature for examples of one label only. "
-            f"Received: {recipe.temperature:g} for {task.value.replace('_', '-')} examples.",
+            f"temperature requires single-label examples, not {task.value.replace('_', '-')} examples. "
+            "Omit it.",
             field=f"{field}.temperature",
         )
     if recipe.balanced:
         raise InvalidField(
-            "Expected balanced for examples of one label only. "
-            f"Received: balanced for {task.value.replace('_', '-')} examples.",
+            f"balanced requires single-label examples, not {task.value.replace('_', '-')} examples. Omit it.",
             field=f"{field}.balanced",
         )
 

@@ -152,7 +152,7 @@ class _Choice:
     judged: Float64
     regularization: float | None
     temperature: float | None
-    start: int  # place of the regularization at which a walk starts
+    start: int  # index of the regularization at which a walk starts
     cross_fitted: CrossFitted
 
     def select_and_solve(self, task: RidgeTask) -> tuple[_Trial | None, _Solution]:
@@ -191,7 +191,7 @@ class _Search:
         return self._complete(self._on(regularization, self._folds.count))
 
     def walk(self, tried: Sequence[float], start: int) -> _Trial:
-        """Return the first trial from a place on that beats both its neighbors on the first folds."""
+        """Return the first trial from index `start` on that beats both neighbors on the first folds."""
         place, folds = min(start, len(tried) - 2), self._folds
         few = _WALK_FOLDS if folds.counted[folds.assignment < _WALK_FOLDS].any() else folds.count
         best, other = self._on(tried[place], few), self._on(tried[place + 1], few)
@@ -213,7 +213,7 @@ class _Search:
         return trial
 
     def _on(self, regularization: float, folds: int, earlier: _Trial | None = None) -> _Trial:
-        """Try a regularization on the first folds; those of an earlier trial keep their scores."""
+        """Try a regularization on the first folds; the folds of an earlier trial keep their scores."""
         scores = np.zeros_like(self._choice.targets.matrix) if earlier is None else earlier.scores
         for fold in range(0 if earlier is None else earlier.folds, folds):
             scores[self._folds.assignment == fold] = self._system.out_of_fold(regularization, fold)

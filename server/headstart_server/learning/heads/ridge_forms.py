@@ -17,7 +17,7 @@ from headstart_server.learning.heads.split import Folds
 
 #: Maximum bytes of rows held on a device in double precision: 10,000 of 2,064 features are 165 MB.
 HELD_ON_DEVICE = 1 << 30
-#: Least rows of a block on a device.
+#: Minimum rows of a block on a device.
 LEAST_ROWS = 256
 
 
@@ -152,10 +152,10 @@ class PrimalForm:
 
 
 class _Fold:
-    """The rows of a fold as arrays: computed each time they are needed, or held.
+    """The rows of a fold as arrays, computed on each use, or held.
 
-    On a device the arrays are filled up with zeros to powers of two: it compiles a program for each shape,
-    and sizes of folds differ from job to job.
+    On a device the arrays are padded with zeros to powers of two, because it compiles a program for each
+    shape, and the sizes of folds differ from job to job.
     """
 
     def __init__(self, rows: FeatureMatrix, places: Ints, matrices: Matrices, *, held: bool) -> None:
@@ -174,7 +174,7 @@ class _Fold:
 
 
 def _filled(matrix: Float64) -> Float64:
-    """Return a matrix filled up with rows of zeros to the least power of two, from `LEAST_ROWS` on."""
+    """Return a matrix padded with rows of zeros to the next power of two, at least `LEAST_ROWS`."""
     count = max(LEAST_ROWS, 1 << (len(matrix) - 1).bit_length())
     return np.concatenate([matrix, np.zeros((count - len(matrix), *matrix.shape[1:]))])
 

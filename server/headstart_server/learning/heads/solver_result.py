@@ -130,4 +130,4 @@ class SolverResult:
     epochs: int = 0
     # weights of the tail that computes the `last` view of this head; None for the backbone's own
     tail: TailWeights | None = None
-    note: str = ""  # how the head was fitted, for people
+    note: str = ""  # how the head was fitted, for users

@@ -22,7 +22,7 @@ def assign_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.G
     deal = _Assignment(labels[order], shares)
     while deal.counts.any():
         rarest = np.flatnonzero(deal.counts == deal.counts[deal.counts > 0].min())
-        # Of equally rare labels, the one whose groups come first: names do not matter.
+        # Among equally rare labels, take the one whose groups come first, because names must not matter.
         label = max(rarest.tolist(), key=deal.standing)
         for group in np.flatnonzero(deal.left[label]).tolist():
             deal.give(group, label)
@@ -34,7 +34,7 @@ def assign_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.G
 
 
 class _Assignment:
-    """The parts assigned so far, and what each part lacks."""
+    """The parts assigned so far, and the missing labels of each part."""
 
     def __init__(self, labels: Float64, shares: Sequence[float]) -> None:
         self._labels = np.column_stack([labels, np.ones(len(labels))])
@@ -44,11 +44,11 @@ class _Assignment:
         self.parts = np.full(len(labels), -1, np.int64)
 
     def standing(self, label: int) -> tuple[bytes, list[float]]:
-        """Return the remaining groups of a label and what each part lacks of it: equal labels are alike."""
+        """Return the remaining groups of a label, and its missing number by part, to find equal labels."""
         return self.left[label].tobytes(), self._lacking[:, label].tolist()
 
     def give(self, group: int, label: int) -> None:
-        """Assign a group to the part that lacks most of a label, or of equals most groups."""
+        """Assign a group to the part that lacks most of a label, or on ties most groups."""
         part = int(np.lexsort((-self._lacking[:, -1], -self._lacking[:, label]))[0])
         self.parts[group] = part
         self._lacking[part] -= self._labels[group]
@@ -57,7 +57,7 @@ class _Assignment:
 
 
 def assign_numbers(values: Float64, count: int, rng: np.random.Generator) -> Ints:
-    """Return the part of each group, [G]: of each `count` neighbors in order one goes to each part."""
+    """Return the part of each group, [G]. Each part gets one of each `count` neighbors in order."""
     dealt = np.zeros(len(values), np.int64)
     order = np.argsort(values, kind="stable")
     for start in range(0, len(order), count):
@@ -85,8 +85,7 @@ class Folds:
     count: int  # number of folds K; 0 if there is nothing to validate on
     assignment: Ints  # fold of each example, 0 to K - 1, [N]
     # False for examples whose class has no example in any other fold, [N]: a head fitted without their fold
-    # cannot know their class, so they say nothing about the final head. Always True for several labels and
-    # for numbers
+    # cannot know their class, so they do not count in metrics. Always True for several labels and for numbers
     counted: NDArray[np.bool_]
     # 1 / number of near-duplicates of each example, itself included, [N]; None if all examples differ
     shares: Float64 | None = None
@@ -143,7 +142,7 @@ def folds_for(targets: Targets, groups: Sequence[str], *, folds: int, seed: int)
 
 
 def held_out_for(targets: Targets, groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
-    """Return which examples of a task to hold out; arguments as for `held_out`.
+    """Return a mask of the examples of a task to hold out; arguments as for `held_out`.
 
     Each of several labels keeps a group for training; numbers are held out over their whole range.
     """
@@ -198,7 +197,7 @@ def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) 
 
 
 def held_out(labels: Ints, groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
-    """Return which examples to hold out, [N]: a `share` from 0 to 0.9 of each class, in whole groups.
+    """Return a mask of the examples to hold out, [N]: a `share` from 0 to 0.9 of each class, in whole groups.
 
     Every class keeps at least one group for training, and a class with two groups or more loses at least one.
     """

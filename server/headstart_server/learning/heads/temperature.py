@@ -30,10 +30,10 @@ def fit_temperature(
     classes, the labels are smoothed: by half an example that could be of any class (Krichevsky and Trofimov
     1981).
 
-    Few examples say little about the quality of a head. So the margin of two classes has a prior, as the
+    Few examples carry little information about a head. So the margin of two classes has a prior, as the
     slopes of a logistic regression have (Gelman et al. 2008): exponential, with the mean `PRIOR_MARGIN`. It
-    is worth `margin / PRIOR_MARGIN` nats in all, whatever the number of examples, so it matters below a
-    hundred.
+    contributes `margin / PRIOR_MARGIN` nats in total, regardless of the number of examples, so it matters
+    below a hundred.
 
     `scores` and class probabilities `shares` are [n, C]; `weights` [n] sum to the number of different
     examples. The search begins at the temperature `start`, by default in the middle.
@@ -105,7 +105,7 @@ class _SmoothedLoss:
 
     def __init__(self, scores: Float64, shares: Float64, weights: Float64) -> None:
         self._scores, self._shares, self._weights = scores, shares, weights
-        # One block is small, and each step of a search uses it.
+        # A single block is small, and each step of a search uses it, so it is computed once.
         self._held = list(self._made()) if len(scores) <= BLOCK else None
 
     def slopes(self, inverse: float) -> tuple[float, float, float]:

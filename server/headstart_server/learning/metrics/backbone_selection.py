@@ -1,8 +1,8 @@
 """Backbone selection: the one-standard-error rule, and the result with its reason.
 
 The rule selects the cheapest candidate within one standard error of the best (Breiman, Friedman, Olshen and
-Stone 1984, section 3.4.3). The standard error is of the difference on the same examples: candidates mostly
-err on the same ones, and shared errors do not distinguish them.
+Stone 1984, section 3.4.3). It uses the standard error of the difference on the same examples: candidates
+mostly err on the same examples, and shared errors do not distinguish them.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,8 @@ class CandidateRanking:
     """Result of a comparison of candidates.
 
     The selected and the best candidate are indexes; the best has the highest score and is the cheapest of
-    equals. The standing of a candidate that could not be measured is None; one is selected only if all are.
+    equals. The score of a candidate that could not be measured is None; a candidate is selected only if all
+    were measured.
     """
 
     chosen: int
@@ -85,7 +86,7 @@ def _standing(scores: Float64, best: Float64, weights: Float64) -> CandidateScor
 
 def _mean(values: Float64, weights: Float64) -> tuple[float, float]:
     """Return the weighted mean of values and its standard error; 0 for a single one."""
-    # Divided last: all right is exactly 1.
+    # Divided last, so that all correct gives exactly 1.
     mean = float(weights @ values / weights.sum())
     count = len(values)
     if count < 2:
@@ -96,7 +97,7 @@ def _mean(values: Float64, weights: Float64) -> tuple[float, float]:
 
 
 class CandidateOutcome(StrEnum):
-    """What happened to a candidate."""
+    """The outcome of a candidate."""
 
     TRIED = "tried"
     NOT_TRIED = "not_tried"

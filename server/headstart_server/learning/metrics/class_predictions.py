@@ -11,7 +11,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Float64, Ints
 
 Flags = NDArray[np.bool_]
-#: The threshold of a class that has none.
+#: Default threshold of a class.
 DEFAULT_THRESHOLD = 0.5
 
 

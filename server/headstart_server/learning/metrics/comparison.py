@@ -24,7 +24,7 @@ from headstart_server.storage.json_values import JsonValue
 
 #: The p-value below which a difference is significant.
 SIGNIFICANT = 0.05
-#: Reported examples that only one of the versions predicts correctly, for each version.
+#: Maximum reported examples, for each version, that only this version predicts correctly.
 MAX_DIFFERING = 100
 
 
@@ -101,7 +101,7 @@ def compare(pairs: Sequence[PairedOutcome]) -> Comparison:
 
 
 def differing(pairs: Sequence[PairedOutcome]) -> tuple[list[PairedOutcome], list[PairedOutcome]]:
-    """Return the examples that only the first version predicts correctly, and those of the second.
+    """Return the examples that only the first version predicts correctly, and those for the second.
 
     At most `MAX_DIFFERING` of each, with the highest loss of the wrong version first, unknown losses last.
     """
@@ -139,7 +139,7 @@ def _compare_labels(pairs: Sequence[PairedOutcome], weights: Float64) -> Compari
     known = np.isfinite(losses).all(axis=1)
     classes = _compare_classes(pairs)
     recalls = [[one.first_recall, one.second_recall] for one in classes]
-    # Divided last: all right is exactly 1.
+    # Divided last, so that all correct gives exactly 1.
     accuracies = weights @ right / weights.sum()
     log_losses = weights[known] @ losses[known] / weights[known].sum() if known.any() else None
     metrics = [
@@ -238,8 +238,8 @@ def _compare_numbers(pairs: Sequence[PairedOutcome], weights: Float64) -> Compar
     )
 
 
-def _verdict(gain: float, p_value: float, said: Sequence[str], of: str) -> str:
-    figures = f"{said[0]} against {said[1]}"
+def _verdict(gain: float, p_value: float, facts: Sequence[str], of: str) -> str:
+    figures = f"{facts[0]} against {facts[1]}"
     if not gain and p_value >= SIGNIFICANT:
         return f"Both are equally good: {figures}; {of}."
     better = "second" if gain > 0 else "first"

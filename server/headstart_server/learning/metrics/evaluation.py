@@ -65,9 +65,9 @@ def class_metrics(
     return tuple(found)
 
 
-#: Reported pairs of confused classes.
+#: Maximum reported pairs of confused classes.
 MAX_CONFUSED = 50
-#: Reported pairs of true and predicted numbers.
+#: Maximum reported pairs of true and predicted numbers.
 MAX_VALUES = 1000
 
 
@@ -123,7 +123,7 @@ def evaluate(
         thresholds: of several labels, [C]; empty for 0.5.
         ids: the caller's ID of each example, [N].
         groups: the group of near-duplicates of each example, [N]; None if all differ.
-        counted: whether each example says something about the head, [N]; None for all.
+        counted: whether each example counts in metrics of the head, [N]; None for all.
         metrics: the summary metrics, if they are known.
     """
     places = np.arange(len(targets)) if counted is None else np.flatnonzero(counted)

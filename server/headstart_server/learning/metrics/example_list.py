@@ -1,4 +1,4 @@
-"""The list of the examples of a dataset in a compact form: JSON by columns, repeated names written once.
+"""The list of a dataset's examples in a compact form: JSON by columns, with each repeated name once.
 
 A version stores it with out-of-fold predictions; an archive of examples stores it for its job.
 """
@@ -127,7 +127,7 @@ def read_outcomes(content: bytes) -> Sequence[PredictionOutcome | None]:
 
 
 def _coded(names: Iterable[str]) -> tuple[list[str], list[int]]:
-    """Return repeated names once, in the order of their first places, and the number of each place's name."""
+    """Return the distinct names by first occurrence, and the index of each name among them."""
     names = list(names)
     places = {name: place for place, name in enumerate(dict.fromkeys(names))}
     return list(places), [places[name] for name in names]
@@ -186,7 +186,7 @@ def _outcomes_of(fields: Mapping[str, Any]) -> list[PredictionOutcome | None]:
     ]
     places = range(len(known) + len(missing))
     if not missing.issubset(places):
-        raise ValueError("Expected places in the list as missing outcomes. Received other values.")
+        raise ValueError("The list has missing outcomes at invalid positions.")
     coming = iter(known)
     return [None if place in missing else next(coming) for place in places]
 

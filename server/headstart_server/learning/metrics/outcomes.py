@@ -14,7 +14,7 @@ from headstart_server.learning.features.feature_matrix import BLOCK, Float32, Fl
 from headstart_server.learning.metrics.class_predictions import ClassPredictions
 from headstart_server.learning.metrics.metrics import losses
 
-#: Reported examples.
+#: Maximum reported examples.
 MAX_WORST = 100
 
 
@@ -94,12 +94,11 @@ class PredictionOutcome(NamedTuple):
     # the predicted classes: one of a single label, any number of several; empty for regression
     labels: tuple[str, ...] = ()
     value: float | None = None  # the predicted number of a regression
-    # of the true class (several labels: the lowest of all true states); None for regression
+    # probability of the true class (several labels: the lowest of all true states); None for regression
     probability: float | None = None
     # whether the example was held out of training. Otherwise a head fitted without its fold predicted it
     held_out: bool = False
-    # whether it says something about the version; False if the predicting head could not know the class of
-    # the example
+    # whether it counts in metrics; False if the predicting head could not know the class of the example
     counted: bool = True
     # probability of the predicted class of a single label; None for other tasks
     confidence: float | None = None
@@ -111,7 +110,7 @@ class LabeledOutputs:
 
     targets: Targets  # labels over the head's classes, followed by the classes it does not know, [N]
     outputs: Float32  # calibrated outputs, 0 for classes that the head does not know, [N, C]
-    thresholds: Float32  # of several labels, [C]; beyond 1 for classes that the head does not know
+    thresholds: Float32  # thresholds of several labels, [C]; above 1 for classes that the head does not know
 
     @classmethod
     def from_head(

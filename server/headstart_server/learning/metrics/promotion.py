@@ -84,7 +84,7 @@ def first_promotion(alias: str) -> Promotion:
         alias=alias,
         decision=Decision.PROMOTED,
         baseline=0,
-        reasons=(f"Alias '{alias}' named no version, so there was nothing to be worse than.",),
+        reasons=(f"Alias '{alias}' named no version, so there was nothing to compare.",),
     )
 
 
@@ -133,7 +133,7 @@ def _worse(gate: PromotionCriteria, comparison: Comparison) -> list[str]:
             f"(p = {comparison.worse_p_value:.2g}); {gate.max_drop:.2%} is allowed."
         )
     judged = [one for one in comparison.classes if one.example_count >= gate.min_class_examples]
-    # A significance of 1 disables the test, whatever the number of classes.
+    # A significance of 1 disables the test, regardless of the number of classes.
     significance = gate.significance / len(judged) if judged and gate.significance < 1 else gate.significance
     fallen = [
         (one.first_recall - one.second_recall, one)

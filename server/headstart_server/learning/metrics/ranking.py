@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from headstart_server.learning.features.feature_matrix import Float32, Float64
 
-#: Thresholds from 0 to 1 of the curve of each class.
+#: Number of thresholds, from 0 to 1, of each class's curve.
 THRESHOLDS = 21
 
 
@@ -22,9 +22,9 @@ class ThresholdPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RankingCurve:
-    """Cumulative weights of the examples by falling probability of one class."""
+    """Cumulative weights of the examples by descending probability of one class."""
 
-    probabilities: Float32  # the distinct probabilities, falling, [m]
+    probabilities: Float32  # the distinct probabilities, descending, [m]
     taken: Float64  # weight of the examples with at least each probability, [m]
     right: Float64  # weight of the examples of the class among them, [m]
 
@@ -32,7 +32,7 @@ class RankingCurve:
     def from_scores(
         cls, probabilities: Float32, actual: NDArray[np.bool_], weights: Float64
     ) -> "RankingCurve":
-        """Return the curve of examples with probabilities [n]; `actual` [n] marks those of the class."""
+        """Return the curve of examples with probabilities [n]; `actual` [n] marks examples of the class."""
         order = np.argsort(-probabilities, kind="stable")
         falling = probabilities[order]
         last = np.append(falling[1:] < falling[:-1], True)
@@ -63,7 +63,7 @@ class RankingCurve:
         return float((np.diff(wrong, prepend=0.0) * before).sum() / (wrong[-1] * self.right[-1]))
 
     def points(self) -> tuple[ThresholdPoint, ...]:
-        """Return precision and recall at `THRESHOLDS` rising thresholds."""
+        """Return precision and recall at `THRESHOLDS` ascending thresholds."""
         rising = np.linspace(0, 1, THRESHOLDS)
         # float32: a probability of 0.05 must reach the threshold of 0.05.
         reached = np.searchsorted(-self.probabilities, -rising.astype(np.float32), side="right")

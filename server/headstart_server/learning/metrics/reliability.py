@@ -10,7 +10,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Float64
 from headstart_server.learning.metrics.class_predictions import ClassPredictions
 
-#: Bins of equal width (Guo et al. 2017).
+#: Number of bins of equal width (Guo et al. 2017).
 BINS = 15
 
 
@@ -27,7 +27,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reliability:
-    """Nonempty bins by rising probability, and the weighted mean gap of confidence and accuracy."""
+    """Nonempty bins by ascending probability, and the weighted mean gap of confidence and accuracy."""
 
     bins: tuple[ReliabilityBin, ...]
     calibration_error: float

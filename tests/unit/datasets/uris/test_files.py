@@ -42,7 +42,7 @@ def test_no_link_beneath_it_is_followed(folder: Path) -> None:
 def test_what_is_no_file_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     for parts in (["pipe"], ["inner"]):
-        with pytest.raises(UnreadableError, match="no file"):
+        with pytest.raises(UnreadableError, match="not a file"):
             read_beneath(str(folder), parts, 100)
     with pytest.raises(UnreadableError, match="not there"):
         read_beneath(str(folder), ["none"], 100)

@@ -137,7 +137,7 @@ def test_paths_lead_nowhere_else(uri: str, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["a.jpg?versionId=1", "a.jpg#1"])
 def test_no_path_in_a_bucket_names_a_version(path: str) -> None:
-    with pytest.raises(ValueError, match="signs"):
+    with pytest.raises(ValueError, match="characters"):
         parse_location("s3://bucket/a.csv").sibling(path)
 
 
@@ -163,7 +163,7 @@ def test_an_operator_allows_places_only(prefix: str) -> None:
 @pytest.mark.parametrize("prefix", ["/data", "/data/sets/a", "file:///data/sets", "/data/sets/"])
 def test_what_the_server_keeps_may_not_be_allowed(prefix: str) -> None:
     own = DatasetLocation(kind=Kind.FILE, root="", parts=("data", "sets"))
-    with pytest.raises(ValueError, match="apart"):
+    with pytest.raises(ValueError, match="must not overlap"):
         policy(prefix).check_disjoint([own])
     policy("/data/other", "s3://data/sets").check_disjoint([own])
 
@@ -192,5 +192,5 @@ def test_a_tenant_is_a_whole_name_in_a_path(prefix: str) -> None:
 
 def test_what_the_server_keeps_is_no_tenants_either() -> None:
     own = DatasetLocation(kind=Kind.FILE, root="", parts=("data", "red"))
-    with pytest.raises(ValueError, match="apart"):
+    with pytest.raises(ValueError, match="must not overlap"):
         policy("/data/{tenant}").check_disjoint([own])

@@ -134,14 +134,12 @@ def test_too_many_classes_are_refused_with_the_example_that_opens_one_too_many()
 
 def test_no_example_is_refused() -> None:
     error = refusal(EmptyDataset)
-    assert error.message == ("Expected examples of at least two classes to train on. Received: no example.")
+    assert error.message == "There are no examples. Send examples of at least two classes to train on."
 
 
 def test_examples_that_are_all_held_out_are_refused() -> None:
     error = refusal(EmptyDataset, example(b"1", "cat", held_out=True), example(b"2", "dog", held_out=True))
-    assert error.message == (
-        "Expected examples of at least two classes to train on. Received: 2 examples, 2 of them held out."
-    )
+    assert error.message == ("All examples are held out. Send examples of at least two classes to train on.")
 
 
 def test_one_class_is_refused() -> None:

@@ -143,7 +143,9 @@ def test_one_example_of_each_class_is_not_trained_on() -> None:
     found = fitted(trainer, labels(3))
     assert trainer.requests == []
     assert found.tail is None
-    assert found.note == ("No trained blocks: there are too few examples to tell whether training helps.")
+    assert found.note == (
+        "No trained blocks: there are too few examples to determine whether training helps."
+    )
 
 
 def test_settings_and_weights_are_passed_on() -> None:
