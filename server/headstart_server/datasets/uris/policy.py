@@ -88,7 +88,7 @@ class DatasetUriPolicy:
 
 
 def _of(prefix: DatasetLocation, tenant: str) -> DatasetLocation | None:
-    """Return a prefix with the name of a tenant; None if it requires a tenant and there is none."""
+    """Return a prefix with the name of a tenant; None if it requires a tenant and the caller has none."""
     if TENANT not in prefix.parts:
         return prefix
     if not tenant:

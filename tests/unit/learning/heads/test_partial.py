@@ -190,5 +190,5 @@ def test_the_stop_reason_of_training_is_reported() -> None:
 
 
 def test_without_a_trainer_it_is_a_fault() -> None:
-    with pytest.raises(ValueError, match="Expected tools that train tails"):
+    with pytest.raises(ValueError, match="The recipe partial requires tails"):
         fit(Partial(), views(), labels(), [str(place) for place in range(COUNT)], seed=0)

@@ -154,9 +154,9 @@ def test_a_head_comes_back_from_its_tensors(make) -> None:
 def test_what_is_for_other_tasks_is_refused() -> None:
     with pytest.raises(InvalidField, match="auto or ridge for examples with numbers"):
         fitted(*numbers(0), Logistic())
-    with pytest.raises(InvalidField, match="temperature for examples of one label"):
+    with pytest.raises(InvalidField, match="temperature requires single-label examples"):
         fitted(*numbers(0), Ridge(temperature=1.0))
-    with pytest.raises(InvalidField, match="balanced for examples of one label"):
+    with pytest.raises(InvalidField, match="balanced requires single-label examples"):
         fitted(*several(0), Ridge(balanced=True))
 
 
