@@ -17,7 +17,7 @@ class HeadstartError(Exception):
     """Base of every error that is reported to the caller.
 
     Args:
-        message: what is wrong, and what to do.
+        message: the problem and its remedy.
         field: path of the request field at fault, such as ``inputs[3].image``.
         metadata: facts for programs, such as the exceeded limit.
         retry_after: seconds after which another try may succeed; None if waiting does not help.
@@ -269,7 +269,7 @@ class JobTimeLimit(HeadstartError, reason="JOB_TIME_LIMIT"):
 
 
 class JobMemoryLimit(HeadstartError, reason="JOB_MEMORY_LIMIT"):
-    """A job needs more memory than the server gives to jobs."""
+    """A job needs more memory than the server allows."""
 
 
 class TrainerDied(HeadstartError, reason="TRAINER_DIED"):

@@ -44,7 +44,7 @@ class CaptureStore:
     def write(self, model: str, inputs: Sequence[NewCapture], features: BatchFeatures) -> None:
         """Store inputs of one model and one backbone, and delete the oldest beyond the bounds of its policy.
 
-        Raise ModelGoneError if the model was deleted, or it has no policy any more.
+        Raise ModelGoneError if the model was deleted, or no longer has a policy.
         """
         with self._database.read() as connection:
             # Checked before anything is written, because a quota may stay full for days.

@@ -1,4 +1,4 @@
-"""A captured input: what was predicted for it, why it was stored, and where it is."""
+"""A captured input, with its prediction, the reason of its capture, and its location."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -226,7 +226,7 @@ class CapturedThumbnails:
         self._store.remove(prediction_ids)
 
     def remove_gone(self) -> int:
-        """Remove the thumbnails of inputs that are not stored any more; return the number of these inputs."""
+        """Remove the thumbnails of inputs that are no longer stored; return the number of these inputs."""
         images = self._store.images
         gone = images - self._inputs.stored(images)
         self.remove(gone)

@@ -19,7 +19,7 @@ MAX_WAITING, MAX_WAITING_BYTES = 8192, 128 << 20
 class Observation:
     """The predictions of one version in one call."""
 
-    prediction: VersionPrediction  # what it predicted for n inputs
+    prediction: VersionPrediction  # the predictions for n inputs
     policy: CapturePolicy
     contents: Sequence[Content]  # the inputs, [n]
     rows: Sequence[RowFeatures]  # their features, [n]

@@ -83,7 +83,7 @@ forgotten = Table(
 )
 
 
-# Erasures with rebuild: what was requested, and the certificate once it is complete.
+# Erasures with rebuild: the request, and the certificate once it is complete.
 erasures = Table(
     "erasures",
     metadata,

@@ -60,12 +60,12 @@ retrains = Table(
     metadata,
     Column("model", String(128), primary_key=True),
     Column("job_id", String(64)),
-    # The version that the alias named when the job was accepted; 0 for none.
+    # The version that the alias named when the job was accepted; 0 if none.
     Column("baseline", BigInteger, nullable=False, default=0, server_default="0"),
     # The version that the last retrain published, and the version that the alias named before.
     Column("last_version", BigInteger, nullable=False, default=0, server_default="0"),
     Column("last_baseline", BigInteger, nullable=False, default=0, server_default="0"),
-    # Retrains that failed since the last one that succeeded, and the last error.
+    # Number of failed retrains since the last success, and the last error.
     Column("failures", Integer, nullable=False, default=0, server_default="0"),
     Column("error", JSON(none_as_null=True)),
     # The last job that ended.

@@ -30,7 +30,7 @@ class SchemaError(HeadstartError):
 
 
 def migrate(connection: Connection, name: str) -> None:
-    """Create what is missing; raise SchemaError if a newer release wrote incompatible tables."""
+    """Create missing tables, columns and indexes; raise SchemaError for incompatible newer tables."""
     earlier = set(inspect(connection).get_table_names())
     if schema_version.name in earlier:
         _check(connection, name)

@@ -57,11 +57,11 @@ class Sqlite:
         """Return the domain error for a driver's error; None if it is a bug of the server."""
         if not isinstance(error, OperationalError):
             return None
-        said = str(error.orig)
-        if "disk is full" in said:
+        message = str(error.orig)
+        if "disk is full" in message:
             return StorageFull()
-        if any(sign in said for sign in ("is locked", "disk I/O error", "unable to open")):
-            return DatabaseUnavailable(f"the file cannot be used: {said}")
+        if any(sign in message for sign in ("is locked", "disk I/O error", "unable to open")):
+            return DatabaseUnavailable(f"the file cannot be used: {message}")
         return None
 
 

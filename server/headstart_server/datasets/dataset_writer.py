@@ -171,7 +171,7 @@ class DatasetWriter:
         )
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove the written files."""
         # Closing writes the archive's directory, which may fail on a full disk; the file is removed anyway.
         with suppress(OSError, ValueError):
             self._archive.close()

@@ -228,7 +228,7 @@ class ExampleEraser:
                 self._registry.reader.model(request.model)
             where = f"of model '{request.model}' " if request.model else ""
             raise ExampleNotFound(
-                f"No version {where}and no job under way has an example with the ID "
+                f"No version {where}and no unfinished job has an example with the ID "
                 f"{request.example_id[:80]!r}. Check the ID and the model.",
                 metadata={"id": request.example_id},
             )

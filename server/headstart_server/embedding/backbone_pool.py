@@ -64,7 +64,7 @@ class BackbonePool:
 
     Args:
         source: lists, prepares and loads backbones.
-        make_embedder: gives a loaded backbone its queue and threads.
+        make_embedder: creates the queue and threads of a loaded backbone.
         default: name of the default backbone.
         waiters: calls that wait for a backbone.
         clock: monotonic seconds.

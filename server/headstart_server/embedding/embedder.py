@@ -219,7 +219,7 @@ class Embedder:
         return self._batcher.submit(entry)
 
     def cached(self, digests: Sequence[str]) -> Mapping[str, Vectors]:
-        """Return the cached features of contents by their digests, as far as the tenant has them."""
+        """Return the features of contents that are cached for the tenant, by digest."""
         key = self._cache_key(self._own_key)
         return {} if key is None else self._cache.get_many(key, digests)
 

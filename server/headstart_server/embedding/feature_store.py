@@ -228,8 +228,8 @@ class FeatureStore:
             count = len(self._waiting)
             self._waiting.clear()
         self._dropped(count)
-        said = described(error) if error else ""
-        log.warning(event, path=str(self._path), error=said, dropped=count)
+        message = described(error) if error else ""
+        log.warning(event, path=str(self._path), error=message, dropped=count)
 
     def _replace_file(self, file: FeatureFile | None) -> None:
         before, self._file = self._file, file

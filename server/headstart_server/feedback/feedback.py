@@ -46,7 +46,7 @@ class NewFeedback:
 
     feedback_id: str  # its ID, and the name of the archive of its content
     model: str
-    request_id: str | None  # the caller's ID of the request; None for none
+    request_id: str | None  # the caller's ID of the request; None if it sent none
     request_hash: str  # digest of everything that the caller sent
     principal: str
     answer: Answer
@@ -93,7 +93,7 @@ class Feedback:
     created: float  # when it was recorded, in seconds since 1970
     job_id: str  # the job that trains on it, or whose version was trained on it; empty without a job
     learned: int | None  # the version that was trained on it; None without a version
-    request_id: str | None  # the caller's ID of the request; None for none
+    request_id: str | None  # the caller's ID of the request; None if it sent none
     digest: str
     kind: str
     nbytes: int  # bytes of the archive; 0 without one

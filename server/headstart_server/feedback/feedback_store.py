@@ -99,7 +99,7 @@ class FeedbackStore:
 
         Raises:
             TenantQuotaExceeded: the tenant's storage quota is exceeded.
-            PredictionNotCaptured: the input of the prediction is not stored any more.
+            PredictionNotCaptured: the input of the prediction is no longer stored.
             DatabaseUnavailable: the database does not answer; the feedback may still be recorded.
         """
         with self._database.write("feedback.add") as connection:

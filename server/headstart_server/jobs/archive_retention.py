@@ -112,7 +112,7 @@ class ArchiveRetention:
         self._release_beyond_bound()
         count = 0
         while (removed := self._forget_some()) is not None:
-            # Removed after the commit, when no job can find the archive any more.
+            # Removed after the commit, when jobs can no longer find the archive.
             for archive in removed:
                 self._files.remove(archive)
             count += len(removed)

@@ -103,7 +103,7 @@ class JobCounts:
 
 
 def _by_state(connection: Connection, since: float) -> Mapping[str, int]:
-    """Return the number of jobs under way, and of those that ended after a time, by state."""
+    """Return the number of unfinished jobs, and of jobs that ended after a time, by state."""
     # Filters instead of groups, because a database may read all jobs for groups.
     per_state = [func.count().filter(jobs.c.state == state.value) for state in JobState]
     found: Counter[str] = Counter()

@@ -216,7 +216,7 @@ class JobQueue:
         return found.job
 
     def _claim_one_by_one(self, claimant: Claimant) -> Job | None:
-        """Claim the first job that can be claimed, and fail those that cannot."""
+        """Claim the first job that can be claimed; fail jobs that cannot."""
         with self._database.read() as connection:
             job_ids = claiming.to_try(connection, claimant, self._database.now(connection))
         for job_id in job_ids:

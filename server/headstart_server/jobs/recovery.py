@@ -31,7 +31,7 @@ class RecoveredJob:
 
 
 def recover(connection: Connection, dead: Sequence[Row[Any]], owner: str, now: float) -> list[RecoveredJob]:
-    """Put jobs of dead processes back into the queue, and fail those that crashed too often.
+    """Put jobs of dead processes back into the queue; fail jobs that crashed too often.
 
     Args:
         dead: rows of jobs whose lease has expired, as `columns` selects them.

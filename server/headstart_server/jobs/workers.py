@@ -64,7 +64,7 @@ class WorkerPool:
             self._changed.notify()
 
     def stop(self, timeout: float) -> None:
-        """Claim no more, give running jobs back at their next checkpoint, and wait for the threads.
+        """Stop claiming, return running jobs to the queue at their next checkpoint, and wait for the threads.
 
         Args:
             timeout: maximum seconds to wait. Jobs that still run then also return to the queue, and the fence

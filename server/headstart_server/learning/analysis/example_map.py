@@ -30,7 +30,7 @@ def map_examples(
 
     The axes are the first two principal components of the features, whose rows are scaled to length 1. Equal
     features have equal positions, and the same examples in any order the same map. `views` has features
-    [N, D of the view] by view, `names` those that are used. The order of the content digests samples many
+    [N, D of the view] by view, `names` the views to use. The order of the content digests samples many
     examples. `checkpoint` is called between blocks and may raise to stop.
     """
     order = np.array(sorted(range(len(digests)), key=digests.__getitem__), np.int64)

@@ -122,7 +122,7 @@ class Targets:
     ) -> "Targets":
         """Return the labels of examples of one task, at least one.
 
-        Classes default to those that occur, sorted; weights to 1.
+        Classes default to the occurring ones, sorted; weights to 1.
         """
         task = targets[0].task
         names = class_names

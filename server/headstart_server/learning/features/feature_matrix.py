@@ -28,7 +28,7 @@ MAD_TO_DEVIATION = 1.4826
 
 
 class Scaling(StrEnum):
-    """How features are scaled.
+    """The scaling of features.
 
     UNIT: each row to Euclidean length 1.
     ROOT: the signed square root of each feature, then each row to length 1. The root evens out features that

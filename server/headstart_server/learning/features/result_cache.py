@@ -45,7 +45,7 @@ class ResultCache:
     def get(self, key: Hashable | None, compute: Callable[[], Sized]) -> Sized:
         """Return the result for a key, which the caller must not change; a key of None always computes it.
 
-        Threads that need the same result wait for the one that computes it.
+        Threads that need the same result wait for the thread that computes it.
         """
         if key is None:
             return compute()

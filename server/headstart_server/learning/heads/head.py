@@ -57,7 +57,7 @@ class Head:
     """A linear head on features, or one behind a hidden layer, with the calibration of its predictions."""
 
     views: tuple[str, ...]  # the backbone's views that the head concatenates, D features together
-    # how features are scaled; `STANDARD` is folded into the first weights and their bias
+    # the scaling of features; `STANDARD` is folded into the first weights and their bias
     scaling: Scaling = Scaling.UNIT
     weights: Float32  # [D, C], or [H, C] behind a hidden layer; one column for regression
     bias: Float32  # [C]
@@ -93,7 +93,7 @@ class Head:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory, class names included (estimated at 80 bytes above their length)."""
+        """Bytes in memory, including class names (estimated at 80 bytes above their length)."""
         arrays = self.weights.nbytes + self.bias.nbytes + self.calibration.nbytes
         if self.hidden is not None:
             arrays += self.hidden.weights.nbytes + self.hidden.bias.nbytes

@@ -61,7 +61,7 @@ class Mlp:
 
     @property
     def scaling(self) -> Scaling:
-        """How features are scaled."""
+        """The scaling of the features."""
         return Scaling.STANDARD
 
 

@@ -223,7 +223,7 @@ class _Search:
             self._choice.targets.subset(inside),
             self._choice.judged[inside],
             temperature=self._choice.temperature,
-            # Only on some folds: the result on all does not depend on what was tried before.
+            # Only on some folds: the result on all folds does not depend on earlier trials.
             near=self._near if folds < self._folds.count else None,
         )
         self._near = calibration
