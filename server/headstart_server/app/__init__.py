@@ -1,1 +1,1 @@
-"""Builds the objects of a server, and starts and stops them."""
+"""Build the objects of a server, start them and stop them."""

@@ -85,9 +85,9 @@ from headstart_server.webhooks.policy import WebhookPolicy
 
 log = structlog.get_logger(__name__)
 
-#: The fraction of concurrent calls that may wait for a backbone: loaded ones stay reachable.
+#: The fraction of concurrent calls that may wait for a backbone, so that loaded ones stay reachable.
 WAITING_SHARE = 4
-#: Training rows on their way from archive to backbone at the same time.
+#: Maximum training rows that are between archive and backbone at the same time.
 TRAIN_WINDOW = 32
 
 
@@ -97,7 +97,7 @@ class Objects:
     Args:
         settings: the settings of the server.
         source: provides the backbones; None uses the `Catalog`.
-        closing: closes what was opened, in reverse order.
+        closing: closes the opened objects, in reverse order.
         part: the part of the server that this process is.
 
     Raises:
@@ -147,7 +147,7 @@ class Objects:
         self.influence.clear()
         RESULT_CACHE.clear()
         self.examples.forget(digests)
-        # Exports of versions that were deleted or replaced.
+        # The folder has exports of versions that were deleted or replaced.
         self.exporter.sweep()
         if self.roots.copies is not None:
             for archive in archives:
@@ -164,7 +164,7 @@ class Objects:
     def _observe(self, observability: ObservabilityGroup) -> None:
         self.telemetry = Telemetry(self._software)
         self.tracing = open_tracing(observability.trace_url, os.environ, self._software)
-        # The engine measures GPUs.
+        # Only the engine measures GPUs.
         self.gpus = open_gpus() if self.part.runs_jobs else None
         self.energy = EnergyMeter(
             counters(self.gpus, watts_per_core=observability.cpu_watts_per_core),
@@ -220,7 +220,7 @@ class Objects:
     def _create_jobs(self, jobs: JobsGroup) -> None:
         limits, telemetry = self.settings.limits, self.telemetry
         self.notifier = JobNotifier()
-        # A job that needs a backbone which only other replicas have waits for one of them.
+        # A job whose backbone only other replicas have waits for one of them.
         names = None if self.is_alone else [info.name for info in self.source.list()]
         replica = ReplicaSettings(
             owner=f"{socket.gethostname()}/{uuid.uuid4().hex}",
@@ -274,7 +274,7 @@ class Objects:
                 self.telemetry.cache_looked_up,
             )
             if part.runs_jobs
-            # The engine has the features, and counts the look-ups.
+            # The engine has the features, and counts the lookups.
             else FeatureCache(0, RemoteFeatureStore(part.engine))
         )
         closing.callback(self.cache.close)
@@ -372,7 +372,7 @@ class Objects:
                 self.registry,
                 self.datasets,
                 self.submissions,
-                # The fence of the model's row decides; the turn spares the other replicas the work.
+                # The fence of the model's row prevents conflicts; the turn saves the other replicas the work.
                 take_turn=lambda: (
                     not self.database.is_shared or cleaner.take_cleaning_turn("retrain", RETRAIN_SECONDS)
                 ),
@@ -381,7 +381,7 @@ class Objects:
         )
 
     def _sweep_archives(self) -> None:
-        """Remove the examples that nothing needs; the next cleaning tries again what fails."""
+        """Remove unneeded examples; the next cleaning retries failed removals."""
         try:
             self.archives.sweep()
             self.usage.refresh()

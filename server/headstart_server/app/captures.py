@@ -24,7 +24,7 @@ from headstart_server.storage.thumbnail_store import ThumbnailStore
 class Captures:
     """The captured inputs of a server."""
 
-    inputs: InputCapture  # stores inputs of predictions in the background
+    inputs: InputCapture  # stores the inputs of predictions in the background
     stored: CapturedInputs  # finds stored inputs
     thumbnails: CapturedThumbnails
     review_lists: ReviewLists

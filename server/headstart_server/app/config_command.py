@@ -22,7 +22,7 @@ def show(
 ) -> None:
     """Print the effective settings as TOML, with their origins.
 
-    Secrets are masked. Exits with 1 if a setting is not allowed; config check names all problems.
+    Secrets are masked. Exits with 1 if a setting is invalid; config check reports all problems.
     """
     if as_json:
         typer.echo(json.dumps([_json(name, value) for name, value in loaded.values.items()], indent=2))
@@ -37,7 +37,7 @@ def show(
 def check(loaded: Loaded) -> None:
     """Report every problem of the settings and their files.
 
-    Exits with 1 if there is one.
+    Exits with 1 if it finds a problem.
     """
     problems = _problems(loaded)
     for warning in loaded.warnings:

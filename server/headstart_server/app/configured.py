@@ -34,7 +34,7 @@ from headstart_server.training.job_admission import memory_budget
 
 log = structlog.get_logger(__name__)
 
-#: Total bytes of cached exports, and the seconds after which each is created again.
+#: Maximum total bytes of cached exports, and the seconds after which an export is created again.
 EXPORT_BYTES = 1 << 30
 EXPORT_SECONDS = 3600.0
 
@@ -55,7 +55,7 @@ def _declarations(backbones: BackbonesGroup) -> list[Declaration]:
 
 
 def audit_log(auth: AuthGroup, part: Part, closing: ExitStack) -> AuditLog | None:
-    """Open the audit log; None without one."""
+    """Open the audit log; return None if it is off."""
     if not auth.audit_log:
         return None
     audit = AuditLog(
@@ -105,13 +105,13 @@ def dataset_reader(settings: Settings) -> DatasetReader | None:
 
 
 def matrices(backbones: BackbonesGroup) -> Matrices:
-    """Return Keras' device if it is a GPU: on a CPU numpy is as fast, and leaves the cores to backbones."""
+    """Return Keras' device if it is a GPU; on a CPU, numpy is as fast and leaves the cores to backbones."""
     on_gpu = has_gpu() and runtime_settings(backbones).settled().kind is RuntimeKind.KERAS
     return KerasMatrices(DeviceError) if on_gpu else NUMPY
 
 
 def memory_bytes(settings: Settings) -> int | None:
-    """Return the memory of all jobs; None if unknown."""
+    """Return the memory limit of all jobs in bytes; None if unknown."""
     storage = settings.storage
     caches = (storage.feature_cache_memory or 0) + (storage.version_cache_memory or 0)
     return memory_budget(settings.jobs.job_memory, caches)

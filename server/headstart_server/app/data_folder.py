@@ -1,4 +1,4 @@
-"""The data folder and the database of a server: locks, and checks before anything is stored."""
+"""The data folder and the database of a server: how they are opened, locked and checked at the start."""
 
 import shutil
 import time
@@ -18,9 +18,9 @@ from headstart_server.storage.storage_roots import StorageRoots, open_storage_ro
 
 log = structlog.get_logger(__name__)
 
-#: Seconds that a start waits for a database that does not answer yet.
+#: Seconds that the start waits for a database that does not answer yet.
 DATABASE_WAIT_SECONDS = 30.0
-#: The file whose modification time is when erased examples were last dropped.
+#: The file whose modification time records when erased examples were last dropped.
 ERASURES_FILE = "erasures"
 #: Seconds that features wait before they are written to disk; a killed server loses them.
 FEATURE_STORE_REST = 1.0
@@ -32,7 +32,7 @@ def open_database(storage: StorageGroup, closing: ExitStack, *, is_shared: bool)
     Args:
         storage: the settings.
         closing: closes the database.
-        is_shared: whether several processes of this server use it, an SQLite file, too.
+        is_shared: whether several processes of this server use the database, even if it is an SQLite file.
     """
     target = storage.database_target
     deadline, cause = time.monotonic() + DATABASE_WAIT_SECONDS, ""
@@ -40,7 +40,7 @@ def open_database(storage: StorageGroup, closing: ExitStack, *, is_shared: bool)
         try:
             database = Database(target, is_shared=is_shared)
         except DatabaseUnavailable as error:
-            # Database and server may be started together, in any order.
+            # The database and the server may be started together, in any order.
             if time.monotonic() > deadline:
                 raise OSError(
                     f"The database does not answer: {error.detail.rstrip('.')}. Waited "
@@ -61,7 +61,7 @@ def open_database(storage: StorageGroup, closing: ExitStack, *, is_shared: bool)
 
 
 def checked_roots(storage: StorageGroup, database: Database, local: Path, copies_bytes: int) -> StorageRoots:
-    """Open the storage of artifacts; log a bucket that is unavailable, which may return in a minute."""
+    """Open the storage of artifacts; log an unavailable bucket, because it may be available again soon."""
     roots = open_storage_roots(
         storage.artifacts,
         storage.data_dir,
@@ -78,7 +78,7 @@ def checked_roots(storage: StorageGroup, database: Database, local: Path, copies
 
 
 def emptied(folder: Path) -> Path:
-    """Create a folder, and remove what an earlier start left in it."""
+    """Create a folder, and remove the content that an earlier start left in it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -87,9 +87,9 @@ def emptied(folder: Path) -> Path:
 def open_feature_store(
     storage: StorageGroup, telemetry: Telemetry, *, is_shared: bool
 ) -> FeatureStore | None:
-    """Open the file of features; without one, remove the file of an earlier start.
+    """Open the file of features; if the settings have none, remove the file of an earlier start.
 
-    A replica that did not run for long missed erasures, so it begins with an empty file.
+    A replica that was stopped for long has missed erasures, so it begins with an empty file.
     """
     path = storage.data_dir / "features.sqlite3"
     if is_shared and _missed_erasures(storage.data_dir):
@@ -103,11 +103,11 @@ def open_feature_store(
 
 
 def note_erasures(data_dir: Path) -> None:
-    """Record that this replica has dropped the features of all examples that were erased until now."""
+    """Record that this replica has dropped the features of all examples erased until now."""
     (data_dir / ERASURES_FILE).touch()
 
 
 def _missed_erasures(data_dir: Path) -> bool:
-    """Return whether the digests of erased examples may be gone that this replica has not dropped."""
+    """Return whether the database may have deleted digests of erasures that this replica has not applied."""
     file = data_dir / ERASURES_FILE
     return not file.exists() or time.time() - file.stat().st_mtime > AGAIN_SECONDS / 2

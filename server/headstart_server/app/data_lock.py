@@ -9,7 +9,7 @@ from headstart_server.settings.groups import StorageGroup
 
 
 def lock_folder(folder: Path, kind: str, flag: str, name: str = "lock") -> IO[str]:
-    """Lock a folder for this server, because SQLite and the feature file take one server only.
+    """Lock a folder for this server, because SQLite and the feature file support one server only.
 
     The lock is held until this process, and each child that inherits the file, has ended.
     """
@@ -40,11 +40,11 @@ def lock_data(storage: StorageGroup, closing: ExitStack) -> list[IO[str]]:
     locks = [closing.enter_context(lock_folder(storage.data_dir, "data", "--data-dir"))]
     if storage.database_url is None:
         return locks
-    # Imported here: the supervisor of several processes needs it for other databases only.
+    # Imported here: only a server with a database URL needs it.
     from headstart_server.database.address import sqlite_file  # noqa: PLC0415
 
     if (file := sqlite_file(storage.database_url)) is not None:
-        # One server for each SQLite file, whatever the data folders.
+        # Only one server may use an SQLite file, even if the data folders differ.
         lock = lock_folder(file.parent, "database", "--database", f"{file.name}.lock")
         locks.append(closing.enter_context(lock))
     return locks

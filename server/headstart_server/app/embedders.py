@@ -15,8 +15,8 @@ from headstart_server.processes.part import WHOLE, Part
 from headstart_server.processes.remote_backbones import RemoteBackbone
 from headstart_server.settings.settings import Settings
 
-#: Maximum rows of a training batch while there are Predicts, which wait for one at most: some tens of
-#: milliseconds on a CPU.
+#: Maximum rows of a training batch while Predicts are waiting. A Predict waits for one such batch at most,
+#: which takes some tens of milliseconds on a CPU.
 TRAIN_SLICE = 8
 
 
@@ -52,7 +52,7 @@ def embedder_factory(
 
 
 class _DropObserver:
-    """Counts inputs that left the queue of a serving process; the engine counts the batches."""
+    """Count inputs that were dropped from the queue of a serving process; the engine counts the batches."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self.inputs_dropped = telemetry.inputs_dropped
@@ -63,12 +63,12 @@ class _DropObserver:
 
 def _thread_count(backbone: Backbone, part: Part) -> int:
     cores = part.share(available_cores())
-    # On a CPU one more than the cores: it runs while another waits for the interpreter's lock.
+    # On a CPU one more than the cores: it runs while another thread waits for the interpreter's lock.
     return max(cores + 1, backbone.streams) if backbone.stream_per_core else cores + backbone.streams
 
 
 def _train_batch(backbone: Backbone) -> int:
-    """Return the rows of a training batch when no Predict waits: a device that computes alone is filled."""
+    """Return the rows of a training batch when no Predict waits: enough to fill a separate device."""
     return backbone.batch if backbone.on_device else min(backbone.batch, TRAIN_SLICE)
 
 
@@ -83,9 +83,9 @@ def _queue(settings: Settings, backbone: Backbone, threads: int) -> LaneQueue:
         ),
         TrainBudget(
             share=share,
-            # Rounded up: fewer concurrent items than that could never reach the share.
+            # Rounded up, because fewer concurrent items could never reach the share.
             items=max(1, math.ceil(share * threads)),
-            # A core has one item; the thread in addition to the cores is for the gaps.
+            # Each core processes one item; the additional thread fills the gaps between items.
             capacity=threads - 1 if backbone.stream_per_core else threads,
         ),
         streams=backbone.streams,

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Seconds that calls have to end if the server stops before it served.
+#: Seconds that running calls have to end if the server stops before it was ready.
 START_GRACE_SECONDS = 0.5
-#: Seconds in which a server that stops sends its last traces.
+#: Seconds that a stopping server has to send its last traces.
 TRACES_SECONDS = 3.0
 
 
@@ -44,10 +44,10 @@ class App:
         settings: the settings of the server.
         source: provides the backbones; None uses the `Catalog`.
         part: the part of the server that this process is.
-        membership: how it takes part in the server.
+        membership: connects this process with the server's other processes.
 
     Raises:
-        Exception: as `Objects`. Everything that was opened is closed again.
+        Exception: as `Objects`. All opened objects are closed again.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class App:
             self._opened = closing.pop_all()
 
     def close(self) -> None:
-        """Close a server that does not run; one that ran is closed."""
+        """Close a server that was not run; `run` closes it itself."""
         self._opened.close()
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Serve until SIGTERM, SIGINT or the event; then stop gracefully.
 
-        Each step of the start pushes its opposite to one stack, so a failing start stops what it started, and
-        a step of the stop that fails does not skip the others. Raise OSError if a port is in use, or a TLS
-        file cannot be read, and BackboneUnavailable if the default backbone cannot be prepared or loaded.
+        Each step of the start pushes its counterpart to one stack. So a failing start stops the parts that it
+        started, and a failing step of the stop does not skip the others. Raise OSError if a port is in use or
+        a TLS file cannot be read, and BackboneUnavailable if the default backbone cannot be loaded.
         """
         stop = stop or asyncio.Event()
         async with AsyncExitStack() as stopping:
@@ -107,7 +107,7 @@ class App:
             loop.add_signal_handler(signal.SIGHUP, self.objects.audit.reopen)
 
     async def _start(self, stopping: AsyncExitStack) -> Server | None:
-        """Start in the order in which a stop must not end things: first what outlives the others."""
+        """Start in the reverse order of the stop: the parts that must stop last are started first."""
         objects, part = self.objects, self._part
         stopping.push_async_callback(asyncio.to_thread, objects.tracing.close, TRACES_SECONDS)
         if part.runs_jobs:
@@ -147,7 +147,7 @@ class App:
 
     def _log_ports(self, server: Server, http: "HttpPort | None") -> None:
         if self._part.shares_data:
-            # The supervisor logs them, once all processes listen.
+            # The supervisor logs the ports once all processes listen.
             self._membership.listening()
             return
         settings = self._settings
@@ -168,7 +168,7 @@ class App:
     def _begin_stop_with(self, stopping: AsyncExitStack, server: Server | None) -> None:
         """Push the first steps of a stop, the last one first."""
         objects = self.objects
-        # A backbone that is being prepared may take minutes.
+        # The preparation of a backbone may take minutes.
         stopping.callback(objects.pool.stop_loading)
         stopping.callback(objects.watcher.drain)
         if server is not None:
@@ -185,7 +185,7 @@ class App:
             stopping.callback(lambda: log.info("stopping", grace_seconds=self._grace))
 
     async def _end_calls_and_jobs(self, server: Server | None, http: "HttpPort | None") -> None:
-        # Jobs release themselves at their next batch while the last calls end.
+        # Jobs return to the queue at their next batch while the last calls end.
         jobs = asyncio.create_task(asyncio.to_thread(self.objects.workers.stop, self._grace))
         try:
             if server is not None:
@@ -200,11 +200,11 @@ class App:
 
     async def _warm(self, server: Server | None) -> None:
         pool = self.objects.pool
-        # The pool loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
+        # The pool loads in a daemon thread, so the server can stop during a download of minutes.
         embedder = await pool.ready(partial(pool.get, ""), None)
         keep_started_objects()
         await self._membership.ready(self.objects, server, embedder)
-        # Another daemon thread, for the same reason.
+        # This is another daemon thread, for the same reason.
         threading.Thread(target=pool.prepare_all, name="prepare", daemon=True).start()
 
 
@@ -214,7 +214,7 @@ def serve(settings: Settings, source: BackboneSource | None = None, *, warnings:
     Args:
         settings: the settings of the server.
         source: provides the backbones; None uses the `Catalog`.
-        warnings: warnings about the settings, for the log.
+        warnings: warnings about the settings, which are logged.
 
     Raises:
         Exception: as `App` and `App.run`.

@@ -1,4 +1,4 @@
-"""Periodic cleaning, and taking over what a server that died left behind."""
+"""Periodic cleaning, and recovery from a server that crashed."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,20 +21,20 @@ TRAFFIC_SECONDS = 10.0
 ERASURE_SECONDS = 60.0
 #: Seconds between two rounds of cleaning.
 CLEAN_SECONDS = 30.0
-#: Seconds between two searches for orphaned files, and the age from which they are removed.
+#: Seconds between two searches for orphaned files, and the age at which they are removed.
 LEFTOVER_SECONDS = 3600.0
 
 
 class Maintenance:
-    """Clean up what this process owns, and in turn with other replicas what they share."""
+    """Clean up the data of this process, and, in turns with other replicas, the data that they share."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
     def take_over(self) -> None:
-        """Take over what a server that died left in an SQLite file: no other server uses it.
+        """Take over the work that a crashed server left in an SQLite file, which no other server uses.
 
-        In a shared database, leases tell the work of running replicas from that of dead ones.
+        In a shared database, leases distinguish the work of running replicas from the work of crashed ones.
         """
         objects = self._objects
         with suppress(DatabaseUnavailable):
@@ -46,7 +46,7 @@ class Maintenance:
         if left:
             log.warning("interrupted_jobs_found", jobs=left)
         if objects.part.place.is_restart:
-            # The serving processes went on.
+            # The serving processes have continued.
             return
         objects.job_store.quotas.recount_usage()
         objects.capture_eraser.give_up_unfinished()
@@ -62,14 +62,14 @@ class Maintenance:
             await asyncio.to_thread(self.clean)
 
     async def write_traffic_repeatedly(self) -> None:
-        """Write the traffic counts until cancelled; what cannot be written stays for the next time."""
+        """Write the traffic counts until cancelled; the next write includes the counts of a failed one."""
         while True:
             await asyncio.sleep(TRAFFIC_SECONDS)
             with suppress(DatabaseUnavailable, StorageFull):
                 await asyncio.to_thread(self._objects.traffic.write)
 
     async def resume_erasures_repeatedly(self) -> None:
-        """Complete interrupted erasures until cancelled, in turn with other replicas."""
+        """Complete interrupted erasures until cancelled, in turns with other replicas."""
         while True:
             await asyncio.to_thread(self._resume_erasures)
             await asyncio.sleep(ERASURE_SECONDS)
@@ -81,7 +81,7 @@ class Maintenance:
                 run_steps({"erasures": objects.erasures.resume})
 
     def clean(self) -> None:
-        """Clean up once; a step that fails does not skip the others."""
+        """Clean up once; a failing step does not skip the others."""
         objects = self._objects
         steps: dict[str, Callable[[], object] | None] = {
             "energy": objects.energy.update,
@@ -113,7 +113,7 @@ class Maintenance:
         run_steps(
             {
                 "expired_versions": objects.registry.delete_expired,
-                # An archive without an example is written before the old one goes. What follows frees space.
+                # First, because it writes a new archive without the example. The later steps free space.
                 "erased_examples": objects.eraser.carry_out,
                 "abandoned_datasets": self._delete_abandoned_datasets,
                 "erased_digests": objects.eraser.forget_digests,

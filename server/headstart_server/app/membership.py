@@ -1,4 +1,4 @@
-"""How a process takes part in its server: alone, or as one of several."""
+"""The membership of a process in its server, as the only process or as one of several."""
 
 import structlog
 
@@ -14,13 +14,13 @@ class Membership:
     """The membership of the only process of a server."""
 
     async def join(self, objects: Objects, server: Server | None) -> None:
-        """Connect with the other processes, before calls are accepted."""
+        """Connect to the other processes, before calls are accepted."""
 
     def listening(self) -> None:
         """Report that the ports accept connections."""
 
     async def ready(self, objects: Objects, server: Server | None, embedder: Embedder) -> None:
-        """Report that the default backbone is loaded: calls are answered from now on."""
+        """Report that the default backbone is loaded, so calls are answered."""
         if server is not None:
             await server.set_serving(True)
         seconds = round(process_age(), 2)

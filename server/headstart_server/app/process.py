@@ -1,4 +1,4 @@
-"""One process of a server with several: what the supervisor starts, and how it takes part in the server."""
+"""The program and the membership of one process of a server with several, started by the supervisor."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class SupervisedMembership(Membership):
-    """Takes part in a server whose supervisor connects its processes.
+    """The membership of a process whose supervisor connects it to the others.
 
     Args:
         control: the connection to the supervisor.
@@ -54,7 +54,7 @@ class SupervisedMembership(Membership):
         threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
         self._control.send(("up",))
         if not objects.part.runs_jobs:
-            # Calls that come before the engine wait in the port's queue.
+            # Calls that arrive before the engine is connected wait in the port's queue.
             await self._is_connected.wait()
 
     def listening(self) -> None:
@@ -71,7 +71,7 @@ class SupervisedMembership(Membership):
             self._service.close()
 
     def _listen(self) -> None:
-        """Carry out the supervisor's messages until this process ends; the supervisor's end ends it."""
+        """Handle the supervisor's messages until this process ends; it ends when the supervisor does."""
         with suppress(EOFError):
             while True:
                 (kind, *values), files = self._control.receive()
@@ -95,7 +95,7 @@ class SupervisedMembership(Membership):
             self._control.send(("metrics", token, list(self._objects.telemetry.registry.collect())))
 
     def _drain(self) -> None:
-        """Return the running jobs to the queue; features are computed until the serving processes ended."""
+        """Return the running jobs to the queue; compute features until the serving processes have ended."""
         if self._objects is not None:
             grace = self._objects.settings.server.grace_period
             threading.Thread(
@@ -104,7 +104,7 @@ class SupervisedMembership(Membership):
 
 
 def main() -> None:
-    """Run the process that is described on the standard input."""
+    """Run the process that the standard input describes."""
     keep_freed_memory()
     spec = ProcessSpec.read(sys.stdin.buffer)
     die_with(spec.supervisor)

@@ -1,4 +1,4 @@
-"""The log of a server: its format, and warnings about missing protection."""
+"""The log of a server, and its warnings about missing protection."""
 
 import sys
 
@@ -15,7 +15,7 @@ def configure_server_logs(settings: Settings, process: str = "") -> None:
 
     Args:
         settings: the settings of the server.
-        process: the name of this process in each line; empty for the only one.
+        process: the name of this process in each line; empty for the only process of a server.
     """
     format = settings.observability.log_format
     as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
@@ -23,7 +23,7 @@ def configure_server_logs(settings: Settings, process: str = "") -> None:
 
 
 def warn_unprotected(settings: Settings) -> None:
-    """Log which protection is missing on the ports that other machines reach."""
+    """Log the protection that is missing on ports which other machines can reach."""
     host = settings.server.host
     if is_loopback(host):
         return

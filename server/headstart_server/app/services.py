@@ -1,4 +1,4 @@
-"""The ports of a server: the gRPC services, the same over HTTP, and the webhook sender."""
+"""The ports of a server: gRPC services on both ports, and the sender of webhooks."""
 
 from collections.abc import Sequence
 from importlib.metadata import version as package_version
@@ -95,11 +95,11 @@ def _interceptor(objects: Objects) -> CallInterceptor:
 
 
 def http_port(objects: Objects, server: Server) -> "HttpPort | None":
-    """Bind the HTTP port for the handlers of a gRPC server; None if it is off."""
+    """Bind the HTTP port for the handlers of a gRPC server; return None if the port is off."""
     settings = objects.settings
     if settings.server.http_port is None:
         return None
-    # Imported here: a server without the port does not need its packages.
+    # Imported here: a server without the HTTP port does not need its packages.
     from headstart_server.api.http.setup import PortSharing, open_http, upload_limits  # noqa: PLC0415
     from headstart_server.api.label_studio.contents import task_contents  # noqa: PLC0415
     from headstart_server.api.label_studio.label_studio import LabelStudio  # noqa: PLC0415
@@ -226,5 +226,5 @@ def _compat_services(
 
 
 def _counted_caller(context: Context) -> str:
-    """Return the key of a caller's rate limit: its name, from any address, or its address if unknown."""
+    """Return the key of a caller's rate limit: its name, or its address if the caller is not identified."""
     return caller().principal.name or address_of(context)

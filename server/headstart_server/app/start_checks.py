@@ -1,6 +1,6 @@
-"""What settings name, checked before a server starts: addresses, declared backbones and files.
+"""Check the addresses, declared backbones and files in settings before a server starts.
 
-Modules are imported when they are needed, because a server without a setting needs no package for it.
+Modules are imported when they are needed, because a server needs a setting's package only if it is set.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,13 +10,13 @@ from headstart_server.settings.settings import Settings
 
 
 def address_problems(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong with the addresses, prefixes and backbones in settings."""
+    """Yield problems in the addresses, prefixes and backbones of settings."""
     for check in (_backbones, _database, _webhooks, _artifacts, _datasets, _label_studio):
         yield from _problems(check, settings)
 
 
 def file_problems(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong with the files that settings name."""
+    """Yield problems in the files that settings name."""
     for check in (_webhook_secrets, _access_file, _tls_files):
         yield from _problems(check, settings)
 

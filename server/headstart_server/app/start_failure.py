@@ -1,4 +1,4 @@
-"""How a process ends: the one line of a failing start, and the exit."""
+"""The exit of a process, and the one-line message of a failing start."""
 
 import logging
 import os
@@ -9,14 +9,14 @@ from typing import NoReturn
 from headstart_server.errors import HeadstartError, StorageFull
 from headstart_server.processes.channel import ProcessEndedError
 
-#: Where to find out more; the end of each line about the machine.
+#: The last sentence of messages about this machine.
 _DOCTOR = "Run 'headstart-server doctor' with the same settings to check this machine."
 _FULL = "The disk is full{where}. Free space, or choose another folder with --data-dir."
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 def cause_of(error: BaseException) -> str | None:
-    """Return what stopped a start and what to do about it, in one line; None for an unexpected error."""
+    """Return the cause of a failing start and its remedy, in one line; None for an unexpected error."""
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted before the server had started."
     if isinstance(error, StorageFull):
@@ -35,16 +35,16 @@ def cause_of(error: BaseException) -> str | None:
 
 
 def unexpected(error: BaseException) -> str:
-    """Return type and message of an unexpected error, in one line, and where to find its stack trace."""
+    """Return the type and message of an unexpected error and the remedy, in one line."""
     # SQLAlchemy adds the statement and its parameters, which hold callers' data.
-    said = getattr(error, "orig", None) or error
-    return _line(f"{type(error).__name__}: {said} (--log-level debug shows the stack trace.)")
+    original = getattr(error, "orig", None) or error
+    return _line(f"{type(error).__name__}: {original} (--log-level debug shows the stack trace.)")
 
 
 def end_process(code: int) -> NoReturn:
-    """Write what is buffered, and end this process at once.
+    """Flush all buffers, and end this process immediately.
 
-    A thread that still loads a backbone in C++ would abort the process while Python ends.
+    Otherwise a thread that still loads a backbone in C++ would abort the process while Python shuts down.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""A server with several processes, and how many there are."""
+"""A server with several processes, and the number of its processes."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -14,14 +14,14 @@ from headstart_server.settings.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-#: Cores for each serving process that `auto` starts: a processor spends most of them on backbones.
+#: Cores per serving process with `auto`: backbones need most of the cores.
 CORES_PER_PROCESS, CORES_PER_PROCESS_WITH_GPU = 8, 2
-#: Serving processes that `auto` starts at most.
+#: Maximum serving processes that `auto` starts.
 MAX_PROCESSES = 8
 
 
 def process_count(settings: Settings) -> int:
-    """Return the number of serving processes; 1 stands for a server in one process."""
+    """Return the number of serving processes; 1 means a server in one process."""
     if settings.server.processes is not None:
         return settings.server.processes
     share = CORES_PER_PROCESS_WITH_GPU if has_gpu() else CORES_PER_PROCESS

@@ -1,4 +1,4 @@
-"""The audit log: one line of JSON for each call, added to a file and never changed."""
+"""The audit log: one line of JSON for each call, appended to a file and never changed."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from headstart_server.settings.groups import STDOUT
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OmittedLines:
-    """Lines that were not written, because there were too many."""
+    """Lines that were not written because their rate exceeded the limit."""
 
     kind: str
     count: int
-    since: float  # when the first of them would have been, in seconds since 1970
+    since: float  # the time of the first of them, in seconds since 1970
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,11 +38,11 @@ class AuditThrottle:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        # Kinds are outcomes of calls: there is a handful of them.
+        # The kinds are the outcomes of calls, so there are only a few.
         self._seconds: dict[str, _Second] = {}
 
     def take(self, kind: str, now: float) -> tuple[bool, OmittedLines | None]:
-        """Return whether a line may be written at a time, and the omitted lines to report before it."""
+        """Return whether a line may be written at this time, and the omitted lines to report before it."""
         here = self._seconds.setdefault(kind, _Second(second=int(now)))
         omitted = None
         if int(now) != here.second:
@@ -70,26 +70,25 @@ def _omitted(kind: str, here: _Second) -> OmittedLines | None:
 
 log = structlog.get_logger(__name__)
 
-#: The outcomes of callers that are refused; other outcomes, such as an outage, decide nothing about them.
+#: The outcomes of rejected callers; other outcomes, such as an outage, do not mean that a caller is rejected.
 _REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
-#: Lines a second about unauthenticated callers, of each kind.
+#: Lines of each kind per second about unauthenticated callers.
 UNAUTHENTICATED_PER_SECOND = 10
 
 
 class AuditLog:
-    """Adds lines to a file. Safe to use from many threads.
+    """Append lines to a file. Safe to use from many threads.
 
-    A line is handed to the operating system in one piece before its call is answered: it outlives the
-    process, even one that is killed, but the last lines may be lost when the machine loses power. Only this
-    user may read it.
+    Each line is passed to the operating system in one write before its call is answered. So lines survive a
+    killed process, but the last ones may be lost in a power failure. Only this user may read the file.
 
     Args:
-        path: the file, created if it is missing; `-` means stdout.
+        path: the file, which is created if it is missing; `-` means stdout.
         clock: seconds since 1970.
-        unauthenticated_rate: lines a second about unauthenticated callers, of each kind; 0 for no limit.
+        unauthenticated_rate: lines of each kind per second about unauthenticated callers; 0 for no limit.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
 
     def __init__(
@@ -106,9 +105,9 @@ class AuditLog:
         self._file = self._opened()
 
     def write_unauthenticated(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """Add a line about a caller that is not known, unless there were too many of its kind this second.
+        """Append a line about an unidentified caller, unless this second has too many of its kind.
 
-        A separate line counts the omitted ones, before the next line of that kind or by `flush_omitted`.
+        A separate line counts the omitted ones: before the next line of that kind, or in `flush_omitted`.
         """
         if self._throttle is not None:
             with self._lock:
@@ -119,7 +118,7 @@ class AuditLog:
         self.write(fields)
 
     def flush_omitted(self) -> None:
-        """Write how many lines were omitted since the last such line."""
+        """Write the number of lines that were omitted since the last such line."""
         if self._throttle is not None:
             with self._lock:
                 left_out = self._throttle.left_out()
@@ -149,7 +148,7 @@ class AuditLog:
             )
 
     def write(self, fields: Mapping[str, Any]) -> None:
-        """Add a line. If that fails, the server's log has it, and the call continues."""
+        """Append a line. If that fails, log it in the server's log, and let the call continue."""
         entry = {"time": _moment(self._clock()), **fields}
         line = json.dumps(entry, ensure_ascii=True).encode() + b"\n"
         with self._lock:
@@ -162,7 +161,7 @@ class AuditLog:
             log.error("audit_line_truncated", written=written, **fields)
 
     def reopen(self) -> None:
-        """Go on in a new file of the same name, after the old one was moved away."""
+        """Continue in a new file of the same name, after the old one was moved."""
         try:
             new = self._opened()
         except OSError as error:

@@ -17,46 +17,46 @@ from headstart_server.settings.secret import Secret
 
 log = structlog.get_logger(__name__)
 
-_NOTHING_SAID = TenantSettings()
+_DEFAULTS = TenantSettings()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """The credentials of a caller."""
+    """The credentials that a caller sends."""
 
     token: Secret[str] | str | None = None
-    certificate_names: tuple[str, ...] = ()  # the names in their certificate, which was checked by the port
+    certificate_names: tuple[str, ...] = ()  # the names in the certificate, which the port has verified
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "token", Secret.of(self.token))
 
     @property
     def bearer(self) -> str | None:
-        """The token, to check it."""
+        """The token in plain text."""
         return self.token.reveal() if isinstance(self.token, Secret) else self.token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who is calling."""
+    """An identified caller."""
 
     principal: Principal
-    subject: str = ""  # whom an issuer's token is about; empty for others
+    subject: str = ""  # the claim ``sub`` of an issuer's token; empty for other credentials
 
 
 class Authenticator:
     """Identify callers.
 
-    The file is looked at with every call and read again when it has changed. One that cannot be read, or is
-    not what it has to be, changes nothing: who was let in before still is, and the log says why.
+    Every call checks whether the access file has changed, and reloads a changed one. If the file cannot be
+    read or is invalid, the last valid policy stays in force, and the log has the reason.
 
     Args:
-        path: the access file; None lets everybody in.
+        path: the access file; None lets every caller do everything.
 
     Raises:
-        OSError: it cannot be read.
-        PolicyError: it is not what it has to be.
-        ModuleNotFoundError: it has issuers, and what they need is not installed.
+        OSError: the file cannot be read.
+        PolicyError: the file is invalid.
+        ModuleNotFoundError: the file has issuers, and the extra `oidc` is not installed.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -71,15 +71,15 @@ class Authenticator:
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody may do everything."""
+        """Whether every caller may do everything."""
         return self._path is None
 
     def may_wait(self, credentials: Credentials) -> bool:
-        """Whether to tell who is calling may take a while: then it is for a thread."""
+        """Return whether `identify` may wait for the network, so that it must run in a thread."""
         return credentials.bearer is not None and credentials.bearer.count(".") == 2
 
     def identify(self, credentials: Credentials) -> Caller:
-        """Who is calling. A token goes before a certificate."""
+        """Return the caller. A token takes precedence over a certificate."""
         if self._path is None:
             return Caller(principal=UNRESTRICTED)
         self._reload()
@@ -90,20 +90,19 @@ class Authenticator:
                 return Caller(principal=self._policy.by_certificate[name])
         if credentials.certificate_names:
             raise Unauthenticated(
-                "The client certificate has no name that the access file lists, and there is no token. "
-                "Send a "
+                "The access file lists no name of the client certificate, and the token is missing. Send a "
                 "token, or ask the operator to add the certificate's name."
             )
         raise Unauthenticated("The token is missing. Send it as metadata 'authorization: Bearer TOKEN'.")
 
     def tenant(self, name: str) -> TenantSettings:
-        """What the file says of a tenant."""
+        """Return the settings of a tenant."""
         self._reload()
-        return self._policy.tenants.get(name, _NOTHING_SAID)
+        return self._policy.tenants.get(name, _DEFAULTS)
 
     def _of_token(self, token: str) -> Caller:
         policy, issuers = self._policy, self._issuers
-        # Found by its hash: the time of the lookup reveals nothing about the token.
+        # The lookup uses the hash, so its duration reveals nothing about the token.
         known = policy.by_token.get(token_hash(token))
         if known is not None:
             return Caller(principal=known)
@@ -138,7 +137,7 @@ class Authenticator:
             log.error("access_file_load_failed", path=str(self._path), error=str(error))
 
     def _apply(self, policy: Policy) -> None:
-        # Issuers that stay as they are keep their keys.
+        # Issuers with the same settings keep their keys.
         made = {}
         for name, settings in policy.issuers.items():
             before = self._issuers.get(name)

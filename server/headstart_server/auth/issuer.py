@@ -16,7 +16,7 @@ from headstart_server.reloading import Stamp, stamp_of
 
 log = structlog.get_logger(__name__)
 
-#: Seconds for which keys that were fetched are good, and between two tries to fetch them.
+#: Seconds that fetched keys are valid, and between two attempts to fetch them.
 FRESH_SECONDS = 300.0
 RETRY_SECONDS = 10.0
 _TIMEOUT_SECONDS = 5.0
@@ -24,19 +24,19 @@ _MAX_BYTES = 1 << 20
 
 
 class KeysUnavailableError(Exception):
-    """The keys cannot be had."""
+    """The keys of an issuer are unavailable."""
 
 
 class KeySet:
-    """Gives the keys of an issuer by their ids.
+    """The keys of an issuer by their IDs.
 
-    Those of an address are fetched when the first token comes, again when they are old, and at once when a
-    token names a key that is not among them, but not more often than every 10 seconds. If the address does
-    not answer the keys that are known stay good. A file is read again when it changes.
+    Keys at an address are fetched for the first token, after `FRESH_SECONDS`, and immediately if a token
+    names an unknown key, but at most once in `RETRY_SECONDS`. If the address does not answer, the known keys
+    stay valid. A file is read again when it changes.
 
     Args:
-        make: makes a key of its JSON form; raises if it is of a kind that is not known.
-        fetch: reads an address.
+        make: makes a key from its JSON form; None for an unknown kind of key.
+        fetch: returns the content at an address.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class KeySet:
         self._stamp: Stamp | None = None
 
     def key(self, name: str) -> Any:
-        """Return the key of an ID, perhaps after a request to the issuer, or raise KeysUnavailableError."""
+        """Return the key of an ID, which may need a fetch; None if unknown, or raise KeysUnavailableError."""
         known = self._keys
         # A known key does not wait for a lookup of an unknown one, or for a refresh of all.
         is_known = "://" in self._source and known is not None and name in known
@@ -99,7 +99,7 @@ class KeySet:
     def _made(self, content: bytes) -> Mapping[str, Any]:
         keys = {}
         for entry in json.loads(content)["keys"]:
-            # Sets also have keys for other uses, and of unknown kinds.
+            # Key sets also have keys for other uses, and unknown kinds of keys.
             if entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
                 continue
             made = self._make(entry)
@@ -114,7 +114,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _fetched(address: str) -> bytes:
-    # The scheme was checked when the file was read; where it leads is not for the one who answers to say.
+    # Redirects are not followed: only the access file chooses the address, and its scheme was checked there.
     opener = urllib.request.build_opener(_NoRedirect)
     with opener.open(address, timeout=_TIMEOUT_SECONDS) as answer:
         content: bytes = answer.read(_MAX_BYTES + 1)
@@ -139,7 +139,7 @@ class Issuer:
     """Checks the tokens of one issuer.
 
     Args:
-        keys: its keys; None takes those that the settings name.
+        keys: the issuer's keys; None uses the keys that the settings name.
     """
 
     def __init__(self, settings: IssuerSettings, keys: KeySet | None = None) -> None:
@@ -148,7 +148,7 @@ class Issuer:
         self._keys = keys or KeySet(settings.keys, _key)
 
     def claims(self, token: str) -> Mapping[str, Any]:
-        """What a token says. May wait for the network."""
+        """Return the claims of a token. May wait for the network."""
         settings = self._settings
         try:
             key = self._keys.key(str(jwt.get_unverified_header(token).get("kid")))
@@ -177,7 +177,7 @@ class Issuer:
 
 
 def issuer_name(token: str) -> str | None:
-    """The issuer that a token says it is of, unchecked; None if it is no JSON Web Token."""
+    """Return the unverified issuer of a token; None if the token is not a JSON Web Token."""
     if jwt is None or token.count(".") != 2:
         return None
     try:
@@ -188,7 +188,7 @@ def issuer_name(token: str) -> str | None:
 
 
 def _key(entry: Mapping[str, Any]) -> Any:
-    """A key of its JSON form; None for one that signs nothing that is taken."""
+    """Return the key of a JSON form; None for an unknown kind of key."""
     try:
         return jwt.PyJWK(dict(entry))
     except jwt.PyJWTError:
@@ -196,7 +196,7 @@ def _key(entry: Mapping[str, Any]) -> Any:
 
 
 def _invalid(error: Exception, settings: IssuerSettings) -> str:
-    """Return the message for a token that is not valid."""
+    """Return the message for an invalid token."""
     expected = f"Request a new token of {settings.issuer} for {settings.audience}."
     match error:
         case jwt.ExpiredSignatureError():

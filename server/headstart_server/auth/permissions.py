@@ -22,10 +22,10 @@ class Grant:
     """Rights on some models."""
 
     rights: frozenset[Right]
-    models: tuple[str, ...]  # names of models, or what they begin with, followed by ``*``
+    models: tuple[str, ...]  # names of models, or prefixes of them followed by ``*``
 
     def covers(self, model: str) -> bool:
-        """Whether it is about a model of this name."""
+        """Return whether the grant covers the model of this name."""
         return any(matches(pattern, model) for pattern in self.models)
 
 
@@ -33,24 +33,24 @@ class Grant:
 class Principal:
     """A caller with grants."""
 
-    name: str  # for the audit log and for people
-    tenant: str = ""  # whose models and jobs there are for them; empty for those of no tenant
+    name: str  # for the audit log and for operators
+    tenant: str = ""  # the tenant whose models and jobs they see; empty for none
     grants: tuple[Grant, ...] = ()
 
     def has(self, right: Right) -> bool:
-        """Whether they have a right on any model."""
+        """Return whether the principal has a right on any model."""
         return any(right in grant.rights for grant in self.grants)
 
     def knows(self, model: str) -> bool:
-        """Whether they have any right on models of this name."""
+        """Return whether the principal has any right on the model of this name."""
         return any(grant.covers(model) for grant in self.grants)
 
     def may(self, right: Right, model: str) -> bool:
-        """Whether they have this right on models of this name."""
+        """Return whether the principal has this right on the model of this name."""
         return any(right in grant.rights and grant.covers(model) for grant in self.grants)
 
     def scope(self, rights: Collection[Right] = tuple(Right)) -> "Scope":
-        """The models on which they have one of some rights."""
+        """Return the models on which the principal has one of some rights."""
         found = [name for grant in self.grants if grant.rights & set(rights) for name in grant.models]
         return Scope(tenant=self.tenant, models=tuple(dict.fromkeys(found)))
 
@@ -63,7 +63,7 @@ class Scope:
     models: tuple[str, ...] = ("*",)
 
     def covers(self, full: str) -> bool:
-        """Whether a model, by its name within the server, is among them."""
+        """Return whether a model, by its name within the server, is in the scope."""
         return tenant_of(full) == self.tenant and any(matches(each, own_name(full)) for each in self.models)
 
 
@@ -72,5 +72,5 @@ UNRESTRICTED = Principal(name="", grants=(Grant(rights=frozenset(Right), models=
 
 
 def matches(pattern: str, model: str) -> bool:
-    """Whether a name is the pattern, or begins with what stands before its ``*``."""
+    """Return whether a name equals a pattern, or begins with the part before its ``*``."""
     return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern

@@ -1,4 +1,4 @@
-"""The access file: who may do what, as TOML. See docs/operate/tls-and-access.md for its form."""
+"""The access file: principals and their rights, as TOML. See docs/operate/tls-and-access.md for its form."""
 
 import re
 import tomllib
@@ -15,35 +15,35 @@ _HASH = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}\Z")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 _PATTERN = re.compile(r"(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127}\*?)\Z")
-#: Kinds of signatures that are taken: all of them need a private key, which only the issuer has.
+#: Accepted signature algorithms: all of them need a private key, which only the issuer has.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
 class PolicyError(ValueError):
-    """The access file is not what it has to be."""
+    """The access file is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IssuerSettings:
-    """An OpenID issuer whose tokens are taken."""
+    """An OpenID issuer whose tokens are accepted."""
 
-    issuer: str  # what the claim ``iss`` has to be
-    audience: str  # what the claim ``aud`` has to be, or to have among others
+    issuer: str  # the required claim ``iss``
+    audience: str  # the required claim ``aud``, or an entry of it
     keys: str  # an ``https://`` address of its key set, or a file
-    leeway_seconds: float = 30.0  # how far clocks may be apart
+    leeway_seconds: float = 30.0  # the tolerated difference between clocks
     algorithms: tuple[str, ...] = ("RS256", "ES256")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimRule:
-    """Somebody whom an issuer's token names."""
+    """The principal of tokens that have certain claims."""
 
     issuer: str
     claims: Mapping[str, str]
     principal: Principal
 
     def matches(self, issuer: str, claims: Mapping[str, Any]) -> bool:
-        """Whether a token of an issuer with such claims names them."""
+        """Return whether a token of an issuer with such claims is the principal's."""
         return self.issuer == issuer and all(
             wanted in found if isinstance(found := claims.get(name), list) else found == wanted
             for name, wanted in self.claims.items()
@@ -52,20 +52,20 @@ class ClaimRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenantSettings:
-    """What is said of a tenant."""
+    """The limits of a tenant."""
 
-    # maximum versions of all its models, 0 for no limit; None leaves it to the server's flag
+    # maximum versions of all its models, 0 for no limit; None uses the server's setting
     max_versions: int | None = None
-    max_storage: int | None = None  # maximum bytes that it may store, 0 for no limit; None as above
+    max_storage: int | None = None  # maximum stored bytes, 0 for no limit; None uses the server's setting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """Who may do what."""
+    """The principals by their credentials, the issuers and the tenants of an access file."""
 
     by_token: Mapping[str, Principal] = field(default_factory=dict)
     by_certificate: Mapping[str, Principal] = field(default_factory=dict)
-    claim_rules: Sequence[ClaimRule] = ()  # those whom issuers name; the first that fits counts
+    claim_rules: Sequence[ClaimRule] = ()  # rules for tokens of issuers; the first that matches counts
     issuers: Mapping[str, IssuerSettings] = field(default_factory=dict)
     tenants: Mapping[str, TenantSettings] = field(default_factory=dict)
 
@@ -117,17 +117,19 @@ def policy_of(document: Mapping[str, Any]) -> Policy:
 def _add_credentials(
     entry: Mapping[str, Any], key: str, where: str, principal: Principal, known: dict[str, Principal]
 ) -> int:
-    """Add the tokens or certificates of a principal to those of all; return their number."""
+    """Add the tokens or certificates of a principal to a mapping; return their number."""
     values = _strings(entry, key, where)
     for value in values:
         if key == "token_sha256" and not _HASH.match(value):
-            # A token that was put here by mistake must not get into a log.
+            # The value is not shown: a token that was entered here by mistake must not get into a log.
             raise PolicyError(
-                f"Expected SHA-256 sums of 64 hexadecimal digits in small letters in {where}."
+                f"Expected SHA-256 sums of 64 lowercase hexadecimal digits in {where}."
                 f"token_sha256. Received: {len(value)} other characters."
             )
         if value in known:
-            raise PolicyError(f"Expected a {key} of one principal only. Received: {where}'s again.")
+            raise PolicyError(
+                f"{where}.{key} has a value of another principal. Use each for one principal only."
+            )
         known[value] = principal
     return len(values)
 
@@ -188,14 +190,15 @@ def _grant(entry: Mapping[str, Any], where: str) -> Grant:
     _known(entry, {"rights", "models"}, where)
     rights = _strings(entry, "rights", where)
     unknown = [right for right in rights if right not in set(Right)]
-    if unknown or not rights:
+    if not rights:
+        raise PolicyError(f"{where} needs rights. Choose from {', '.join(Right)}.")
+    if unknown:
         raise PolicyError(
-            f"Expected some of {', '.join(Right)} in {where}.rights. Received: "
-            f"{repr(unknown[0]) if unknown else 'none'}."
+            f"Expected rights from {', '.join(Right)} in {where}.rights. Received: {unknown[0]!r}."
         )
     models = _strings(entry, "models", where)
     for pattern in models:
-        _matching(pattern, _PATTERN, f"{where}.models", "names of models, or how they begin, and *")
+        _matching(pattern, _PATTERN, f"{where}.models", "names of models, or prefixes and *")
     if not models:
         raise PolicyError(f'{where} needs models. Name models, or use models = ["*"] for all.')
     return Grant(rights=frozenset(map(Right, rights)), models=tuple(models))
@@ -210,7 +213,7 @@ def _claim_rule(
         raise PolicyError(
             f"Expected one of the file's issuers in {where}.issuer: {known}. Received: {issuer!r}."
         )
-    # Without a claim everybody whom the issuer knows would be this principal.
+    # Without a claim, every token of the issuer would be this principal's.
     if not isinstance(claims, dict) or not claims or not all(isinstance(v, str) for v in claims.values()):
         raise PolicyError(f"{where}.claims must have at least one claim, and each must be a string.")
     return ClaimRule(issuer=issuer, claims=claims, principal=principal)
@@ -230,7 +233,8 @@ def _issuer(entry: Mapping[str, Any], where: str) -> IssuerSettings:
     algorithms = _strings(entry, "algorithms", where) or ["RS256", "ES256"]
     if set(algorithms) - set(ALGORITHMS):
         raise PolicyError(
-            f"Expected some of {', '.join(ALGORITHMS)} in {where}.algorithms. Received: {algorithms!r}."
+            f"Expected algorithms from {', '.join(ALGORITHMS)} in {where}.algorithms. "
+            f"Received: {algorithms!r}."
         )
     return IssuerSettings(
         issuer=entry["issuer"],
@@ -245,7 +249,7 @@ def _known(entry: Mapping[str, Any], keys: set[str], where: str) -> None:
     unknown = sorted(set(entry) - keys)
     if unknown:
         raise PolicyError(
-            f"Expected nothing but {', '.join(sorted(keys))} in {where}. Received: {unknown[0]!r}."
+            f"Expected only the keys {', '.join(sorted(keys))} in {where}. Received: {unknown[0]!r}."
         )
 
 

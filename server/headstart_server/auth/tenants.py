@@ -1,7 +1,7 @@
-"""Names of models of a tenant: within the server they are ``TENANT/NAME``, and to the tenant ``NAME``.
+"""Names of a tenant's models: ``TENANT/NAME`` within the server, and ``NAME`` for the tenant's callers.
 
-So two tenants may have models of one name, and whatever finds a model by its name finds only those of the
-tenant who asks. A name that a caller sends never holds the separator.
+So two tenants may use the same name, and a lookup by name finds only models of the caller's tenant. A name
+that a caller sends never holds the separator.
 """
 
 import re
@@ -10,24 +10,24 @@ SEPARATOR = "/"
 
 
 def full_name(tenant: str, name: str) -> str:
-    """The name that a model of a tenant has within the server."""
+    """Return the name of a tenant's model within the server."""
     return f"{tenant}{SEPARATOR}{name}" if tenant else name
 
 
 def tenant_of(full: str) -> str:
-    """The tenant that a model is of; empty for none."""
+    """Return the tenant of a model; empty for none."""
     return full.rpartition(SEPARATOR)[0]
 
 
 def own_name(full: str) -> str:
-    """The name that a model has to its tenant."""
+    """Return the name of a model for the callers of its tenant."""
     return full.rpartition(SEPARATOR)[2]
 
 
 def without_tenant(tenant: str, text: str) -> str:
-    """Return a text with the names of a tenant's models as the tenant knows them.
+    """Return a text without the tenant's prefix of model names.
 
-    Paths and URIs stay as they are, also those with the tenant as one of their steps.
+    Paths and URIs stay unchanged, even if one of their parts is the tenant's name.
     """
     if not tenant:
         return text

@@ -109,7 +109,7 @@ def test_a_token_goes_before_a_certificate(file: File) -> None:
     assert name_of(authenticator, "secret", "host.example") == "ci"
     with pytest.raises(Unauthenticated):
         name_of(authenticator, "wrong", "host.example")
-    with pytest.raises(Unauthenticated, match="certificate has no name that the access file lists"):
+    with pytest.raises(Unauthenticated, match="lists no name of the client certificate"):
         name_of(authenticator, None, "stranger.example")
 
 

@@ -98,7 +98,7 @@ def test_the_lines_for_a_new_token_let_it_in_and_hold_no_token() -> None:
         ({"principals": [principal(name="a b")]}, "principals[0].name"),
         ({"principals": [principal(name=None)]}, "principals[0].name"),
         ({"principals": [principal(), principal()]}, "each principal once"),
-        ({"principals": [principal(), principal(name="b")]}, "of one principal only"),
+        ({"principals": [principal(), principal(name="b")]}, "for one principal only"),
         ({"principals": [principal(token="x")]}, "Received: 'token'"),
         ({"principals": [principal(token_sha256=None)]}, "has no credentials. Add token_sha256"),
         ({"principals": [principal(token_sha256=["A" * 64])]}, "Received: 64 other characters"),
@@ -107,7 +107,7 @@ def test_the_lines_for_a_new_token_let_it_in_and_hold_no_token() -> None:
         ({"principals": [principal(tenant="a" * 64)]}, "principals[0].tenant"),
         ({"principals": [principal(grants=None)]}, "needs at least one grant, such as"),
         ({"principals": [principal(grants=[{"rights": ["all"], "models": ["*"]}])]}, "Received: 'all'"),
-        ({"principals": [principal(grants=[{"rights": [], "models": ["*"]}])]}, "Received: none"),
+        ({"principals": [principal(grants=[{"rights": [], "models": ["*"]}])]}, "needs rights. Choose from"),
         (
             {"principals": [principal(grants=[{"rights": ["train"], "models": []}])]},
             "needs models.",
