@@ -1,4 +1,4 @@
-"""Access to methods: identifies the caller, checks the permission table, and keeps tenants apart."""
+"""Access control of methods: identify the caller, check the permission table, and isolate tenants."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ from headstart_server.models.rows import model_not_found_error
 
 _BEARER = "bearer "
 _NAMES = ("x509_subject_alternative_name", "x509_common_name")
-#: Threads that check tokens of issuers, and checks that run or wait for one of them.
+#: Threads that check tokens of issuers, and the maximum number of running and waiting checks.
 _THREADS, _MAX_CHECKS = 4, 1024
 
 #: The call of this task, and its caller once identified: checking a token twice would take twice the time.
@@ -43,12 +43,12 @@ _IDENTIFIED: ContextVar[tuple[Any, Caller | None]] = ContextVar("identified", de
 class AccessCheck(CallCheck):
     """Admit calls whose caller is identified and has the right that the permission table requires.
 
-    Fail closed: a method without an entry in the table is denied. Model names are those of the caller outside
-    of the server, and those with the tenant inside.
+    A method without an entry in the table is denied. Requests and responses have model names without the
+    tenant, and methods see names with the tenant.
 
     Args:
         model_of_job: returns the full name of a job's model; raises `JobNotFound`.
-        audits_all: whether to log calls that change nothing, too.
+        audits_all: whether to also log calls that change nothing.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class AccessCheck(CallCheck):
         self._model_of_job = model_of_job
         self._audit = None if audit is None else CallAudit(audit, rules, audits_all=audits_all)
         self._rules = rules
-        # Separate threads, so that no other work waits behind callers who wait for an issuer's keys.
+        # Separate threads, so that no other work waits behind callers whose issuer's keys are being fetched.
         self._threads = ThreadPoolExecutor(_THREADS, "identify")
         self._pending_checks = 0
 
@@ -77,7 +77,7 @@ class AccessCheck(CallCheck):
         return rule.on is not Subject.NONE and not is_idle
 
     async def knows(self, method: str, context: Context) -> bool:
-        """Return whether the caller is identified, or need not be."""
+        """Return whether the caller is identified, or the method needs no caller."""
         rule = self._rules.get(method)
         if self._authenticator.is_open or (rule is not None and rule.on is Subject.NONE):
             return True
@@ -88,7 +88,7 @@ class AccessCheck(CallCheck):
         return True
 
     async def begin(self, call: Call) -> None:
-        """Identify the caller, before any of the request is read."""
+        """Identify the caller before the request is read."""
         call.caller = await self.identify(call.context)
         if call.method.name not in self._rules:
             raise PermissionDenied(
@@ -118,7 +118,7 @@ class AccessCheck(CallCheck):
             rename_models(message, own_name)
 
     def end(self, call: Call, error: BaseException | None) -> None:
-        """Remove what the caller may not see from the error, and log the call."""
+        """Remove details that the caller may not see from the error, and log the call."""
         if isinstance(error, HeadstartError):
             _redact(error, call.caller)
         if self._audit is not None:
@@ -152,9 +152,9 @@ class AccessCheck(CallCheck):
             self._pending_checks -= 1
 
     async def _check(self, caller: Caller, rule: Rule, request: Message) -> list[str]:
-        """Check that a caller may make a request; return its models, as the caller names them.
+        """Check that a caller may send a request; return the request's models, as the caller names them.
 
-        Raise ModelNotFound, DatasetNotFound or JobNotFound if it has no right on one, or it is missing.
+        Raise ModelNotFound, DatasetNotFound or JobNotFound if one is missing or not permitted.
         """
         names = list(dict.fromkeys(model_names(request)))
         found = list(dict.fromkeys(dataset_names(request)))
@@ -201,29 +201,29 @@ def _check_model(principal: Principal, rule: Rule, name: str) -> None:
     if name == rule.all_models:
         return
     if not name:
-        raise InvalidField("The name of the model is missing.", field="model")
+        raise InvalidField("The name of the model is missing. Set it in the request.", field="model")
     if rule.makes:
         check_model_name(name, "spec.model")
-    # In other protocols an alias may follow.
+    # In other protocols, an alias may follow the name.
     name = name.partition("@")[0]
     if any(principal.may(right, name) for right in rule.rights):
         if SEPARATOR in name:
             raise model_not_found_error(name)
         return
-    # Decided before any lookup, so that it does not reveal which models exist.
+    # No lookup comes before this decision, so the error does not reveal whether the model exists.
     if rule.makes or principal.knows(name):
         raise _denied(rule)
     raise model_not_found_error(name)
 
 
 def _check_dataset(principal: Principal, rule: Rule, name: str) -> None:
-    """Check the right on a dataset: that of the rule, or to train where a request about models names it."""
+    """Check the right on a dataset: the rule's, or the right to train if the method is not about datasets."""
     rights = rule.rights if rule.on is Subject.DATASET else frozenset({Right.TRAIN})
     if any(principal.may(right, name) for right in rights):
         if SEPARATOR in name:
             raise dataset_not_found_error(name)
         return
-    # As for models: decided before any lookup.
+    # As for models, no lookup comes before this decision.
     if rule.makes or principal.knows(name):
         raise PermissionDenied(
             f"You lack the permission {' or '.join(sorted(rights))} on the dataset '{name}'. Ask the "

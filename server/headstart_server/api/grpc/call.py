@@ -1,6 +1,6 @@
 """One gRPC call on its way to its method, and the checks that it passes."""
 
-# Annotations stay unread: grpc's context class takes its type arguments in the stubs only.
+# Annotations are not evaluated: grpc's context class accepts type arguments in its stubs only.
 from __future__ import annotations
 
 import time
@@ -29,14 +29,14 @@ class Method:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A call, and what its checks found out about it."""
+    """A call, and the results of its checks."""
 
     method: Method  # the called method
     context: Context  # the context of gRPC, or its equivalent for HTTP
     started: float = field(default_factory=time.perf_counter)  # `time.perf_counter` at its arrival
     caller: Caller | None = None  # the caller, once identified
     is_admitted: bool = False  # whether the caller has the right to make the request
-    models: list[str] = field(default_factory=list)  # names of its models, as the caller knows them
+    models: list[str] = field(default_factory=list)  # names of its models, without the tenant
     job_id: str | None = None  # its job, if any
     audited: dict[str, Any] = field(default_factory=dict)  # further fields of the request for the audit log
     rate_key: str = ""  # the key of its caller's rate limits
@@ -53,7 +53,7 @@ class CallCheck:
         return True
 
     async def knows(self, method: str, context: Context) -> bool:
-        """Return whether the caller is identified, or need not be. Runs before a request is received."""
+        """Return whether the caller is identified or needs no identity. Runs before a request is received."""
         del method, context
         return True
 
@@ -61,7 +61,7 @@ class CallCheck:
         """Check a call before any of its requests is parsed."""
 
     async def request(self, call: Call, message: Message) -> None:
-        """Check a request that is parsed and within the limits of the contract, and change it if needed."""
+        """Check a parsed request that is within the limits of the contract, and change it if needed."""
 
     def response(self, call: Call, message: Message) -> None:
         """Change a response before it is sent."""

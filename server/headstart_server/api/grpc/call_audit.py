@@ -22,21 +22,21 @@ from headstart_server.errors import (
 )
 from headstart_server.models.traffic_split import MAX_SHARES
 
-#: Fields of a request that the log has, in addition to models and job.
+#: Fields of a request that are logged, in addition to its models and its job.
 _FIELDS = ("version", "alias", "force", "request_id", "dataset", "batch", "prediction_id")
-#: Most models, or fields of a mask, that a line names.
+#: Maximum models, or fields of a mask, in a line.
 _MAX_NAMES = 20
-#: Most characters of a name, or of another text.
+#: Maximum characters of a name, or of another text.
 _MAX_CHARACTERS = 128
-#: The errors of calls whose caller is unknown or has no right; a model without a right does not exist to it.
+#: The errors of calls whose caller is unknown or has no right. A model on which it has no right is not found.
 _REFUSALS = (Unauthenticated, PermissionDenied, ModelNotFound, DatasetNotFound, JobNotFound)
 
 
 class CallAudit:
-    """Write calls to the audit log: rejected ones, those that change something or read inputs, or all.
+    """Write calls to the audit log: all, or only rejected calls and calls that change data or read inputs.
 
     Args:
-        rules: the permission table, which has the calls that are logged.
+        rules: the permission table, which marks the methods whose calls are logged.
     """
 
     def __init__(self, log: AuditLog, rules: Mapping[str, Rule], *, audits_all: bool) -> None:
@@ -45,7 +45,7 @@ class CallAudit:
         self._audits_all = audits_all
 
     def note(self, call: Call, request: Message) -> None:
-        """Keep what the log has of a request."""
+        """Keep the fields of a request that are logged."""
         part: Any = getattr(request, "spec", request)
         fields = part.DESCRIPTOR.fields_by_name
         call.audited.update(_values(part))
@@ -58,8 +58,8 @@ class CallAudit:
             call.job_id = request.job_id  # type: ignore[attr-defined]
 
     def write(self, call: Call, error: BaseException | None) -> None:
-        """Write a call that ended, if the log has such calls."""
-        # A call may also end before it was admitted because the database or an issuer's keys are unavailable.
+        """Write a call that ended, if such calls are logged."""
+        # An unavailable database or issuer may also end a call before it is admitted.
         ended_early = call.caller is None or (not call.is_admitted and isinstance(error, HeadstartError))
         rule = self._rules.get(call.method.name)
         is_logged = rule is not None and (rule.changes or rule.reads_inputs)
@@ -75,7 +75,7 @@ class CallAudit:
 
 
 def _values(message: Message) -> dict[str, Any]:
-    """Return the fields of a message that the log has; those of a selected version in its place."""
+    """Return the fields of a message that are logged; for a version selector, the selector's fields."""
     found: dict[str, Any] = {}
     for name in _FIELDS:
         if name in message.DESCRIPTOR.fields_by_name and (value := getattr(message, name)):

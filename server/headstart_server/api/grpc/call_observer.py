@@ -13,12 +13,12 @@ HEALTH = "/grpc.health.v1.Health/"
 
 
 class CallObserver:
-    """Observe calls: their counts and times, a span of each, and a line of the debug log."""
+    """Observe calls: count and time them, and write a span and a line of the debug log for each."""
 
     def __init__(self, telemetry: Telemetry, tracing: Tracing = NO_TRACING) -> None:
         self._telemetry = telemetry
         self._tracing = tracing
-        # Bound once: the logger of a module looks up how logs are configured whenever it is used.
+        # Bound once, because a module's logger looks up the logging configuration at each use.
         self._log = structlog.get_logger(__name__).bind()
 
     def method(self, method: Method) -> MethodMetrics:
@@ -32,7 +32,7 @@ class CallObserver:
     def started(self, call: Call, metrics: MethodMetrics) -> Span | None:
         """Record that a call began; return its span, if any."""
         metrics.started()
-        # Machines check the health every few seconds.
+        # Health checks come every few seconds and would flood the traces.
         if self._tracing.is_on and not call.method.name.startswith(HEALTH):
             return self._tracing.call(call.method.name, call.context.invocation_metadata)
         return None

@@ -1,10 +1,10 @@
-"""Concurrent calls on the gRPC port: how many run, and how many of them callers without a token can hold.
+"""Limits of concurrent calls on the gRPC port, in total and for callers without a token.
 
 gRPC receives the message of a unary call before its handler runs, so a caller could hold a call, and the
 memory for a message, without ever being identified. Here handlers run first, and then wait for the message.
 """
 
-# Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
+# Annotations are not evaluated: grpc's handler class accepts type arguments in its stubs only.
 from __future__ import annotations
 
 import asyncio
@@ -29,12 +29,12 @@ T = TypeVar("T")
 class MessageTimeouts:
     """Limit the time that calls wait for their message, with one timer for all of them.
 
-    A timer for each call, as `asyncio.timeout` has, takes as long as parsing a small message.
+    A separate timer for each call, as in `asyncio.timeout`, takes as long as parsing a small message.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        # In the order of their ends, because all have the same time limit.
+        # In the order of their deadlines, because all have the same time limit.
         self._ends: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -42,7 +42,7 @@ class MessageTimeouts:
     async def wait_for(self, message: Awaitable[T]) -> T:
         """Return the message of the current task's call.
 
-        Raise DeadlineExceeded if it did not come in time.
+        Raise DeadlineExceeded if it does not arrive in time.
         """
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         if task is None:
@@ -53,7 +53,7 @@ class MessageTimeouts:
         try:
             return await message
         except asyncio.CancelledError:
-            # The caller may have left at the same time.
+            # The caller may have disconnected at the same time.
             if task in self._late and not task.uncancel():
                 raise DeadlineExceeded(
                     f"The message of the call did not come within {self._seconds:g} s."
@@ -76,11 +76,11 @@ class MessageTimeouts:
 
 #: Methods that need no token: health checks and reflection.
 OPEN_METHODS = frozenset(method for method, rule in RULES.items() if rule.on is Subject.NONE)
-#: Streams without a token, such as Health.Watch: of one address, and of all.
+#: Maximum concurrent streams without a token, such as Health.Watch, per address and in total.
 STREAMS_PER_ADDRESS, STREAMS = 64, 1024
-#: Concurrent unary calls without a token, such as Health.Check, of one address.
+#: Maximum concurrent unary calls without a token, such as Health.Check, per address.
 CHECKS_PER_ADDRESS = 64
-#: Seconds in which the message of a health check, and of another unary call, must be complete.
+#: Seconds in which the message of a health check, and of any other unary call, must arrive.
 CHECK_SECONDS, MESSAGE_SECONDS = 10.0, 120.0
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ if TYPE_CHECKING:
 
 
 class CallSlots(grpc.aio.ServerInterceptor):
-    """Rejects calls above the limits. The first interceptor of a server, because it counts every call.
+    """Reject calls above the limits. The first interceptor of a server, because it counts every call.
 
-    Health checks take none of the slots of other calls, so they are answered under any load. Their own limits
-    apply to each address.
+    Health checks do not use the slots of other calls, so they are answered under any load. Separate limits
+    apply to them per address.
 
     Args:
         slots: concurrent calls of methods that need a token.
@@ -134,7 +134,7 @@ class CallSlots(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, handler: Handler, method: str) -> Handler:
-        """Return a handler that runs before the message of its call has come."""
+        """Return a handler that runs before the message of its call has arrived."""
         inner, streams = behavior_of(handler), handler.request_streaming
 
         async def unary(requests: AsyncIterator[Any], context: Context) -> Any:
@@ -174,28 +174,28 @@ class CallSlots(grpc.aio.ServerInterceptor):
     async def _begin(
         self, handler: Handler, method: str, context: Context
     ) -> tuple[bool, Callable[[], None]]:
-        """Return whether the caller is known, and what releases the slot of its call."""
+        """Return whether the caller is known, and the function that releases the slot of its call."""
         try:
-            # First, because a check of a token may wait for its issuer: until then the call holds no slot.
+            # First, so that the call holds no slot while the check of its token waits for the issuer.
             is_known = self._knows is None or await self._knows(method, context)
             return is_known, self._acquire(handler, method, context)
         except HeadstartError as error:
             await _abort(context, error)
 
     async def _request(self, method: str, context: Context, is_known: bool) -> Any:
-        """Return the message of a unary call, once it is here."""
+        """Return the message of a unary call once it has arrived."""
         if not is_known:
-            # The handler rejects the caller before it parses this.
+            # The handler rejects the caller before it parses the message.
             return b""
         timeouts = self._check_timeouts if method in OPEN_METHODS else self._message_timeouts
-        # Not from the iterator, whose end would take another task.
+        # The iterator is not used, because its end would need another task.
         message = await timeouts.wait_for(context.read())
         if message is grpc.aio.EOF:
             raise InvalidField("The call has no message. Send one.")
         return message
 
     def _acquire(self, handler: Handler, method: str, context: Context) -> Callable[[], None]:
-        """Count a call; return what stops counting it.
+        """Count a call; return the function that stops counting it.
 
         Raise RateExceeded if a limit is reached.
         """
@@ -222,7 +222,7 @@ async def _abort(context: Context, error: HeadstartError) -> NoReturn:
 
 async def _write(responses: Any, context: Context) -> None:
     if not hasattr(responses, "__aiter__"):
-        # As health's Watch: a coroutine that writes to the context.
+        # Health's Watch, for example, is a coroutine that writes to the context.
         await responses
         return
     async with aclosing(responses):

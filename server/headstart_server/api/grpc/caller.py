@@ -21,7 +21,7 @@ def set_caller(caller: Caller) -> None:
 
 @contextmanager
 def acting_as(principal: Principal) -> Iterator[None]:
-    """Make a principal the caller, for messages that are made outside of a call."""
+    """Make a principal the caller, for messages that are created outside of a call."""
     before = _CALLER.set(Caller(principal=principal))
     try:
         yield

@@ -1,4 +1,4 @@
-"""What calls that predict have in common: their deadline, and the canary routing of aliases."""
+"""The deadline of calls that predict, and the canary routing of aliases."""
 
 import asyncio
 import time
@@ -12,12 +12,12 @@ from headstart_server.errors import HeadstartError, InvalidField
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.prediction.recorder import PredictionRecorder
 
-#: The call's metadata, and header over HTTP, that has the key where the message has none.
+#: The metadata, over HTTP the header, with the routing key of a call whose message has none.
 ROUTING_KEY = "headstart-routing-key"
 
 
 def deadline_of(context: Context, clock: Callable[[], float]) -> float | None:
-    """Return when the caller stops waiting, on a clock; None for never."""
+    """Return the time on a clock at which the caller stops waiting; None for never."""
     left = context.time_remaining()
     return None if left is None else clock() + left
 
@@ -25,14 +25,14 @@ def deadline_of(context: Context, clock: Callable[[], float]) -> float | None:
 class CanaryCall:
     """Provide the router of a call, and record how the call ended for each version it was routed to.
 
-    A call without an alias that splits its traffic costs nothing here and is not recorded.
+    A call is recorded only if one of its aliases splits traffic.
 
     Args:
         recorder: records the call.
-        context: of the call.
-        key: the message's own; empty for that of the metadata.
-        field: of the message that has the key, for errors.
-        clock: seconds that only go up.
+        context: the context of the call.
+        key: the routing key in the message; empty to use the one in the metadata.
+        field: the field of the message with the key, for errors.
+        clock: a monotonic clock, in seconds.
 
     Raises:
         InvalidField: the key is too long.
@@ -85,6 +85,6 @@ def _code_of(error: BaseException | None) -> str:
     if error is None:
         return "OK"
     if isinstance(error, asyncio.CancelledError):
-        # The caller left, or its deadline passed.
+        # The caller disconnected, or its deadline passed.
         return "CANCELLED"
     return CODES[error.reason].name if isinstance(error, HeadstartError) else "INTERNAL"

@@ -5,14 +5,14 @@ import socket
 from collections import Counter
 from typing import Any, Self
 
-#: The part of the connections that one address may hold.
+#: The fraction of the connections that one address may hold.
 ADDRESS_SHARE = 4
-#: The part of the files of this process that the connections of one port may take.
+#: The fraction of this process's open files that the connections of one port may use.
 _FILES_SHARE = 2
 
 
 def usable_connections(most: int) -> int:
-    """Return the most connections of one port that the limit of open files leaves."""
+    """Return the maximum connections of one port under the limit of open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft // _FILES_SHARE))
 
@@ -20,11 +20,11 @@ def usable_connections(most: int) -> int:
 class GuardedSocket(socket.socket):
     """A listening socket that closes connections above its limits as soon as it accepts them.
 
-    Connections count from here until they are closed, those in a TLS handshake too.
+    A connection counts from here until it is closed, including its TLS handshake.
 
     Args:
         family: AF_INET or AF_INET6.
-        most: most connections; of one address a quarter of them.
+        most: maximum connections; one address may hold a quarter of them.
     """
 
     def __init__(self, family: socket.AddressFamily, most: int) -> None:
@@ -32,7 +32,7 @@ class GuardedSocket(socket.socket):
         self._most = most
         self._most_of_one = max(1, most // ADDRESS_SHARE)
         self._counts: Counter[str] = Counter()
-        #: Connections that were closed because of the limits.
+        #: The number of connections that were closed because of the limits.
         self.refused = 0
 
     @property
@@ -52,7 +52,7 @@ class GuardedSocket(socket.socket):
             self.refused += 1
 
     def release(self, host: str) -> None:
-        """Note that a connection was closed."""
+        """Record that a connection was closed."""
         self._counts[host] -= 1
         if not self._counts[host]:
             del self._counts[host]

@@ -1,4 +1,4 @@
-"""DatasetService: examples that are stored under a name."""
+"""DatasetService: named datasets, and writing examples to them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -76,7 +76,7 @@ class DatasetService(stubs.DatasetServiceServicer):
             )
             return self._response(self._batches.write(batch), pb.WriteExamplesResponse)
 
-        # Shielded: a caller that leaves now must not tear the write apart.
+        # Shielded, so that a disconnecting caller does not interrupt the write.
         return await asyncio.shield(self._uploads.run(write))
 
     async def FinishDataset(
@@ -93,12 +93,12 @@ class DatasetService(stubs.DatasetServiceServicer):
         self, request: pb.ListDatasetsRequest, context: Context
     ) -> pb.ListDatasetsResponse:
         key = page_key(request.page_token, str)
-        owner, among = tenant(), scope(Right.TRAIN)
+        owner, permitted = tenant(), scope(Right.TRAIN)
 
         def fetch(after: list[Any] | None, limit: int) -> Sequence[NamedDataset]:
-            # Tokens are the caller's to read: they name datasets as the caller does.
+            # Callers can read page tokens, so these have names without the tenant.
             name = full_name(owner, after[0]) if after else ""
-            return self._catalog.listed(after=name, limit=limit, scope=among)
+            return self._catalog.listed(after=name, limit=limit, scope=permitted)
 
         datasets, last = await asyncio.to_thread(
             page_of,

@@ -1,4 +1,4 @@
-"""Calls of a server that stops: new ones are held and then rejected, running ones are ended in time."""
+"""The calls of a stopping server: new calls are held and then rejected, running calls are ended in time."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ class CallDrain:
     """Hold, reject and end calls while the server stops.
 
     Attributes:
-        held: calls that arrived since new ones are held.
+        held: number of new calls that have been held.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class CallDrain:
         self._rejecting = asyncio.Event()
 
     def reject_new_calls(self) -> None:
-        """Fail the held calls, and all further ones, with `Draining`."""
+        """Reject the held calls, and all further ones, with `Draining`."""
         self._rejecting = self._rejecting or asyncio.Event()
         self._rejecting.set()
 
@@ -52,7 +52,7 @@ class CallDrain:
         self._running.add(task)
 
     def remove(self, task: asyncio.Task[Any] | None) -> bool:
-        """Return whether a call that ends was ended by `end_calls`."""
+        """Stop counting a call; return whether `end_calls` ended it."""
         self._running.discard(task)
         if task in self._ended:
             self._ended.discard(task)
@@ -61,7 +61,7 @@ class CallDrain:
 
 
 def draining_error(*, begun: bool) -> DrainingError:
-    """Return the error, with whether the call's work was begun: one that was not may be sent again."""
+    """Return the error, with whether the call's work has begun: if not, the caller may retry it."""
     return DrainingError(
         "The server is stopping. Try again at another replica, or in a moment.",
         metadata={"begun": "true" if begun else "false"},

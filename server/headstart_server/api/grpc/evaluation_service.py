@@ -1,4 +1,4 @@
-"""EvaluationService: versions measured on labelled examples."""
+"""EvaluationService: evaluate and compare versions on labeled examples."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -81,7 +81,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
     async def _fed(
         self, run: EvaluationRun | ComparisonRun, batches: AsyncIterator[Sequence[Example]], dataset: str
     ) -> None:
-        """Have all batches of a stream answered, or the examples of the dataset that the spec names."""
+        """Run the batches of a stream, or the examples of the dataset that the spec names."""
         count = 0
         async for batch in batches:
             if dataset and batch:
@@ -96,7 +96,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
                 await self._ended(run, partial(run.add, examples))
 
     async def _ended(self, run: EvaluationRun | ComparisonRun, work: Callable[[], _Result]) -> _Result:
-        """What some work of a run gives; done in a thread, the writing of messages of many classes too."""
+        """Return the result of a run's work, done in a thread: even messages of many classes take long."""
         try:
             return await self._executor.run(work)
         except asyncio.CancelledError:

@@ -1,7 +1,7 @@
-"""Threads for calls that work for seconds or minutes, apart from those in which others look things up.
+"""Separate threads for calls that work for seconds or minutes, by kind of work.
 
-Calls that wait for a bucket have separate threads, by kind. The event loop's own threads read only the
-database and the local disk, so a slow bucket holds up neither Status nor Watch nor lists.
+The event loop's default threads read only the database and the local disk. So a slow bucket does not delay
+Status, Watch and lists.
 """
 
 import asyncio
@@ -14,19 +14,19 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: Pieces of long work at once; further ones wait their turn.
+#: Concurrent calls of long work; further ones wait.
 THREADS = 8
 
 
 class Work(Enum):
     """A kind of work that takes long."""
 
-    LONG = "looks at examples, measures versions, draws reports"
-    UPLOAD = "opens, accepts and discards the examples of fine-tunes: a bucket may take its time"
-    GATHERING = "reads datasets at URIs: it waits most of the time, and may wait for long"
-    DATASET = "writes batches of named datasets"
-    LOAD = "reads versions for Predict"
-    REMOVAL = "deletes and cancels, which may remove artifacts"
+    LONG = "read examples, evaluate versions, create reports"
+    UPLOAD = "open, accept and discard the examples of fine-tunes, which may wait for a bucket"
+    GATHERING = "read datasets at URIs, which mostly waits, perhaps for long"
+    DATASET = "write batches of named datasets"
+    LOAD = "read versions for Predict"
+    REMOVAL = "delete and cancel, which may remove artifacts"
 
 
 _THREADS_OF = {
@@ -40,32 +40,32 @@ _THREADS_OF = {
 
 
 class BoundedExecutor:
-    """Runs what takes long: looking at examples, measuring versions, drawing reports.
+    """Run long work, such as evaluating versions and creating reports, in separate threads.
 
-    In the event loop's own threads some dozen such calls would keep Status, and Predicts that load a version,
-    waiting for as long.
+    In the event loop's default threads, some dozen such calls would block Status, and Predicts that load a
+    version, until they end.
 
     Args:
-        threads: pieces of work at once.
+        threads: maximum concurrent calls.
     """
 
     def __init__(self, threads: int = THREADS) -> None:
         self._pool = ThreadPoolExecutor(threads, "executor")
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
-        """What some work gives. Cancelled before its turn, it is never begun."""
+        """Return the result of some work. If cancelled before it begins, the work never runs."""
         call = partial(contextvars.copy_context().run, work, *arguments)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
 
 class CallThreads:
-    """Runs the long work of all calls of a server, each kind in separate threads."""
+    """Run the long work of all calls of a server, each kind in separate threads."""
 
     def __init__(self) -> None:
         self._executors = {kind: BoundedExecutor(threads) for kind, threads in _THREADS_OF.items()}
 
     def of(self, kind: Work) -> BoundedExecutor:
-        """Return the threads of a kind, for what does no other work."""
+        """Return the threads of a kind, for an object that does no other kind of work."""
         return self._executors[kind]
 
     async def run(self, kind: Work, work: Callable[..., T], *arguments: object) -> T:

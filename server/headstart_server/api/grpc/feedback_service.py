@@ -1,4 +1,4 @@
-"""The calls about feedback of ReviewService."""
+"""The feedback methods of ReviewService."""
 
 import asyncio
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from headstart_server.errors import PredictionNotCaptured
 from headstart_server.feedback.feedback import Feedback, FeedbackOutcome
 from headstart_server.feedback.feedback_service import FeedbackService, SentFeedback
 
-#: Seconds between the tries of feedback whose prediction another replica may not have stored yet.
+#: Seconds between attempts to record feedback whose prediction another replica may not have stored yet.
 _PAUSES = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 

@@ -1,4 +1,4 @@
-"""FineTuningService: jobs from labelled examples."""
+"""FineTuningService: jobs that train models on labeled examples."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -37,7 +37,7 @@ from headstart_server.training.dataset_upload import DatasetUpload
 from headstart_server.training.rebasing import RebaseService
 from headstart_server.training.submission_service import SubmissionService
 
-#: Most seconds of one Status call; a caller that waits longer asks again.
+#: Maximum seconds of one Status call; a caller that waits longer calls again.
 MAX_WAIT_SECONDS = 3600.0
 
 _Accepted = TypeVar("_Accepted", pb.FineTuneResponse, pb.SubmitFineTuneResponse)
@@ -49,7 +49,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
     """Decodes, calls and encodes; all work is the `jobs` room's.
 
     Args:
-        rebasing: accepts jobs that fit a version again.
+        rebasing: accepts jobs that fit a version on another backbone.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
             )
             count = 0
             async for batch in batches:
-                # Converted in the thread, too: a large message holds enough of them to hold up the loop.
+                # The thread also converts them: a large message has enough examples to block the event loop.
                 add = partial(asyncio.to_thread, _add, upload, batch, count)
                 await self._when_ready(add, request_bytes)
                 count += len(batch)
@@ -120,7 +120,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 await self._when_ready(partial(asyncio.to_thread, upload.check_backbone), lambda: 0)
                 validation = await self._threads.run(Work.LONG, upload.validate)
                 return make(validation=validation_message(validation))
-            # Shielded: a caller that leaves now must not tear the acceptance apart.
+            # Shielded, so that a disconnecting caller does not interrupt the acceptance.
             job = await asyncio.shield(self._threads.run(Work.UPLOAD, upload.accept))
             return make(job=await self._message(job))
         finally:
@@ -188,12 +188,12 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         states = [_state_of(number) for number in request.states]
-        among = scope(Right.TRAIN)
+        permitted = scope(Right.TRAIN)
 
         def fetch(before: list[Any] | None, limit: int) -> Sequence[Job]:
             place = None if before is None else (before[0], before[1])
             return self._reader.list(
-                model=request.model, scope=among, states=states, before=place, limit=limit
+                model=request.model, scope=permitted, states=states, before=place, limit=limit
             )
 
         jobs, last = await asyncio.to_thread(

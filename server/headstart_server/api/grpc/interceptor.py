@@ -1,11 +1,11 @@
 """The interceptor of every call: it observes the call, checks it, and parses its requests once.
 
-The order is fixed, and a call that fails at one step goes no further: the server is not stopping; the checks
-before a request; the limits of the contract, which parsing applies; the checks of the request; the method.
-Errors become statuses here, for every protocol.
+The steps have a fixed order, and the first that fails ends the call: reject calls of a stopping server, run
+the checks before the request, parse the request within the limits of the contract, run the checks of the
+request, and run the method. Errors become statuses here, for every protocol.
 """
 
-# Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
+# Annotations are not evaluated: grpc's handler class accepts type arguments in its stubs only.
 from __future__ import annotations
 
 import asyncio
@@ -38,7 +38,7 @@ _FORMS: Any = {
 
 
 def behavior_of(handler: grpc.RpcMethodHandler[Any, Any]) -> Any:
-    """Return the function of a handler, whatever the form of its messages."""
+    """Return the function of a handler, for any combination of unary and streaming messages."""
     _, name = _FORMS[bool(handler.request_streaming), bool(handler.response_streaming)]
     return getattr(handler, name)
 
@@ -48,7 +48,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         observer: records each call.
-        checks: what calls must pass, in this order.
+        checks: the checks that calls must pass, in this order.
     """
 
     def __init__(self, observer: CallObserver, checks: Sequence[CallCheck] = ()) -> None:
@@ -63,7 +63,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Return the wrapped handler of a method; the same for each of its calls."""
+        """Return the wrapped handler of a method, which is the same for each of its calls."""
         wrapped = self._wrapped.get(details.method)
         if wrapped is None:
             handler = await continuation(details)
@@ -73,7 +73,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     async def knows(self, method: str, context: Context) -> bool:
-        """Return whether a call will not be rejected whatever its request is, so that it must be read."""
+        """Return whether every check knows the caller, so that its request must be received."""
         for knows in self._knows:
             if not await knows(method, context):
                 return False
@@ -83,8 +83,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method = Method(name, bool(handler.request_streaming), bool(handler.response_streaming))
         path = _MethodPath(self._observer, self.drain, method, self._checks, handler)
         make, _ = _FORMS[method.request_streaming, method.response_streaming]
-        # Requests are parsed on the path, where errors become statuses: gRPC would end calls of malformed
-        # bytes as UNKNOWN, and uncounted.
+        # `_MethodPath` parses requests, because it turns errors into statuses. gRPC would end calls with
+        # malformed bytes as UNKNOWN and not count them.
         made: grpc.RpcMethodHandler[Any, Any] = make(
             path.streaming if path.yields else path.unary,
             response_serializer=path.metrics.writing(handler.response_serializer),
@@ -93,7 +93,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 class _MethodPath:
-    """The way of a method's calls through their checks, made once for each method."""
+    """The steps of a method's calls, built once for each method."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _MethodPath:
         self.is_health = method.name.startswith(HEALTH)
         self._parse = _parser_of(handler)
         self._inner = behavior_of(handler)
-        # grpc.aio takes generators and, as health's Watch is, coroutines that write to the context.
+        # grpc.aio accepts generators, and coroutines that write to the context, such as health's Watch.
         self.yields = method.response_streaming and (
             method.request_streaming or isasyncgenfunction(self._inner)
         )
@@ -143,7 +143,7 @@ class _MethodPath:
                 yield response
 
     async def _admitted(self, call: Call, request: Any) -> Any:
-        """Return the request or requests of a call, once it passed the checks before them."""
+        """Return the request or requests of a call after the checks that precede them."""
         for check in self.begins:
             await check(call)
         return self._each(call, request) if self.method.request_streaming else await self._one(call, request)
@@ -199,7 +199,7 @@ class _Observed:
             path.observer.ended(self._call, path.metrics, self._span, code)
 
     def _ended(self, error: BaseException | None) -> BaseException | None:
-        """Let the checks end; return the error, another one if the server ended the call."""
+        """Run the last hook of each check; return the error, or `Draining` if the server ended the call."""
         was_ended = self._path.drain.remove(self._task)
         for end in self._path.ends:
             try:
@@ -217,17 +217,18 @@ def _code_and_status(error: BaseException, call: Call) -> tuple[grpc.StatusCode,
         return _code_of(call.context), None
     if isinstance(error, DecodeError):
         error = InvalidField(
-            f"Expected the contract's message for {call.method.name}. Received: other bytes."
+            f"The request is not a valid message of {call.method.name}. Send the message that the contract "
+            "declares."
         )
     if isinstance(error, Exception):
         status: Any = rpc_status.to_status(status_of(error))
         return status.code, status
-    # The caller left, or its deadline passed: gRPC reports that itself.
+    # The caller disconnected, or its deadline passed: gRPC reports that itself.
     return grpc.StatusCode.CANCELLED, None
 
 
 def _code_of(context: Context) -> grpc.StatusCode:
-    """Return the code a handler aborted with; grpc.aio gives it as a number."""
+    """Return the code with which a handler aborted; grpc.aio stores it as a number."""
     number: Any = context.code()
     return next((code for code in grpc.StatusCode if code.value[0] == number), grpc.StatusCode.UNKNOWN)
 
@@ -240,6 +241,6 @@ def _hooks(checks: Sequence[CallCheck], name: str) -> list[Any]:
 
 
 def _parser_of(handler: grpc.RpcMethodHandler[Any, Any]) -> RequestParser | None:
-    """Return the parser of a handler's requests; None for one that takes bytes."""
+    """Return the parser of a handler's requests; None for a handler that accepts bytes."""
     parse: Any = handler.request_deserializer
     return None if parse is None else RequestParser(parse.__self__.DESCRIPTOR, parse)

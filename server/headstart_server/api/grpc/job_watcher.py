@@ -41,9 +41,9 @@ class EventCursor:
         return events
 
 
-#: Seconds after which a job is read again without a notification.
+#: Seconds after which a job is read again if no notification comes.
 POLL_SECONDS = 15.0
-#: Seconds of quiet after which a sign of life is sent: proxies end streams that are silent for half a minute.
+#: Seconds without an event after which a keepalive is sent: proxies end idle streams after half a minute.
 QUIET_SECONDS = 20.0
 
 
@@ -51,7 +51,7 @@ class JobWatcher:
     """Watch jobs for callers that wait.
 
     Args:
-        quiet_seconds: after which a sign of life is given.
+        quiet_seconds: seconds without an event after which a keepalive is sent.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class JobWatcher:
         self._waiting: set[asyncio.Event] = set()
 
     def drain(self) -> None:
-        """End every wait with `Draining`, so that its caller goes on at another replica."""
+        """End every wait with `Draining`, so that its caller continues at another replica."""
         self._draining = True
         for wake in self._waiting:
             wake.set()
 
     async def events(self, job_id: str, after: int) -> AsyncGenerator[JobEvent | None, None]:
-        """The events of a job with a number above `after`, as they come, until it has ended.
+        """Yield the events of a job with a number above `after` as they occur, until the job has ended.
 
-        None is a sign of life, where nothing has happened for a while. Raise Draining if the server stops.
+        Yield None as a keepalive if no event occurs for a while. Raise Draining if the server stops.
         """
         loop = asyncio.get_running_loop()
         wake, sent = asyncio.Event(), loop.time()
@@ -95,9 +95,9 @@ class JobWatcher:
     async def all_events(
         self, position: Position, *, model: str, scope: Scope | None
     ) -> AsyncGenerator[Watched, None]:
-        """Return the events of all jobs after a position, as they come.
+        """Yield the events of all jobs after a position as they occur.
 
-        A first answer comes at once, and others without an event as signs of life.
+        The first value comes immediately; values without events are keepalives.
 
         Args:
             model: only jobs of this model; empty for all.
@@ -120,7 +120,7 @@ class JobWatcher:
                     await self._wait(wake, min(POLL_SECONDS, self._quiet_seconds))
 
     async def ended(self, job_id: str, seconds: float) -> Job:
-        """The job as it stands once it has ended, or after some seconds.
+        """Return a job once it has ended, or its state after some seconds.
 
         Raise Draining if the server stops.
         """
@@ -146,7 +146,7 @@ class JobWatcher:
         finally:
             self._waiting.discard(wake)
         if self._draining:
-            raise Draining("The server is stopping. Ask again: another replica, or the restarted one, knows.")
+            raise Draining("The server is stopping. Call again at another replica, or once it has restarted.")
 
 
 def _waker(wake: asyncio.Event) -> "_Waker":
@@ -154,7 +154,7 @@ def _waker(wake: asyncio.Event) -> "_Waker":
 
 
 class _Waker:
-    """Sets an event of a loop from any thread."""
+    """Set an event of an event loop from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: asyncio.Event) -> None:
         self._loop, self._wake = loop, wake

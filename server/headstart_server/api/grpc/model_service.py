@@ -87,12 +87,12 @@ class ModelService(stubs.ModelServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         key = page_key(request.page_token, str)
-        owner, among = tenant(), scope()
+        owner, permitted = tenant(), scope()
 
         def fetch(after: list[Any] | None, limit: int) -> Sequence[Model]:
-            # Tokens are the caller's to read: they name models as the caller does.
+            # Callers can read page tokens, so these have names without the tenant.
             name = full_name(owner, after[0]) if after else ""
-            return self._registry.reader.models(after=name, limit=limit, scope=among)
+            return self._registry.reader.models(after=name, limit=limit, scope=permitted)
 
         models, last = await asyncio.to_thread(
             page_of,
@@ -251,7 +251,7 @@ class ModelService(stubs.ModelServiceServicer):
         self, request: pb.GetEvaluationRequest, context: Context
     ) -> pb.GetEvaluationResponse:
         selector = selector_of(request.target, "target")
-        # In the thread, too: the message of many classes takes long enough to hold up the loop.
+        # The thread also builds the message: with many classes it takes long enough to block the event loop.
         return await self._threads.run(Work.LONG, self._evaluation, selector)
 
     def _evaluation(self, selector: Selector) -> pb.GetEvaluationResponse:

@@ -6,18 +6,18 @@ from enum import Enum
 
 from headstart_server.auth.permissions import Right
 
-#: The name in place of a model that means all models.
+#: The name that stands for all models.
 ALL_MODELS = "-"
 
 
 class Subject(Enum):
     """The subject of the required right."""
 
-    #: Every caller may call it.
+    #: No subject: every caller may call the method.
     NONE = "none"
-    #: Any model will do.
+    #: Any model.
     ANY = "any"
-    #: Any model will do, and the response has only such models.
+    #: Any model; the response has only the models on which the caller has the right.
     LISTED = "listed"
     #: Each model that the request names.
     MODEL = "model"
@@ -33,12 +33,12 @@ class Rule:
 
     on: Subject
     rights: frozenset[Right] = frozenset()
-    makes: bool = False  # whether it may make the model or dataset that it names
-    changes: bool = False  # whether it changes something, so that the audit log has it
-    # whether it returns inputs that others sent, so that the audit log has it, too
+    makes: bool = False  # whether the method may create the model or dataset that it names
+    changes: bool = False  # whether the method changes data, so that its calls are logged
+    # whether the method returns inputs of other callers, so that its calls are logged, too
     reads_inputs: bool = False
-    # the name in place of a model that means all models; then the method itself keeps to those that the
-    # caller has the right on. None: every request names its models.
+    # the name that stands for all models on which the caller has the right, which the method itself selects;
+    # None if every request names its models
     all_models: str | None = None
 
 
@@ -59,7 +59,7 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}PredictionService/Predict": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_V1}PredictionService/Embed": Rule(on=Subject.ANY, rights=_PREDICT),
     f"{_V1}EvaluationService/Evaluate": Rule(on=Subject.MODEL, rights=_PREDICT),
-    # On the examples that the versions were trained on.
+    # It may return examples that the versions were trained on.
     f"{_V1}EvaluationService/Compare": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}FineTuningService/FineTune": Rule(on=Subject.MODEL, rights=_TRAIN, makes=True, changes=True),
     f"{_V1}FineTuningService/SubmitFineTune": Rule(on=Subject.MODEL, rights=_TRAIN, makes=True, changes=True),
@@ -70,7 +70,7 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}FineTuningService/DeleteJob": Rule(on=Subject.JOB, rights=_ADMIN, changes=True),
     f"{_V1}FineTuningService/WatchJobs": Rule(on=Subject.LISTED, rights=_TRAIN),
     f"{_V1}FineTuningService/ListJobs": Rule(on=Subject.LISTED, rights=_TRAIN),
-    # Both show what was trained on.
+    # Both return training examples.
     f"{_V1}ExampleService/ListExamples": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ExampleService/GetExampleContent": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ExampleService/GetExampleMap": Rule(on=Subject.MODEL, rights=_TRAIN),
@@ -81,7 +81,7 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}ModelService/UpdateVersion": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}ModelService/UpdateModel": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}ModelService/GetTraffic": Rule(on=Subject.MODEL, rights=_SOME),
-    # It names those who moved them.
+    # It names the callers who moved the alias.
     f"{_V1}ModelService/ListAliasEvents": Rule(on=Subject.MODEL, rights=_TRAIN | _ADMIN),
     f"{_V1}ModelService/SetAlias": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}ModelService/DeleteAlias": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
@@ -90,8 +90,8 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}ModelService/EraseExample": Rule(
         on=Subject.MODEL, rights=_ADMIN, changes=True, all_models=ALL_MODELS
     ),
-    # Permissions' names of models are those of datasets, too. A request about a model that names a dataset
-    # needs the right to train on that.
+    # Grants cover datasets whose names match their model names. A request about a model that names a dataset
+    # needs the right to train on the dataset, too.
     f"{_V1}DatasetService/CreateDataset": Rule(on=Subject.DATASET, rights=_TRAIN, makes=True, changes=True),
     f"{_V1}DatasetService/WriteExamples": Rule(on=Subject.DATASET, rights=_TRAIN, changes=True),
     f"{_V1}DatasetService/FinishDataset": Rule(on=Subject.DATASET, rights=_TRAIN, changes=True),
@@ -99,25 +99,25 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}DatasetService/ListDatasets": Rule(on=Subject.LISTED, rights=_TRAIN),
     f"{_V1}DatasetService/UpdateDataset": Rule(on=Subject.DATASET, rights=_TRAIN, changes=True),
     f"{_V1}DatasetService/DeleteDataset": Rule(on=Subject.DATASET, rights=_ADMIN, changes=True),
-    # Both show what was trained on: ids and labels, and images.
+    # Both return training data: IDs, labels and images.
     f"{_V1}ModelService/GetEvaluation": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ModelService/GetReport": Rule(on=Subject.MODEL, rights=_TRAIN),
-    # All that a version has learnt.
+    # It returns everything that a version has learned.
     f"{_V1}ModelService/ExportVersion": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ModelService/ListBackbones": Rule(on=Subject.ANY, rights=_SOME),
-    # Inputs that others sent.
+    # They are about inputs of other callers.
     f"{_V1}ReviewService/ListReview": Rule(on=Subject.MODEL, rights=_REVIEW),
     f"{_V1}ReviewService/GetCaptureStatus": Rule(on=Subject.MODEL, rights=_REVIEW),
     f"{_V1}ReviewService/GetCapturedInput": Rule(on=Subject.MODEL, rights=_REVIEW, reads_inputs=True),
     f"{_V1}ReviewService/SendFeedback": Rule(on=Subject.MODEL, rights=_FEEDBACK, changes=True),
-    # It names those who sent it.
+    # It names the callers who sent the feedback.
     f"{_V1}ReviewService/ListFeedback": Rule(on=Subject.MODEL, rights=_TRAIN | _REVIEW),
     f"{_V1}ReviewService/GetFeedbackSummary": Rule(on=Subject.MODEL, rights=_TRAIN | _REVIEW | _FEEDBACK),
-    # About the server and its caller.
+    # They describe the server and the caller.
     f"{_V1}ServerService/GetServerInfo": Rule(on=Subject.ANY, rights=_SOME),
     f"{_V1}ServerService/WhoAmI": Rule(on=Subject.ANY, rights=_SOME),
     f"{_V1}ServerService/GetUsage": Rule(on=Subject.ANY, rights=_SOME),
-    # Health, by another name, and which protocol this is.
+    # They report the health of the server, and the protocol.
     f"{_OIP}ServerLive": _OPEN,
     f"{_OIP}ServerReady": _OPEN,
     f"{_OIP}ServerMetadata": _OPEN,
@@ -130,7 +130,7 @@ RULES: Mapping[str, Rule] = {
     f"{_OIP}RepositoryModelLoad": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_OIP}RepositoryModelUnload": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_OIP}ModelStatistics": Rule(on=Subject.MODEL, rights=_PREDICT, all_models=""),
-    # There is no shared memory: they say so.
+    # They report that shared memory is not supported.
     **{
         f"{_OIP}{kind}SharedMemory{what}": Rule(on=Subject.ANY, rights=_PREDICT)
         for kind in ("System", "Cuda")

@@ -1,4 +1,4 @@
-"""PredictionService: answers and features."""
+"""PredictionService: predictions of versions and features of backbones."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class PredictionService(stubs.PredictionServiceServicer):
 
     Args:
         predictor: predicts, and records each Predict.
-        clock: seconds that only go up; the predictor's.
+        clock: the predictor's monotonic clock, in seconds.
     """
 
     def __init__(self, predictor: Predictor, clock: Callable[[], float] = time.monotonic) -> None:
@@ -74,6 +74,6 @@ class PredictionService(stubs.PredictionServiceServicer):
         return response
 
     async def _contents(self, messages: Sequence[Input]) -> list[Content]:
-        # Counted before each is converted.
+        # Counted before any is converted.
         self._predictor.check_count(len(messages))
         return await in_thread_if_large(contents_of, messages)

@@ -13,22 +13,22 @@ from headstart_server.errors import RateExceeded
 from headstart_server.processes.caller_table import BYTES, CALLS, CallerTable
 from headstart_server.settings.job_groups import LimitsGroup
 
-#: Callers in memory above which those with a full bucket are forgotten.
+#: The number of callers in memory above which callers with a full bucket are forgotten.
 MAX_CALLERS = 1024
-#: Methods without limits: a server must not look dead to its monitoring because a neighbor calls too often.
-#: Reflection answers from descriptors in memory.
+#: Methods without limits: health checks must not fail because another client at the same address calls too
+#: often, and reflection only reads descriptors in memory.
 _FREE = ("/grpc.health.", "/grpc.reflection.")
 
 
 class RateLimiter:
-    """A bucket of tokens for each caller, stored as the time at which it is full again (GCRA, ITU-T I.371).
+    """A token bucket for each caller, stored as the time at which it is full again (GCRA, ITU-T I.371).
 
     Not safe to use from several threads.
 
     Args:
-        rate: tokens a second, on average; above 0.
-        burst: tokens at once after a pause. Default: those of a second, at least one.
-        clock: seconds that only go up.
+        rate: average tokens per second; above 0.
+        burst: tokens of a full bucket. Default: the tokens of one second, at least one.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RateLimiter:
     def acquire(self, caller: str, tokens: int = 1) -> float:
         """Take tokens and return 0, or return the seconds until a token is available.
 
-        A caller may take more tokens than are left and owes the rest: otherwise a request that is larger than
+        A caller may take more tokens than are left, and then owes the rest. Otherwise a request larger than
         the bucket could never pass.
         """
         now = self._clock()
@@ -62,7 +62,7 @@ class RateLimiter:
         """Return the seconds until a token is available, and when the bucket is full again."""
         full = max(full, now)
         wait = full - now - self._slack
-        # Sums of intervals are off by some rounding.
+        # The sums of intervals have rounding errors.
         if wait > max(self._interval * 1e-6, 1e-9):
             return wait, full
         return 0.0, full + tokens * self._interval
@@ -74,13 +74,13 @@ class RateLimiter:
 
 
 class SharedRateLimiter(RateLimiter):
-    """The same buckets for all serving processes of a server.
+    """Token buckets that all serving processes of a server share.
 
     Args:
         table: the table of callers.
         bucket: `CALLS` or `BYTES`.
-        rate: tokens a second, on average; above 0.
-        burst: see `RateLimiter`.
+        rate: average tokens per second; above 0.
+        burst: as in `RateLimiter`.
     """
 
     def __init__(self, table: CallerTable, bucket: int, rate: float, *, burst: int | None = None) -> None:
@@ -89,7 +89,7 @@ class SharedRateLimiter(RateLimiter):
         self._bucket = bucket
 
     def acquire(self, caller: str, tokens: int = 1) -> float:
-        """Do the same in the table."""
+        """Take tokens as in `RateLimiter.acquire`."""
         now, wait = self._clock(), 0.0
 
         def change(full: float) -> float:
@@ -121,7 +121,7 @@ class RunningCalls:
             del self._running[caller]
 
     def total(self) -> int:
-        """Return the calls of all callers."""
+        """Return the number of calls of all callers."""
         return self._running.total()
 
 
@@ -147,16 +147,16 @@ class SharedRunningCalls:
 class RateCheck(CallCheck):
     """Reject calls of callers who call too often, send too much, or have too many concurrent calls.
 
-    Concurrent calls are limited, too, because some wait for hours. A stream is rejected when it begins, and
-    then slowed down: its messages wait for their tokens, so that a large upload ends and nothing is sent
-    twice. Each message of a two-way stream counts as a call; of an upload only the bytes count.
+    Concurrent calls are limited, too, because some wait for hours. A stream can be rejected only when it
+    begins. Later its messages wait for their tokens, so a large upload is slowed down rather than sent twice.
+    Each message of a bidirectional stream counts as a call; for an upload, only the bytes count.
 
     Args:
-        calls: the calls of each caller; None for no limit.
+        calls: limits the calls of each caller; None for no limit.
         key_of: returns the key of a call's caller. Default: its address, without the port.
-        nbytes: the bytes of requests of each caller; None for no limit.
-        max_concurrent: concurrent calls of each caller; 0 for no limit.
-        running: counts concurrent calls; None counts those of this process.
+        nbytes: limits the bytes of requests of each caller; None for no limit.
+        max_concurrent: maximum concurrent calls of each caller; 0 for no limit.
+        running: counts concurrent calls; None counts the calls of this process.
         sleep: waits for some seconds.
     """
 
@@ -182,12 +182,12 @@ class RateCheck(CallCheck):
         return not method.name.startswith(_FREE)
 
     async def begin(self, call: Call) -> None:
-        """Check a stream, before its first message."""
+        """Check a stream before its first message."""
         if call.method.request_streaming:
             self._start(call, 0)
 
     async def request(self, call: Call, message: Any) -> None:
-        """Check a single request, or let the message of a stream wait for its tokens."""
+        """Check a single request, or delay a message of a stream until its tokens are available."""
         del message
         if not call.method.request_streaming:
             self._start(call, REQUEST_BYTES.get())
@@ -210,7 +210,7 @@ class RateCheck(CallCheck):
         if self._max_concurrent:
             self._count(call)
         if self._bytes is not None:
-            # With 0 bytes too: a caller who owes bytes begins nothing new.
+            # Checked with 0 bytes, too: a caller who owes bytes must not begin a call.
             _check_wait(self._bytes.acquire(call.rate_key, nbytes), "bytes")
         if self._calls is not None:
             _check_wait(self._calls.acquire(call.rate_key), "calls")
@@ -226,7 +226,7 @@ class RateCheck(CallCheck):
         call.is_counted = True
 
     async def _wait(self, limiter: RateLimiter, key: str, tokens: int) -> None:
-        # Nothing more is read meanwhile, so the connection holds up its sender.
+        # Nothing more is read meanwhile, so flow control stops the sender.
         while wait := limiter.acquire(key, tokens):
             await self._sleep(wait)
 
@@ -244,7 +244,7 @@ def rate_check(
     calls, nbytes = limits.rate_limit, limits.bandwidth_limit
     if not calls and not nbytes and not limits.max_concurrent_requests_per_caller:
         return None
-    # The bytes of a second, whatever the burst of calls is.
+    # The burst of bytes is one second's, independent of the burst of calls.
     burst = math.ceil(nbytes or 0) + 1
     most = limits.max_concurrent_requests_per_caller or 0
     if table is None:

@@ -1,7 +1,7 @@
-"""Removes the server's own places from texts for callers: its folders, bucket and database host.
+"""Remove the server's locations (folders, bucket, database host) from texts for callers.
 
-Messages are written without them. This is the last check of every error, for words of libraries that name a
-file or an address; the server's log has the whole text.
+Headstart's messages do not contain them. This is the last check of every error, because messages of libraries
+may name a file or an address. The server's log has the whole text.
 """
 
 import re
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from headstart_server.settings.settings import SETTINGS, Settings
 
-#: What callers read instead.
+#: The replacement of a location.
 FILE, STORAGE, DATABASE = "[a file of the server]", "[artifact storage]", "[database]"
-#: Shortest name of a host without a dot that is removed; shorter ones are everyday words, such as `db`.
+#: Minimum length of a host name without a dot that is removed: shorter ones, such as `db`, are common words.
 _LEAST_NAME = 8
-#: The end of a place: a longer name is another place.
+#: The end of a location: a longer name is another location.
 _END = r"(?![\w-]|\.\w)"
-#: What may follow a place in the same word; it is removed too.
+#: The rest of a word after a location, which is removed, too.
 _REST = r"(?:/[^\s'\",;)\]>]*)?"
 
 
 class LocationRedactor:
-    """Knows the places of this process and removes them from texts."""
+    """Remove the locations of this process from texts."""
 
     def __init__(self) -> None:
         self._patterns: dict[str, str] = {}
@@ -30,7 +30,7 @@ class LocationRedactor:
         self._words: list[str] = []
 
     def add(self, config: Settings, hosts: Iterable[str] = ()) -> None:
-        """Add the places that a configuration names."""
+        """Add the locations that a configuration names."""
         found = [value for name in SETTINGS if isinstance(value := config[name], Path)]
         folders = {Path(sys.prefix), Path.home(), *found}
         if config.storage.artifacts and "://" in config.storage.artifacts:
@@ -44,17 +44,17 @@ class LocationRedactor:
         for host in hosts:
             if host.startswith("/") or "." in host or ":" in host or len(host) >= _LEAST_NAME:
                 self._patterns[rf"(?<![\w.-]){re.escape(host)}{_END}(?::\d+)?"] = DATABASE
-        # A longer place first: it may lie in a shorter one.
+        # Longer locations first, because they may be inside shorter ones.
         ordered = sorted(self._patterns, key=len, reverse=True)
         self._compiled = re.compile("|".join(f"({pattern})" for pattern in ordered))
         self._words = [self._patterns[pattern] for pattern in ordered]
 
     def redact(self, text: str) -> str:
-        """Return a text without the places."""
+        """Return a text without the locations."""
         if self._compiled is None:
             return text
         return self._compiled.sub(lambda match: self._words[(match.lastindex or 1) - 1], text)
 
 
-#: The places of this process.
+#: The locations of this process.
 LOCATIONS = LocationRedactor()

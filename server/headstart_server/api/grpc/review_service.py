@@ -25,10 +25,10 @@ from headstart_server.storage.thumbnail_store import JPEG
 
 
 class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
-    """Decodes, calls and encodes; the work is that of the rooms `capture` and `feedback`.
+    """Decodes, calls and encodes; all work is the `capture` and `feedback` rooms'.
 
     Args:
-        executor: where feedback is stored, lists are ranked and contents are read.
+        executor: runs the storing of feedback, the ranking of lists and the reading of contents.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
 
 
 def _shown(captured: CapturedInput, stored: bytes) -> tuple[bytes, str]:
-    """Return the content as callers read it: a tensor as a JSON list."""
+    """Return the content in the form for callers: a tensor as a JSON list."""
     values = decode(captured.kind, stored)
     if isinstance(values, np.ndarray):
         return json.dumps(values.tolist()).encode(), TENSOR_TYPE

@@ -1,4 +1,4 @@
-"""ServerService: the server, its caller, and what the caller's tenant stores."""
+"""ServerService: describe the server, its caller, and the storage of the caller's tenant."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from headstart_server.settings.settings import Settings
 
 
 def server_info(config: Settings, release: str) -> pb.ServerInfo:
-    """Return what does not change while a server runs."""
+    """Return the part of GetServerInfo that does not change while a server runs."""
     available = export_formats()
     return pb.ServerInfo(
         release=release,
@@ -86,11 +86,11 @@ RIGHTS = {
 
 
 class ServerService(stubs.ServerServiceServicer):
-    """Answers questions about the server and its caller.
+    """Describe the server and its caller.
 
     Args:
-        info: what does not change while the server runs; see `server_info`.
-        usage: returns what a tenant stores and how much it may store.
+        info: the part that does not change while the server runs; see `server_info`.
+        usage: returns a tenant's stored amounts and its limits.
     """
 
     def __init__(

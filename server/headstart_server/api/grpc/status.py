@@ -1,4 +1,4 @@
-"""The one table from domain error to gRPC status, and the details every error carries."""
+"""The table of gRPC statuses of domain errors, and the details of every error."""
 
 import uuid
 
@@ -98,14 +98,14 @@ CODES: dict[str, grpc.StatusCode] = {
     "CHECKSUM_MISMATCH": _INVALID,
 }
 
-#: Reasons of RESOURCE_EXHAUSTED that pass by themselves, so that `RetryInfo` has a delay.
+#: Reasons of RESOURCE_EXHAUSTED that are temporary, so that `RetryInfo` has a delay.
 TEMPORARY = frozenset(
     {"JOB_QUEUE_FULL", "BACKBONE_QUEUE_FULL", "RATE_EXCEEDED", "EXPORT_QUEUE_FULL", "STORAGE_FULL"}
 )
 
 
 def status_of(error: Exception) -> status_pb2.Status:
-    """The status of an error of a call; an unknown one becomes INTERNAL with an id that the log has too."""
+    """Return the status of a call's error; an unknown one becomes INTERNAL with an ID that is also logged."""
     if not isinstance(error, HeadstartError):
         fault = uuid.uuid4().hex
         log.error("call_failed", fault=fault, exc_info=error)
@@ -143,7 +143,7 @@ def _violation(field: str, error: HeadstartError, most: int) -> error_details_pb
 def reason_status(
     reason: str, message: str, metadata: dict[str, str], *details: Message
 ) -> status_pb2.Status:
-    """The status of a reason, with its `ErrorInfo` and further details."""
+    """Return the status of a reason, with its `ErrorInfo` and further details."""
     short = {name: _for_callers(value, MAX_METADATA_BYTES) for name, value in metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=short)
     packed = []
@@ -159,7 +159,7 @@ def reason_status(
 
 
 def _for_callers(text: str, most: int) -> str:
-    """Return a text without the places of the server, and no longer than a status may be."""
+    """Return a text without the locations of the server, shortened to the limit of a status."""
     text = LOCATIONS.redact(text)
     encoded = text.encode()
     if len(encoded) <= most:

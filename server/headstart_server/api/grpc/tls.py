@@ -19,30 +19,30 @@ class TlsFiles:
 
     cert: Path  # the server's certificate chain
     key: Path
-    client_ca: Path | None = None  # certificates that sign clients'; None takes clients without certificates
+    client_ca: Path | None = None  # CAs of client certificates; None accepts clients without certificates
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All of them."""
+        """The paths of all files."""
         return (self.cert, self.key, *([self.client_ca] if self.client_ca else ()))
 
 
 def tls_files(tls: TlsGroup) -> TlsFiles | None:
-    """The files that a server's settings name, for all of its ports; None for plain ports."""
+    """Return the TLS files of a server's settings, for all of its ports; None for plain ports."""
     if tls.tls_cert is None or tls.tls_key is None:
         return None
     return TlsFiles(cert=tls.tls_cert, key=tls.tls_key, client_ca=tls.tls_client_ca)
 
 
 class Certificates:
-    """What is shown to clients that connect: the files as they were when they last fitted together.
+    """The certificates for clients that connect, from the last valid state of the files.
 
-    Each connection checks the files, so that renewed ones hold from the next connection on;
-    connections that are there go on. Files that cannot be read, or of which the key is not the certificate's,
-    as in the middle of a renewal, change nothing.
+    Each new connection checks the files, so the next connection uses renewed ones; open connections
+    continue. Files that cannot be read, or whose key does not belong to the certificate, as in the middle of
+    a renewal, are ignored.
 
     Raises:
-        OSError: a file cannot be read, or they are no certificate and key that fit together.
+        OSError: a file cannot be read, or the key does not belong to the certificate.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -51,11 +51,11 @@ class Certificates:
 
     @property
     def shown(self) -> grpc.ServerCertificateConfiguration:
-        """What is shown now."""
+        """The current configuration."""
         return self._configuration.value
 
     def renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """What is to be shown from now on; None if that is what was shown before."""
+        """Return the new configuration if the files have changed; None otherwise."""
         try:
             if not self._configuration.reload():
                 return None
@@ -67,7 +67,7 @@ class Certificates:
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """The credentials of a port.
+    """Return the credentials of a port.
 
     Raises:
         OSError: as `Certificates`.
@@ -75,13 +75,13 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     certificates = Certificates(files)
     return grpc.dynamic_ssl_server_credentials(
         certificates.shown,
-        certificates.renewed,  # type: ignore[arg-type]  # None is taken: nothing new
+        certificates.renewed,  # type: ignore[arg-type]  # None means unchanged
         require_client_authentication=files.client_ca is not None,
     )
 
 
 def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
-    # gRPC does not report what is wrong with a file.
+    # gRPC does not report why a file is invalid.
     for path in files.paths:
         path.read_bytes()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -104,7 +104,7 @@ def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
 
 
 def _fault_of(files: TlsFiles, error: Exception) -> str:
-    """Return which file is wrong: OpenSSL's own messages name neither file."""
+    """Return a message that names the invalid file: OpenSSL's messages name neither file."""
     try:
         ssl.create_default_context().load_verify_locations(files.cert)
     except ssl.SSLError:

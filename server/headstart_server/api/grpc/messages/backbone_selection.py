@@ -1,4 +1,4 @@
-"""The messages of backbones that are chosen, and of rebases."""
+"""The messages of backbone selections and rebases."""
 
 from headstart.v1 import backbone_selection_pb2
 from headstart.v1 import fine_tuning_service_pb2 as pb
@@ -22,7 +22,7 @@ OUTCOMES = {
 
 
 def choice_message(choice: BackboneSelection | None) -> backbone_selection_pb2.BackboneSelection | None:
-    """The message of how a backbone was chosen; None for None."""
+    """Return the message of a backbone selection; None for None."""
     if choice is None:
         return None
     return backbone_selection_pb2.BackboneSelection(
@@ -51,7 +51,7 @@ def _candidate_message(candidate: BackboneCandidate) -> backbone_selection_pb2.B
 
 
 def rebase_spec_of(message: pb.RebaseRequest) -> RebaseSpec:
-    """The spec of a message; its ranges are checked when it is accepted."""
+    """Return the spec of a message; its ranges are checked when it is accepted."""
     gated = message.HasField("promote_if")
     return RebaseSpec(
         source=selector_of(message.source, "source"),

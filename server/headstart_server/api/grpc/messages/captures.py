@@ -1,4 +1,4 @@
-"""Between messages about captured inputs and the values of the capture room."""
+"""Conversions between messages about captured inputs and the values of the capture room."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ _FRACTIONS = ("random_fraction", "max_margin", "max_typicality", "rare_class_fra
 
 
 def capture_policy_of(message: capture_policy_pb2.CapturePolicy) -> CapturePolicy:
-    """Return the policy of a message, with defaults for its unset bounds."""
+    """Return the policy of a message, with defaults for unset bounds."""
     bounds: dict[str, Any] = {
         name: getattr(message, name) for name in ("max_count", "max_bytes") if message.HasField(name)
     }

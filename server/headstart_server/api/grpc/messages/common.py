@@ -1,4 +1,4 @@
-"""Between the contract's messages and the values of the domain: inputs, specs, times and pages."""
+"""Conversions between messages of the contract and domain values: inputs, specs, times and pages."""
 
 import base64
 import binascii
@@ -34,7 +34,7 @@ TASKS = {
 
 
 def content_of(message: input_pb2.Input, field: str) -> Content:
-    """The content of an input. Raise InvalidField if it has none, or its tensor is malformed."""
+    """Return the content of an input. Raise InvalidField if it is missing, or its tensor is malformed."""
     kind = message.WhichOneof("content")
     if kind == "image":
         return message.image
@@ -45,18 +45,16 @@ def content_of(message: input_pb2.Input, field: str) -> Content:
             return tensors.decode(message.tensor)
         except ValueError as error:
             raise InvalidField(f"{field}.tensor: {error}", field=f"{field}.tensor") from None
-    raise InvalidField(
-        f"Expected an image, a text or a tensor in {field}. Received: an input without content.", field=field
-    )
+    raise InvalidField(f"{field} has no content. Set its image, text or tensor.", field=field)
 
 
 def contents_of(messages: Sequence[input_pb2.Input]) -> list[Content]:
-    """The contents of the inputs of a call."""
+    """Return the contents of the inputs of a call."""
     return [content_of(messages[place], f"inputs[{place}]") for place in range(len(messages))]
 
 
 def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Example]:
-    """The examples of a batch whose first has the index `start`."""
+    """Return the examples of a batch; the first has the index `start`."""
     return [
         Example(
             content=content_of(message.input, f"examples[{index}].input"),
@@ -70,7 +68,7 @@ def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Examp
 
 
 def target_of(message: label_pb2.Label, index: int, entry: ListKind = EXAMPLES) -> Target:
-    """Return the target of an example. Without a label it is an empty class name, which is rejected later."""
+    """Return the target of an example; without a label, an empty class name, which is rejected later."""
     kind = message.WhichOneof("value")
     if kind == "number":
         return Target.of_value(message.number)
@@ -80,7 +78,7 @@ def target_of(message: label_pb2.Label, index: int, entry: ListKind = EXAMPLES) 
         return Target.of_label(message.class_name)
     names = list(message.classes.class_names)
     if len(set(names)) < len(names):
-        # Counted once: there may be a million of them.
+        # A Counter counts in one pass: there may be a million names.
         twice, _ = Counter(names).most_common(1)[0]
         raise InvalidField(
             f"Expected each class of {entry.noun} {index} once. Received: {twice[:24]!r} twice.",
@@ -109,7 +107,7 @@ def task_of(value: int, field: str) -> Task:
 
 
 def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
-    """The spec of a message; its ranges are checked by `FineTuneSpec.check`."""
+    """Return the spec of a message; `FineTuneSpec.check` checks its ranges."""
     parent = message.WhichOneof("parent")
     return FineTuneSpec(
         model=message.model,
@@ -139,7 +137,7 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
 
 
 def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
-    """The message of a spec."""
+    """Return the message of a spec."""
     message = job_pb2.FineTuneSpec(
         model=spec.model,
         backbone=spec.backbone,
@@ -197,7 +195,7 @@ def edit_message(edit: ExampleEdit) -> example_record_pb2.ExampleEdit:
 
 
 def selector_of(message: version_selector_pb2.VersionSelector, field: str) -> Selector:
-    """The selector of a message. Raise InvalidField if the model is missing."""
+    """Return the selector of a message. Raise InvalidField if the model is missing."""
     if not message.model:
         raise InvalidField(f"{field}.model is missing. Set it in the request.", field=f"{field}.model")
     kind = message.WhichOneof("selector")
@@ -209,12 +207,12 @@ def selector_of(message: version_selector_pb2.VersionSelector, field: str) -> Se
 
 
 def seconds_of(duration: Duration) -> float:
-    """A duration in seconds."""
+    """Return a duration in seconds."""
     return duration.seconds + duration.nanos / 1e9
 
 
 def optional_seconds(message: Message, name: str) -> float | None:
-    """The duration in a field of a message in seconds; None where it is not set."""
+    """Return the duration in a field of a message in seconds; None if it is unset."""
     return seconds_of(getattr(message, name)) if message.HasField(name) else None
 
 
@@ -236,7 +234,7 @@ def moment_of(message: Timestamp) -> float:
 
 
 def timestamp(seconds: float | None) -> Timestamp | None:
-    """The message of a time in seconds since 1970; None for None."""
+    """Return the message of a time in seconds since 1970; None for None."""
     if seconds is None:
         return None
     message = Timestamp()
@@ -250,7 +248,7 @@ def page_token(key: Sequence[Any] | None) -> str:
 
 
 def page_key(token: str, *types: type) -> list[Any] | None:
-    """The key in a page token, None for the first page."""
+    """Return the key in a page token; None for the first page."""
     if not token:
         return None
     try:
@@ -263,14 +261,14 @@ def page_key(token: str, *types: type) -> list[Any] | None:
         or not all(map(_is_storable, key))
     ):
         raise InvalidField(
-            f"Expected the next_page_token of an earlier answer of this method. Received: {token[:80]!r}.",
+            f"Expected the next_page_token of a response of this method. Received: {token[:80]!r}.",
             field="page_token",
         )
     return key
 
 
 def _is_storable(part: object) -> bool:
-    """Whether a database could hold it: JSON has integers of any length, and halves of characters."""
+    """Return whether a database can store a value: JSON also has larger integers and lone surrogates."""
     if isinstance(part, int):
         return -(2**63) <= part < 2**63
     return not isinstance(part, str) or not any("\ud800" <= char <= "\udfff" for char in part)

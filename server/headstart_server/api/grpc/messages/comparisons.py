@@ -1,4 +1,4 @@
-"""The messages of comparisons, and of the gate that rests on them."""
+"""The messages of comparisons, and of the promotion gate that uses them."""
 
 from headstart.v1 import comparison_pb2
 from headstart_server.learning.metrics.comparison import ComparedMetrics, Comparison
@@ -11,7 +11,7 @@ DECISIONS = {
 
 
 def comparison_message(comparison: Comparison) -> comparison_pb2.Comparison:
-    """The message of a comparison."""
+    """Return the message of a comparison."""
     return comparison_pb2.Comparison(
         example_count=comparison.example_count,
         first=_metrics_message(comparison.first),
@@ -37,7 +37,7 @@ def comparison_message(comparison: Comparison) -> comparison_pb2.Comparison:
 
 
 def promotion_message(promotion: Promotion | None) -> comparison_pb2.Promotion | None:
-    """The message of what became of an alias; None for None."""
+    """Return the message of a promotion of an alias; None for None."""
     if promotion is None:
         return None
     return comparison_pb2.Promotion(
@@ -50,7 +50,7 @@ def promotion_message(promotion: Promotion | None) -> comparison_pb2.Promotion |
 
 
 def gate_message(gate: PromotionCriteria | None) -> comparison_pb2.PromotionGate | None:
-    """The message of a gate; None for None."""
+    """Return the message of a gate; None for None."""
     if gate is None:
         return None
     return comparison_pb2.PromotionGate(
@@ -62,15 +62,19 @@ def gate_message(gate: PromotionCriteria | None) -> comparison_pb2.PromotionGate
 
 
 def gate_of(message: comparison_pb2.PromotionGate) -> PromotionCriteria:
-    """The gate of a message; its ranges are checked by `PromotionCriteria.check`."""
-    usual = PromotionCriteria()
+    """Return the gate of a message; `PromotionCriteria.check` checks its ranges."""
+    default = PromotionCriteria()
     return PromotionCriteria(
-        max_drop=message.max_drop if message.HasField("max_drop") else usual.max_drop,
-        max_class_drop=message.max_class_drop if message.HasField("max_class_drop") else usual.max_class_drop,
-        min_class_examples=(
-            message.min_class_examples if message.HasField("min_class_examples") else usual.min_class_examples
+        max_drop=message.max_drop if message.HasField("max_drop") else default.max_drop,
+        max_class_drop=(
+            message.max_class_drop if message.HasField("max_class_drop") else default.max_class_drop
         ),
-        significance=message.significance if message.HasField("significance") else usual.significance,
+        min_class_examples=(
+            message.min_class_examples
+            if message.HasField("min_class_examples")
+            else default.min_class_examples
+        ),
+        significance=message.significance if message.HasField("significance") else default.significance,
     )
 
 

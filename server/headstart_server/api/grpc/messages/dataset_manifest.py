@@ -1,4 +1,4 @@
-"""Reads lists of examples that lie at URIs, by the client's rules for such files, in bounded memory."""
+"""Read lists of examples at URIs, by the client's rules for such files, in bounded memory."""
 
 import io
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ _TASKS = {
     Task.REGRESSION: ListTask.REGRESSION,
 }
 
-#: Characters of one example in a list, which may go over several lines.
+#: Maximum characters of one example in a list, which may span several lines.
 MAX_ROW = 1 << 20
 
 
 def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> Iterator[ManifestRow]:
-    """Return the examples of a list.
+    """Yield the examples of a list.
 
     Args:
-        task: says whether numbers in its column of labels are classes. None: integers are.
+        task: decides whether numeric labels are class names. None: only integers are.
 
     Raises:
-        ValueError: it is no list; the line is named.
-        InvalidField: an example shows one label twice.
+        ValueError: the list is invalid; the message has the line.
+        InvalidField: an example has one label twice.
     """
     suffix = PurePosixPath(name).suffix
     if suffix not in LIST_SUFFIXES:
@@ -55,7 +55,7 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
 def list_rows(
     content: IO[bytes], name: str, suffix: str, task: ListTask | None
 ) -> Iterator[tuple[ListedRow, input_pb2.Example]]:
-    """Yield the rows of a list in UTF-8, each with the message of its example without input; close the list.
+    """Yield the rows of a list in UTF-8, each with its example without the input; then close the list.
 
     Raise ValueError, with the line, if the list is invalid.
     """
@@ -73,7 +73,7 @@ def list_rows(
 def _message(row: ListedRow) -> input_pb2.Example:
     message = input_pb2.Example(example_id=row.settings["id"])
     write_target(message, Example("", **row.settings))
-    # Half a character cannot be stored.
+    # Raises for a lone surrogate, which cannot be stored.
     row.text.encode()
     if "\0" in row.text:
         raise ValueError("a text with a NUL character.")
@@ -81,7 +81,7 @@ def _message(row: ListedRow) -> input_pb2.Example:
 
 
 class _Lines:
-    """The lines of a list, none of whose examples may take more than some memory."""
+    """The lines of a list; each example has at most `MAX_ROW` characters."""
 
     def __init__(self, text: io.TextIOWrapper, name: str) -> None:
         self._text = text
@@ -89,7 +89,7 @@ class _Lines:
         self._taken = 0
 
     def row_ended(self) -> None:
-        """What comes next is of another example."""
+        """Record that the next line begins another example."""
         self._taken = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -101,5 +101,5 @@ class _Lines:
             raise StopIteration
         self._taken += len(line)
         if self._taken > MAX_ROW:
-            raise ValueError(f"{self._name} with an example of more than {MAX_ROW} characters.")
+            raise ValueError(f"{self._name}, which has an example of more than {MAX_ROW} characters.")
         return line

@@ -1,4 +1,4 @@
-"""The messages of metrics, and of how good a version is in all detail."""
+"""The messages of metrics and evaluations."""
 
 from headstart.v1 import evaluation_pb2, model_pb2
 from headstart.v1.label_pb2 import ExampleReference, Label, LabelSet
@@ -14,7 +14,7 @@ SOURCES = {
 
 
 def metrics_message(metrics: Metrics) -> model_pb2.Metrics:
-    """The message of metrics."""
+    """Return the message of metrics."""
     return model_pb2.Metrics(
         source=SOURCES[metrics.source],
         example_count=metrics.example_count,
@@ -37,7 +37,7 @@ def metrics_message(metrics: Metrics) -> model_pb2.Metrics:
 
 
 def evaluation_message(evaluation: Evaluation) -> evaluation_pb2.Evaluation:
-    """The message of an evaluation."""
+    """Return the message of an evaluation."""
     return evaluation_pb2.Evaluation(
         metrics=metrics_message(evaluation.metrics),
         classes=[_class_message(one) for one in evaluation.classes],
@@ -86,7 +86,7 @@ def _outcome_message(outcome: ExampleOutcome) -> evaluation_pb2.ExampleOutcome:
         label = Label(classes=LabelSet(class_names=outcome.labels))
         predicted = Label(classes=LabelSet(class_names=outcome.predicted))
     else:
-        # A class that the version does not know has no name here.
+        # A class that the version does not know has an empty name.
         label = Label(class_name=next(iter(outcome.labels), ""))
         predicted = Label(class_name=outcome.predicted[0])
     return evaluation_pb2.ExampleOutcome(

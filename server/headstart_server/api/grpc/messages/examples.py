@@ -1,4 +1,4 @@
-"""Between the messages of examples and the values of the datasets."""
+"""Conversions between messages of examples and the values of the datasets room."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -27,7 +27,7 @@ from headstart_server.learning.metrics.comparison import PairedOutcome
 
 
 def erasure_message(erasure: Erasure, record: ErasureRecord | None) -> model_service_pb2.EraseExampleResponse:
-    """Return the response to an erasure; a complete record gives its certificate."""
+    """Return the response to an erasure; a complete record adds its certificate."""
     return model_service_pb2.EraseExampleResponse(
         versions=[VersionRef(model=model, version=number) for model, number in erasure.versions],
         unread_versions=[VersionRef(model=model, version=number) for model, number in erasure.unread],
@@ -72,7 +72,7 @@ ISSUES: Mapping[ExampleIssue, pb.ExampleIssue] = {
     ExampleIssue.ERROR: pb.EXAMPLE_ISSUE_ERROR,
 }
 _ISSUES = {number: issue for issue, number in ISSUES.items()}
-#: Points of a map; of more examples some are left out evenly.
+#: Maximum points of a map; from more examples, every n-th is taken.
 MAX_POINTS = 100_000
 _ORDERS = {"": False, "index": False, "suspicion": True}
 
@@ -96,7 +96,7 @@ def example_filter_of(message: example_service_pb2.ExampleFilter) -> ExampleFilt
 
 
 def is_by_suspicion(order_by: str) -> bool:
-    """Return whether the order is by suspicion."""
+    """Return whether the requested order is by suspicion."""
     if order_by not in _ORDERS:
         raise InvalidField(
             f"Expected the order 'index' or 'suspicion'. Received: {order_by[:80]!r}.", field="order_by"
@@ -133,14 +133,14 @@ def record_message(source: ExampleSource, listed: ListedExample, *, has_content:
 
 
 def map_message(source: ExampleSource, positions: Float32) -> example_service_pb2.GetExampleMapResponse:
-    """Return the message of a map; `positions` [N, 2] are those of all examples of a version."""
+    """Return the message of a map; `positions` [N, 2] has all examples of a version."""
     count = len(positions)
     stride = max(1, ceil(count / MAX_POINTS))
-    # Shorter in JSON, and still finer than a pixel.
-    shown = positions[::stride].round(4)
+    # Rounded: shorter in JSON, and still finer than a pixel.
+    selected = positions[::stride].round(4)
     targets = [source.index.target(index) for index in range(0, count, stride)]
     message = example_service_pb2.GetExampleMapResponse(
-        example_count=count, stride=stride, x=shown[:, 0].tolist(), y=shown[:, 1].tolist()
+        example_count=count, stride=stride, x=selected[:, 0].tolist(), y=selected[:, 1].tolist()
     )
     if source.version is not None:
         message.version.model, message.version.version = source.version.model, source.version.number
@@ -181,7 +181,7 @@ def _origin(source: ExampleSource, listed: ListedExample) -> pb.ExampleOrigin:
 def differing_messages(
     differing: tuple[Sequence[PairedOutcome], Sequence[PairedOutcome]], versions: Sequence[VersionRef]
 ) -> list[evaluation_service_pb2.DifferingExample]:
-    """The messages of examples that only the first of two versions predicts correctly, or only the second."""
+    """Return the messages of examples that only one of two versions predicts correctly."""
     return [
         _differing_message(pair, versions, is_first=side == 0)
         for side, pairs in enumerate(differing)

@@ -56,15 +56,15 @@ def report_document(facts: ReportFacts) -> str:
 
 
 def report_message(report: Report) -> model_service_pb2.GetReportResponse:
-    """The message of a report."""
+    """Return the message of a report."""
     return model_service_pb2.GetReportResponse(
         content=report.content, media_type=report.media_type, version=report.number
     )
 
 
-#: Bytes of a chunk.
+#: Maximum bytes of a chunk.
 CHUNK_BYTES = 512 << 10
-#: Seconds of quiet after which a sign of life is sent: proxies end streams that are silent for half a minute.
+#: Seconds after which an empty keepalive is sent: proxies end idle streams after half a minute.
 QUIET_SECONDS = 20.0
 
 EXPORT_FORMS = {
@@ -77,22 +77,22 @@ EXPORT_FORMS = {
 
 
 def export_format_of(value: int) -> ExportFormat:
-    """The form of an export."""
+    """Return the format of an export that a request names."""
     for number, form in EXPORT_FORMS.items():
         if number == value:
             return form
     names = ", ".join(form.value for form in EXPORT_FORMS.values())
     raise InvalidField(
-        f"Expected a form of 1 to {len(EXPORT_FORMS)}: {names}. Received: {value or 'none'}.", field="form"
+        f"Expected a form of 1 to {len(EXPORT_FORMS)}: {names}. Received: {value}.", field="form"
     )
 
 
 async def export_messages(
     exporter: Exporter, selector: Selector, form: ExportFormat, *, quiet_seconds: float = QUIET_SECONDS
 ) -> AsyncGenerator[pb.ExportVersionResponse, None]:
-    """The messages of an export: signs of life, its header, and its files.
+    """Yield the messages of an export: keepalives, its header, and its files.
 
-    Closed or cancelled, it leaves the export to others, and with none left stops it.
+    Closing or cancelling leaves the export to its other callers; the last one to leave stops it.
     """
     opening = asyncio.create_task(exporter.open(selector, form))
     try:

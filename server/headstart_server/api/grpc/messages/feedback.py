@@ -1,4 +1,4 @@
-"""Between the messages of feedback and their values."""
+"""Conversions between messages of feedback and their values."""
 
 import datetime
 from collections import defaultdict
@@ -37,7 +37,7 @@ _ANSWERS = {
     Answer.CONFIRMED: pb.FEEDBACK_ANSWER_CONFIRMED,
     Answer.REJECTED: pb.FEEDBACK_ANSWER_REJECTED,
 }
-#: Monday of the week 0.
+#: The Monday of week 0.
 _MONDAY = datetime.date(1970, 1, 5)
 MAX_CLASSES = 1000
 _Key = TypeVar("_Key", bound=Hashable)
@@ -69,7 +69,7 @@ def sent_feedback_of(request: pb.SendFeedbackRequest, principal: str) -> SentFee
 
 
 def states_of(request: pb.ListFeedbackRequest) -> list[FeedbackState]:
-    """Return the states that a request wants."""
+    """Return the states in a request."""
     known = {number: state for state, number in STATES.items()}
     for number in request.states:
         if number not in known:
@@ -78,7 +78,7 @@ def states_of(request: pb.ListFeedbackRequest) -> list[FeedbackState]:
 
 
 def window_of(request: pb.GetFeedbackSummaryRequest) -> float | None:
-    """Return the seconds of the window that a request wants; None for all time."""
+    """Return the seconds of a request's window; None for all time."""
     seconds = optional_seconds(request, "window_duration")
     if seconds is not None and not 0 < seconds <= MAX_SECONDS:
         raise InvalidField(

@@ -1,4 +1,4 @@
-"""The messages of what was found in a dataset."""
+"""The messages of findings in a dataset."""
 
 from headstart.v1 import evaluation_pb2 as pb
 from headstart.v1 import label_pb2
@@ -28,7 +28,7 @@ RECOMMENDATION_KINDS = {
 }
 
 
-#: Reported findings of each kind; `ListExamples` lists all.
+#: Maximum reported findings of each kind; `ListExamples` lists all.
 MAX_REPORTED = 100
 
 

@@ -61,7 +61,7 @@ _TRIGGERS = {
 
 
 def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
-    """The message of a job, and of when it is likely to start and end."""
+    """Return the message of a job, with forecasts of its start and end."""
     likely = likely or Times()
     return job_pb2.Job(
         job_id=job.job_id,
@@ -92,7 +92,7 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
 
 
 def event_message(event: JobEvent) -> job_pb2.JobEvent:
-    """The message of an event."""
+    """Return the message of an event."""
     return job_pb2.JobEvent(
         job_id=event.job_id,
         number=event.number,
@@ -104,7 +104,7 @@ def event_message(event: JobEvent) -> job_pb2.JobEvent:
 
 
 def validation_message(validation: Validation) -> fine_tuning_service_pb2.Validation:
-    """The message of what `validate_only` found."""
+    """Return the message of the result of `validate_only`."""
     previewed = validation.previewed
     return fine_tuning_service_pb2.Validation(
         valid=validation.valid,
@@ -168,14 +168,14 @@ def _error_message(error: JobError | None, tenant: str) -> status_pb2.Status | N
 
 
 def fault_message(fault: ExampleFault) -> job_pb2.ExampleFault:
-    """The message of an example that cannot be used."""
+    """Return the message of an invalid example."""
     return job_pb2.ExampleFault(
         index=fault.index, example_id=fault.id, reason=f"ERROR_REASON_{fault.reason}", message=fault.message
     )
 
 
 def webhook_body(job: Job) -> bytes:
-    """Return an ended job as JSON, as a caller without rights would see it."""
+    """Return an ended job as JSON, in the form for a caller without rights."""
     tenant = tenant_of(job.spec.model)
     with acting_as(Principal(name="", tenant=tenant)):
         data = job_message(job)

@@ -23,7 +23,7 @@ from headstart_server.observability.energy import Energy
 
 
 def energy_message(energy: Energy | None) -> energy_pb2.Energy | None:
-    """Return the message of joules and grams; None if nothing was measured."""
+    """Return the message of joules and grams of CO2; None if nothing was measured."""
     if energy is None:
         return None
     return energy_pb2.Energy(
@@ -39,7 +39,7 @@ _DEFAULT_SECONDS = 3600.0
 
 
 def window_seconds_of(request: pb.GetTrafficRequest) -> float:
-    """Return the seconds of the window that a request wants."""
+    """Return the seconds of a request's window."""
     seconds = optional_seconds(request, "window_duration")
     if seconds is None:
         return _DEFAULT_SECONDS
@@ -108,7 +108,7 @@ _PROBLEM = "The backbone could not be prepared or loaded. The operator finds the
 
 
 def model_message(model: Model) -> model_pb2.Model:
-    """The message of a model."""
+    """Return the message of a model."""
     return model_pb2.Model(
         model=model.name,
         create_time=timestamp(model.created),
@@ -124,7 +124,7 @@ def model_message(model: Model) -> model_pb2.Model:
 
 
 def alias_message(alias: Alias) -> model_pb2.Alias:
-    """The message of an alias."""
+    """Return the message of an alias."""
     return model_pb2.Alias(
         alias=alias.name,
         version=alias.number,
@@ -137,7 +137,7 @@ def alias_message(alias: Alias) -> model_pb2.Alias:
 
 
 def alias_event_message(event: AliasEvent) -> alias_event_pb2.AliasEvent:
-    """The message of a move of an alias."""
+    """Return the message of a change of an alias."""
     return alias_event_pb2.AliasEvent(
         model=event.model,
         alias=event.alias,
@@ -157,12 +157,12 @@ def _traffic_message(split: TrafficSplit) -> model_pb2.TrafficSplit:
 
 
 def traffic_of(messages: Iterable[model_pb2.TrafficSplit]) -> list[TrafficSplit]:
-    """The shares of messages; their ranges are checked where they are set."""
+    """Return the traffic shares of messages; their ranges are checked when they are set."""
     return [TrafficSplit(number=message.version, fraction=message.fraction) for message in messages]
 
 
 def version_message(version: Version) -> model_pb2.Version:
-    """The message of a version."""
+    """Return the message of a version."""
     manifest = version.manifest
     return model_pb2.Version(
         model=version.model,
@@ -225,8 +225,8 @@ def backbone_status_message(name: str, loaded: Embedder | None, problem: str) ->
     """Return the message of the status of a backbone on this replica.
 
     Args:
-        loaded: its embedder; None if it is not loaded.
-        problem: the error of the last attempt to prepare or load it; empty for none.
+        loaded: the backbone's embedder; None if it is not loaded.
+        problem: the error of the last attempt to prepare or load the backbone; empty for none.
     """
     return model_pb2.BackboneStatus(
         backbone=name,

@@ -1,16 +1,16 @@
-"""Pages of lists: at most so many entries, and at most so many bytes."""
+"""Pages of lists, limited in entries and bytes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-#: Entries of a page; a request for more gets as many.
+#: Maximum entries of a page; a request for more gets this many.
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
-#: Bytes of a page; a single entry may be larger.
+#: Maximum bytes of a page; a single entry may be larger.
 MAX_PAGE_BYTES = 4 << 20
-#: Entries that are fetched at once: as many may be in memory beyond the page.
+#: Entries that are fetched together; as many may be in memory in addition to the page.
 _SLICE = 200
 
 _Entry = TypeVar("_Entry")
@@ -33,12 +33,12 @@ def page_of(
     """Return the messages of a page, and the key of the last one if others follow.
 
     Args:
-        fetch: returns so many entries that follow a key; None for the first ones.
+        fetch: returns at most a number of entries after a key; the key None means from the beginning.
     """
     messages: list[_Message] = []
     nbytes, key = 0, after
     while True:
-        # One more than is needed shows whether others follow.
+        # One additional entry shows whether others follow.
         wanted = min(_SLICE, size - len(messages)) + 1
         found = fetch(key, wanted)
         for entry in found:

@@ -1,4 +1,4 @@
-"""The messages of a Predict: its options and the predictions."""
+"""The messages of a Predict: its options and its predictions."""
 
 from collections.abc import Collection, Iterable, Sequence
 
@@ -20,7 +20,7 @@ from headstart_server.prediction.version_prediction import (
     VersionPrediction,
 )
 
-#: Classes returned for each input where the caller does not say.
+#: Default number of classes in each prediction.
 DEFAULT_TOP_K = 5
 REASONS = {
     AbstentionReason.UNLIKE_TRAINING: pb.ABSTENTION_REASON_UNLIKE_TRAINING,
@@ -29,7 +29,7 @@ REASONS = {
 
 
 def predict_options_of(message: pb.PredictRequest) -> PredictOptions:
-    """What a Predict asks for; its ranges are checked by `PredictOptions.check`."""
+    """Return the options of a Predict; `PredictOptions.check` checks their ranges."""
     return PredictOptions(
         top_k=message.top_k if message.HasField("top_k") else DEFAULT_TOP_K,
         with_features=message.return_features,
@@ -44,10 +44,10 @@ def predict_options_of(message: pb.PredictRequest) -> PredictOptions:
 def fill_predictions(
     message: pb.VersionPredictions, answer: VersionPrediction, skipped: Collection[int] = (), inputs: int = 0
 ) -> None:
-    """Write what a version predicts into a message.
+    """Write the predictions of a version into a message.
 
     Args:
-        skipped: the places of inputs that were skipped, which the answer is not about.
+        skipped: the indexes of skipped inputs, which have no predictions.
     """
     version = answer.version
     message.model, message.version, message.task = version.model, version.number, TASKS[version.head.task]
@@ -59,12 +59,12 @@ def fill_predictions(
 
 
 def fault_message(place: int, fault: HeadstartError) -> pb.InputFault:
-    """Return the message of why an input was skipped."""
+    """Return the message of a skipped input with the reason."""
     return pb.InputFault(index=place, reason=f"ERROR_REASON_{fault.reason}", message=fault.message)
 
 
 def features_message(features: BackboneFeatures) -> pb.Features:
-    """The message of what a backbone gave."""
+    """Return the message of the features of a backbone."""
     return pb.Features(
         backbone=features.backbone,
         views={view: tensors.encode(matrix) for view, matrix in features.views.items()},
@@ -72,7 +72,7 @@ def features_message(features: BackboneFeatures) -> pb.Features:
 
 
 def fill_times(message: pb.StageTimes, times: StageTimes) -> None:
-    """Write where the time went into a message."""
+    """Write the times of the steps of a call into a message."""
     # Assigned in place: a message as an argument would be copied.
     for duration, seconds in (
         (message.total_duration, times.total),
@@ -90,7 +90,7 @@ def fill_times(message: pb.StageTimes, times: StageTimes) -> None:
 
 
 def truncation_message(cut: Truncation) -> pb.Truncation:
-    """The message of how much of an input was seen."""
+    """Return the message of a truncated input."""
     return pb.Truncation(kept_characters=cut.kept, characters=cut.length)
 
 
@@ -105,8 +105,8 @@ def _saliency_of(message: pb.SaliencyRequest) -> SaliencyOptions:
 
 
 def _fill(predictions: Sequence[pb.Prediction], answer: VersionPrediction) -> None:
-    """Write an answer into a message per input."""
-    # Each field is assigned: messages as arguments would be copied, which takes three times as long.
+    """Write the predictions of a version into one message per input."""
+    # Each field is assigned, because messages as arguments would be copied, which takes three times as long.
     for prediction, indexes, probabilities, selected in zip(
         predictions,
         answer.indexes.tolist(),
@@ -145,7 +145,7 @@ def _add_classes(
 
 
 def _add_labels(predictions: Sequence[pb.Prediction], answer: VersionPrediction) -> None:
-    """Add the predicted label of each input, and the interval of a value."""
+    """Add the predicted label of each input, and the prediction interval of a value."""
     head = answer.version.head
     names = head.class_names
     if answer.values is not None:

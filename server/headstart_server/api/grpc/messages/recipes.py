@@ -1,4 +1,4 @@
-"""Between the messages of recipes and their values: the fields of both have the same names."""
+"""Conversions between messages of recipes and their values, whose fields have the same names."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -18,7 +18,7 @@ _SCALINGS = {
 
 
 def recipe_of(message: job_pb2.Recipe) -> Recipe:
-    """Return the recipe of a message; its ranges are checked with its spec."""
+    """Return the recipe of a message; the check of its spec checks the ranges."""
     name = message.WhichOneof("recipe")
     if name not in _KINDS:
         return Auto()

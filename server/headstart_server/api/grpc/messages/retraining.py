@@ -1,4 +1,4 @@
-"""Between the messages of retrain policies and their values."""
+"""Conversions between messages of retrain policies and their values."""
 
 from headstart.v1 import feedback_pb2, retrain_policy_pb2
 from headstart_server.api.grpc.messages.common import optional_seconds, span, timestamp
@@ -21,7 +21,7 @@ _UNKNOWN_CLASSES = {
 
 
 def policy_of(message: retrain_policy_pb2.RetrainPolicy) -> RetrainPolicy:
-    """Return the policy of a message. Raise InvalidField if a part of it is not in its range."""
+    """Return the policy of a message. Raise InvalidField if a value is not in its range."""
     interval = optional_seconds(message, "min_interval_duration")
     return RetrainPolicy(
         alias=message.alias,
@@ -56,7 +56,7 @@ def policy_message(policy: RetrainPolicy | None) -> retrain_policy_pb2.RetrainPo
 
 
 def status_message(policy: RetrainPolicy, state: RetrainState, now: float) -> feedback_pb2.RetrainStatus:
-    """Return the message of what the retraining of a model does."""
+    """Return the message of the state of a model's retraining."""
     if state.job_id:
         stage = feedback_pb2.RETRAIN_STATE_RUNNING
     elif state.failures >= policy.max_failures:

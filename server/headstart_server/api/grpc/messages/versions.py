@@ -1,4 +1,4 @@
-"""Between requests about versions and models and the values of the registry."""
+"""Conversions between requests about versions and models and the values of the registry."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -32,7 +32,7 @@ def filter_of(message: pb.VersionFilter) -> VersionFilter:
 
 
 def is_full(request: pb.GetVersionRequest | pb.ListVersionsRequest, *, default: bool) -> bool:
-    """Return whether a request wants all of a version. Raise InvalidField if the view is unknown."""
+    """Return whether a request's view is FULL. Raise InvalidField if the view is unknown."""
     if not request.HasField("view"):
         return default
     if request.view not in (pb.VERSION_VIEW_BASIC, pb.VERSION_VIEW_FULL):
@@ -67,20 +67,20 @@ def details_of(request: pb.UpdateVersionRequest | pb.UpdateModelRequest) -> dict
 
 
 def expiration_of(request: pb.UpdateVersionRequest) -> Expiration | None:
-    """Return when a version expires from now on; None if the mask does not name it."""
+    """Return the new expiration of a version; None if the mask does not name it."""
     if _EXPIRATION not in request.update_mask.paths:
         return None
     return Expiration(time=_optional_time(request, "expire_time"), ttl=optional_seconds(request, "ttl"))
 
 
 def check_tags(tags: Iterable[str]) -> None:
-    """Check the keys of tags. Raise InvalidField if one is empty."""
+    """Check the keys of tags. Raise InvalidField if a key is empty."""
     if not all(tags):
         raise InvalidField("A tag has no key. Give each tag a key.", field="tags")
 
 
 def check_mask(paths: Collection[str], known: Collection[str]) -> None:
-    """Check that a mask names some of the fields that can be changed, and nothing else."""
+    """Check that a mask names at least one field, and only fields that can be changed."""
     if not paths:
         raise InvalidField(
             f"The update_mask names no field. Name those to change: {', '.join(known)}.", field="update_mask"
@@ -95,7 +95,7 @@ def check_mask(paths: Collection[str], known: Collection[str]) -> None:
 
 
 def _optional_time(message: Any, name: str) -> float | None:
-    """Return the time in a field in seconds since 1970; None if it is not set."""
+    """Return the time in a field in seconds since 1970; None if it is unset."""
     if not message.HasField(name):
         return None
     time: Timestamp = getattr(message, name)

@@ -1,4 +1,4 @@
-"""Streams of a spec and examples: FineTune, Evaluate and Compare take them alike."""
+"""Streams of a spec and examples, for FineTune, Evaluate and Compare."""
 
 import asyncio
 import re
@@ -10,20 +10,20 @@ import grpc
 from headstart_server.api.grpc.call import Context
 from headstart_server.errors import HeadstartError, InvalidField, InvalidLabel, InvalidStream
 
-# As the path of a field names an example of one message.
+# The form of an example in the path of a field within one message.
 _EXAMPLE = re.compile(r"\bexamples\.examples\[([0-9]+)\]")
 
 
 async def stream_parts(
     requests: AsyncIterator[Any], method: str, context: Context
 ) -> AsyncGenerator[Any, None]:
-    """The spec of a stream, then its batches of examples; it ends only if the caller ended the stream.
+    """Yield the spec of a stream, then its batches of examples; end only if the caller ended the stream.
 
     Args:
         requests: the messages, each with a oneof `part` of `spec` and `examples`.
 
     Raises:
-        CancelledError: the stream broke off.
+        CancelledError: the stream was interrupted.
     """
     begun, count = False, 0
     try:
@@ -41,12 +41,12 @@ async def stream_parts(
     except (InvalidField, InvalidLabel) as error:
         raise _located(error, count) from None
     if not begun:
-        raise InvalidStream(f"Expected a spec and examples in a {method} stream. Received: an empty stream.")
+        raise InvalidStream(f"The {method} stream is empty. Send a spec, then examples.")
     await _check_complete(context)
 
 
 def _located(error: HeadstartError, before: int) -> HeadstartError:
-    """Return the error of a message, with the index that an example of it has in the whole stream."""
+    """Return the error of a message with the example's index in the whole stream."""
 
     def located(text: str) -> str:
         return _EXAMPLE.sub(lambda found: f"examples[{int(found[1]) + before}]", text)
@@ -57,9 +57,9 @@ def _located(error: HeadstartError, before: int) -> HeadstartError:
 async def _check_complete(context: Context) -> None:
     """Check that a request stream ended because its caller ended it.
 
-    grpc.aio ends the iterator of a stream that broke off (cancelled, deadline passed, connection lost) like
-    that of a complete one, and cancels the handler only a moment later: what came so far would be taken for
-    all. But nothing can be sent on a call that is over, so sending distinguishes the two.
+    grpc.aio ends the iterator of an interrupted stream (cancelled, deadline passed, connection lost) like the
+    iterator of a complete one, and cancels the handler only a moment later. So an incomplete stream would
+    look complete. But sending fails on a call that is over, which distinguishes the two.
     """
     try:
         await context.send_initial_metadata(())

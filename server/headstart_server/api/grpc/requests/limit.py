@@ -12,12 +12,12 @@ class Limit:
     """The limit of one field.
 
     Attributes:
-        entries: most entries of a repeated field or a map; None for a single value.
-        unique: whether each entry may come once only.
-        nbytes: most bytes of each value of bytes, or of each text in UTF-8.
-        lines: whether a text may have line breaks, tabs and other control characters than NUL.
-        low, high: least and greatest number; None for those of the type.
-        error: what a text is rejected with.
+        entries: maximum entries of a repeated field or a map; None for a single value.
+        unique: whether entries must be unique.
+        nbytes: maximum bytes of each value of bytes, or of each text in UTF-8.
+        lines: whether a text may have line breaks, tabs and all control characters except NUL.
+        low, high: minimum and maximum of a number; None for the type's own.
+        error: the error of an invalid text.
     """
 
     entries: int | None = None
@@ -52,7 +52,7 @@ class Limit:
 
 
 def size(nbytes: int) -> str:
-    """Return a number of bytes in words."""
+    """Return a number of bytes as text."""
     return f"{nbytes >> 20} MiB" if nbytes and nbytes % (1 << 20) == 0 else f"{nbytes} bytes"
 
 

@@ -1,7 +1,7 @@
-"""The limit of each request field of every RPC: parsing, the protos and the tests follow this one table.
+"""The limit of each request field of every RPC, as one table for parsing, the protos and the tests.
 
 Fields of Boolean, enum and single message types need no entry: their type limits them, and a message's own
-fields have entries. A server with any other request field that has no entry does not start.
+fields have entries. If any other request field has no entry, the server does not start.
 """
 
 from collections.abc import Mapping
@@ -36,25 +36,25 @@ from headstart_server.models.traffic_split import MAX_SHARES
 from headstart_server.prediction.predict_options import MAX_FALSE_ALARM_RATE, MAX_INFLUENCES, MAX_NEIGHBORS
 from headstart_server.prediction.predictor import MAX_TARGETS
 
-#: Characters of a prediction ID.
+#: Maximum characters of a prediction ID.
 MAX_PREDICTION_ID = 64
-#: Inputs of one call, whatever `--max-inputs` says.
+#: Upper limit of `--max-inputs`: inputs of one call.
 MAX_INPUTS = 4096
-#: Bytes of one input, whatever `--max-input-size` says.
+#: Upper limit of `--max-input-size`: bytes of one input.
 MAX_INPUT_BYTES = 256 << 20
-#: Examples of one message of a stream.
+#: Maximum examples of one message of a stream.
 MAX_BATCH_EXAMPLES = 10_000
-#: Classes of one example.
+#: Maximum classes of one example.
 MAX_CLASSES = 10_000
-#: Characters of a text to learn from or to predict.
+#: Maximum characters of a text to train on or to predict.
 MAX_TEXT = 1 << 20
-#: Views of a backbone that one request names.
+#: Maximum views of a backbone in one request, and in one recipe.
 MAX_VIEWS, MAX_RECIPE_VIEWS = 64, 16
 MAX_ROUTING_KEY, MAX_URI_BYTES = 256, 2048
-#: Seconds of a `google.protobuf.Duration`: 10,000 years.
+#: Maximum seconds of a `google.protobuf.Duration`: 10,000 years.
 MAX_DURATION = 315_576_000_000
-#: Numbers of a tensor in a typed field; integers also in all fields of a message together. Protobuf reads
-#: integers one by one, up to 20 ns each, and holds Python's lock meanwhile.
+#: Maximum numbers of a tensor in a typed field. The limit of integers also applies to all fields of a message
+#: together, because protobuf reads them one by one, up to 20 ns each, and holds Python's lock meanwhile.
 MAX_FLOATS, MAX_DOUBLES, MAX_INTEGERS = 16 << 20, 8 << 20, 2 << 20
 
 
@@ -94,7 +94,7 @@ def _settings(recipe: type[Recipe]) -> dict[str, Limit]:
 #: Any number of the field's type.
 _ANY = Limit()
 _ALIAS = _name(128)
-#: A model's name in other protocols, where an alias may follow after an @.
+#: A model's name in other protocols, which may end in @ and an alias.
 _MODEL_AT = _model(MAX_MODEL_NAME + 1 + 128)
 _BACKBONE = _name(256)
 _CANDIDATES = _name(256, MAX_CANDIDATES)
@@ -296,7 +296,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     },
     "headstart.v1.ListAliasEventsRequest": {"model": _model(), "alias": _ALIAS, **_PAGE},
     "headstart.v1.GetTrafficRequest": {"model": _model(), "version": _ANY},
-    # The range of the type; each field has a narrower one.
+    # The range of the type; each field has a narrower range.
     "google.protobuf.Duration": {
         "seconds": _range(-MAX_DURATION, MAX_DURATION),
         "nanos": _range(-999_999_999, 999_999_999),

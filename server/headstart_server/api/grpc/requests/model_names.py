@@ -1,4 +1,4 @@
-"""Where messages name models and datasets: rights to requests and names of tenants follow this list."""
+"""The fields of messages that name models and datasets, for permission checks and tenants' names."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 
 from headstart_server.api.grpc.requests.limits import LIMITS
 
-#: Every field of a response that holds the name of a model; the table of limits has those of requests. A test
-#: finds missing ones.
+#: Every field of a response that holds the name of a model; the table of limits has the fields of requests. A
+#: test finds missing fields.
 _RESPONSE_FIELDS = frozenset(
     {
         "headstart.v1.EvaluateResponse.model",
@@ -42,16 +42,16 @@ DATASET_FIELDS = {"headstart.v1.Dataset.dataset"} | {name for name, limit in LIM
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Where a type of message names models and datasets."""
+    """The fields of a message type that name models and datasets."""
 
     names: tuple[str, ...]  # its own fields that name models
     datasets: tuple[str, ...]  # its own fields that name datasets
     parts: tuple[tuple[FieldDescriptor, "_Plan"], ...]
 
     def found(self, message: Message, *, datasets: bool) -> Iterator[tuple[Message, str]]:
-        """Return the fields in a message: the part that has it, and its name."""
+        """Yield each field in a message as the containing message and the field's name."""
         for name in self.datasets if datasets else self.names:
-            # A field of a oneof that is not set names nothing.
+            # An unset field of a oneof has no name.
             if not message.DESCRIPTOR.fields_by_name[name].has_presence or message.HasField(name):
                 yield message, name
         for field, inner in self.parts:
@@ -60,13 +60,13 @@ class _Plan:
 
 
 def model_names(message: Message) -> Iterator[str]:
-    """Return the names of models in a message; an empty one where a part that is there has none."""
+    """Yield the names of models in a message; empty if a present part has no name."""
     for part, name in _plan(message.DESCRIPTOR).found(message, datasets=False):
         yield getattr(part, name)
 
 
 def dataset_names(message: Message) -> Iterator[str]:
-    """Return the names of datasets in a message; an empty one where a part that is there has none."""
+    """Yield the names of datasets in a message; empty if a present part has no name."""
     for part, name in _plan(message.DESCRIPTOR).found(message, datasets=True):
         yield getattr(part, name)
 
@@ -86,7 +86,7 @@ def _plan(descriptor: Descriptor) -> _Plan:
 
 
 def _made(descriptor: Descriptor, above: frozenset[str]) -> _Plan:
-    # A type within itself names no model further down: a test checks it.
+    # A recursive type names no model in its nested levels: a test checks this.
     if descriptor.full_name in above:
         return _Plan((), (), ())
     names, datasets, parts = [], [], []
@@ -111,7 +111,7 @@ def _message_in(field: FieldDescriptor) -> Descriptor | None:
 
 
 def _parts_of(message: Message, field: FieldDescriptor) -> Sequence[Message]:
-    """Return the messages in a field; none where it is not set."""
+    """Return the messages in a field; empty if it is unset."""
     found: Any = getattr(message, field.name)
     if not field.is_repeated:
         return [found] if message.HasField(field.name) else []

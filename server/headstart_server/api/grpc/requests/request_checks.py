@@ -1,4 +1,4 @@
-"""Checks parsed requests against the table of limits, by steps that are made once for each message type."""
+"""Checks of parsed requests against the table of limits, as steps built once for each message type."""
 
 import re
 from collections import Counter
@@ -13,32 +13,32 @@ from headstart_server.api.grpc.requests.limit import Limit, number, size
 from headstart_server.api.grpc.requests.limits import LIMITS
 from headstart_server.errors import HeadstartError
 
-#: Characters of a text that an error shows.
+#: Maximum characters of a text in an error.
 _SHOWN = 80
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 
-#: Checks one field of a message that was parsed from so many bytes.
+#: Checks one field of a message, given the number of bytes it was parsed from.
 Step = Callable[[Any, int], None]
 #: Checks one value of a field.
 ValueCheck = Callable[[Any], None]
 
 
 class LimitExceededError(Exception):
-    """A field of a message holds more than its limit.
+    """A field of a message exceeds its limit.
 
     Args:
-        expected: what the field may hold, in words.
+        expected: the allowed content of the field, in words.
     """
 
     def __init__(self, limit: Limit, expected: str, received: str, remedy: str) -> None:
         super().__init__(expected)
-        #: Where the field is in the message, from the outermost message on.
+        #: The path of the field, from the outermost message.
         self.path: list[str] = []
         self._limit = limit
         self._expected, self._received, self._remedy = expected, received, remedy
 
     def within(self, *path: str) -> "LimitExceededError":
-        """Return the error, after adding the messages around the field to its path."""
+        """Prepend the names of the enclosing messages to the path; return the error."""
         self.path[:0] = path
         return self
 
@@ -58,7 +58,7 @@ def too_many(limit: Limit, received: str) -> LimitExceededError:
 
 
 def too_long(limit: Limit, received: str) -> LimitExceededError:
-    """Return the error of a text or bytes that are too long."""
+    """Return the error of a text or bytes that exceed the limit."""
     most = size(limit.nbytes) if limit.nbytes is not None else f"{limit.characters} characters"
     return LimitExceededError(limit, f"at most {most}", received, "Send a shorter value.")
 
@@ -67,7 +67,7 @@ def check_request(message: Message, nbytes: int | None = None) -> None:
     """Check a request against the limits of its fields.
 
     Args:
-        nbytes: the bytes it was parsed from: no value in it is longer. None if unknown.
+        nbytes: number of bytes it was parsed from, which no value in it exceeds; None if unknown.
     """
     try:
         checks_of(message.DESCRIPTOR).run(message, 1 << 62 if nbytes is None else nbytes)
@@ -91,7 +91,7 @@ class SingleValue(NamedTuple):
 
     name: str
     check: ValueCheck
-    longest: int  # bytes of a message up to which the value is not read
+    longest: int  # bytes of a message up to which the value needs no check
 
 
 class Checks(NamedTuple):
@@ -101,11 +101,11 @@ class Checks(NamedTuple):
     steps: tuple[Step, ...]  # of the other fields
 
     def run(self, message: Any, nbytes: int) -> None:
-        """Check one message that was parsed from so many bytes.
+        """Check one message that was parsed from `nbytes` bytes.
 
         Raise LimitExceededError if a field exceeds its limit.
         """
-        # In a loop, because most fields are unset: a call for each would take most of the time.
+        # A loop, because most fields are unset, and a call for each would take most of the time.
         for name, check, longest in self.values:
             if nbytes > longest and (value := getattr(message, name)):
                 try:
@@ -118,7 +118,7 @@ class Checks(NamedTuple):
 
 @cache
 def checks_of(kind: Descriptor) -> Checks:
-    """Return the checks of a type of message; fields that their type limits have none.
+    """Return the checks of a message type; fields that are limited by their type have none.
 
     Raise ValueError if a field has no limit, or the type contains itself.
     """
@@ -137,7 +137,7 @@ def _checks(kind: Descriptor, above: tuple[str, ...]) -> Checks:
 
 
 def limit_of(field: FieldDescriptor) -> Limit | None:
-    """Return the limit of a field; None where its type limits it.
+    """Return the limit of a field; None if its type limits it.
 
     Raise ValueError if the field needs a limit and has none.
     """
@@ -203,7 +203,8 @@ def _messages_step(name: str, limit: Limit, checks: Checks) -> Step:
             return
         place = 0
         try:
-            # Iteration would end with an error of protobuf, whose text takes as long as checking a message.
+            # An index, because iteration ends with an error of protobuf, whose text takes as long to create
+            # as the check of a message.
             for place in range(count):
                 checks.run(messages[place], nbytes)
         except LimitExceededError as exceeded:
@@ -260,7 +261,7 @@ def _values_step(name: str, limit: Limit, check_value: ValueCheck, *, is_data: b
             return
         place = 0
         try:
-            for place, value in enumerate(values):  # noqa: B007 - where the loop stopped
+            for place, value in enumerate(values):  # noqa: B007 - the index at which the loop stopped
                 check_value(value)
         except LimitExceededError as exceeded:
             raise exceeded.within(f"{name}[{place}]") from None
@@ -269,7 +270,7 @@ def _values_step(name: str, limit: Limit, check_value: ValueCheck, *, is_data: b
 
 
 def _present_value_step(name: str, check_value: ValueCheck) -> Step:
-    """Return the check of a number whose range excludes 0, and which may be unset."""
+    """Return the check of a number that may be unset and whose range excludes 0."""
 
     def check(part: Any, _: int) -> None:
         if part.HasField(name):
@@ -297,7 +298,7 @@ def _accept(_: Any) -> None:
 
 def _text_check(limit: Limit) -> ValueCheck:
     characters, nbytes = limit.characters, limit.nbytes
-    # Of UTF-8 a character takes four bytes at most.
+    # A character takes at most four bytes in UTF-8.
     short = (characters or 0) if nbytes is None else nbytes // 4
 
     def check(text: str) -> None:

@@ -1,6 +1,6 @@
-"""Parses the requests of every method within the limits of the contract."""
+"""Parse the requests of every method within the limits of the contract."""
 
-# Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
+# Annotations are not evaluated: grpc's handler class accepts type arguments in its stubs only.
 from __future__ import annotations
 
 import asyncio
@@ -21,9 +21,9 @@ from headstart_server.errors import HeadstartError, InvalidField
 
 
 def check_required(message: Message) -> None:
-    """Check that a request has its required fields; those of list entries are checked where they are used.
+    """Check that a request has its required fields; the fields of list entries are checked at their use.
 
-    Raise InvalidField if a field is missing; it is named by its path.
+    Raise InvalidField with the path of a missing field.
     """
     missing = _missing(message)
     if missing:
@@ -31,7 +31,7 @@ def check_required(message: Message) -> None:
 
 
 def is_required(field: FieldDescriptor) -> bool:
-    """Return whether the contract calls a field REQUIRED."""
+    """Return whether the contract marks a field as REQUIRED."""
     options = field.GetOptions()
     return field_behavior_pb2.REQUIRED in options.Extensions[field_behavior_pb2.field_behavior]
 
@@ -48,7 +48,7 @@ def _missing(message: Any) -> str:
 
 @cache
 def _fields(kind: Descriptor) -> tuple[tuple[str, bool, bool, bool], ...]:
-    """Return the fields to check: name, presence, whether it is required, and whether it has such fields."""
+    """Return the fields to check: name, presence, whether it is required, whether it has required fields."""
     found = []
     for field in kind.fields:
         inner = None if field.is_repeated else field.message_type
@@ -58,18 +58,17 @@ def _fields(kind: Descriptor) -> tuple[tuple[str, bool, bool, bool], ...]:
     return tuple(found)
 
 
-#: Larger requests are scanned before they are parsed: smaller ones cannot hold many elements.
+#: Larger requests are scanned before they are parsed; smaller ones cannot hold many elements.
 SCAN_BYTES = 128 << 10
-#: Larger requests are parsed in a thread; those of a type that may hold many messages already from SCAN_BYTES
-#: on.
+#: Larger requests are parsed in a thread. For types that may hold many messages, the limit is `SCAN_BYTES`.
 THREAD_BYTES = 1 << 20
-#: Messages in one field up to which checking a request takes less than going to a thread.
+#: Messages in one field up to which checking a request is faster than switching to a thread.
 _FEW = 4096
-#: Tags up to which the scan takes less than going to a thread.
+#: Tags up to which the scan is faster than switching to a thread.
 _FEW_TAGS = 2000
-#: Threads that parse: one request at a time, and one that does not wait for it.
+#: Threads that parse: two, so that a request does not wait for a single large one.
 _THREADS = 2
-#: Bytes of the request that was read last, in the task that reads it: a message does not know them.
+#: Bytes of the request that the current task read last: a message does not store its size.
 REQUEST_BYTES: ContextVar[int] = ContextVar("request_bytes", default=0)
 
 _Result = TypeVar("_Result")
@@ -78,15 +77,15 @@ _POOL = ThreadPoolExecutor(_THREADS, "parse")
 
 
 def request_bytes() -> int:
-    """Return the bytes of the request that was read last.
+    """Return the number of bytes of the request that was read last.
 
-    `ByteSize` of a message would serialize all of it, which takes some milliseconds for each MiB.
+    A message's `ByteSize` would serialize all of it, which takes some milliseconds per MiB.
     """
     return REQUEST_BYTES.get()
 
 
 class RequiredFieldsCheck(CallCheck):
-    """Reject requests without a required field. The checks of the caller come before it."""
+    """Reject requests without a required field. The checks of the caller run before this one."""
 
     async def request(self, call: Call, message: Message) -> None:
         """Check the required fields of a request."""
@@ -95,7 +94,7 @@ class RequiredFieldsCheck(CallCheck):
 
 
 class RequestParser:
-    """Parses requests of one type, and checks them before and after.
+    """Parse requests of one type, and check them before and after.
 
     Raises:
         ValueError: a field of the type has no limit.
@@ -119,15 +118,15 @@ class RequestParser:
         except TooManyElementsError:
             return True
         except (HeadstartError, DecodeError):
-            # Parsing ends in the same way.
+            # Parsing fails in the same way, soon.
             return False
         return False
 
     def __call__(self, content: bytes) -> Message:
         """Return the request.
 
-        Raise InvalidField or InvalidLabel if a field exceeds its limit, and DecodeError if the bytes are no
-        such message.
+        Raise InvalidField or InvalidLabel if a field exceeds its limit, and DecodeError if the bytes are not
+        a message of this type.
         """
         if len(content) > SCAN_BYTES:
             scan(content, self._kind)
@@ -137,7 +136,7 @@ class RequestParser:
 
 
 async def read_request(parse: RequestParser | None, content: bytes) -> Any:
-    """Return a parsed request; a large one is parsed in a thread. Without a parser, return the bytes."""
+    """Return a parsed request, parsed in a thread if it is large. Without a parser, return the bytes."""
     REQUEST_BYTES.set(len(content))
     if parse is None:
         return content
@@ -154,7 +153,7 @@ async def in_thread_if_large(work: Callable[..., _Result], *arguments: Any) -> _
 
 
 def _most_messages(kind: Descriptor) -> int:
-    """Return the most messages that one field may hold, in a type of message and those inside it."""
+    """Return the maximum number of messages in one field of a message type, or of a type inside it."""
     most = 0
     for field in kind.fields:
         if field.message_type is not None:

@@ -1,6 +1,6 @@
-"""Counts what a serialized request would expand to, before it is parsed.
+"""Count the elements of a serialized request before it is parsed.
 
-Parsing makes an object of each element: 64 MiB of empty messages, two bytes each, take gigabytes. The scan
+Parsing creates an object for each element: 64 MiB of empty messages, two bytes each, take gigabytes. The scan
 follows tags and lengths only, skips texts and bytes, and stops at the first field that exceeds its limit.
 """
 
@@ -17,18 +17,18 @@ from headstart_server.api.grpc.requests.limits import MAX_INTEGERS
 from headstart_server.api.grpc.requests.request_checks import LimitExceededError, limit_of, too_long, too_many
 from headstart_server.errors import InvalidField
 
-#: Tags of one message. Parsing takes some 50 ns for each and holds the interpreter's lock meanwhile.
+#: Maximum tags of one message. Parsing takes about 50 ns for each and holds the interpreter's lock meanwhile.
 MAX_TAGS = 300_000
-#: Bytes that a message may take after parsing, beyond its own size.
+#: Maximum bytes that a message may take after parsing, in addition to its own size.
 MAX_EXPANSION = 64 << 20
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED = {_FIXED64: 8, _FIXED32: 4}
-#: Fields of one message that this server does not know: those of a newer contract.
+#: Maximum unknown fields of one message, which may be of a newer contract.
 MAX_UNKNOWN = 1000
-#: How often one message may repeat a single value, of which the last one counts.
+#: Maximum occurrences of a single value in one message, of which the last one counts.
 MAX_REPEATS = 16
-#: Bytes that end a varint are below 0x80.
+#: Bytes of a varint that another byte follows; its last byte is below 0x80.
 _CONTINUED = bytes(range(0x80, 0x100))
 _PIECE = 1 << 20
 #: Bytes in memory of one text, and of a message without its fields.
@@ -54,25 +54,25 @@ _FIXED_NUMBERS = {
 
 
 class TooManyElementsError(InvalidField):
-    """The fields of a request are within their limits, and too many together."""
+    """A request has too many elements in total, although each field is within its limit."""
 
 
 class GroupError(DecodeError):
-    """The message holds a group, or bytes of a type that there is not."""
+    """The message holds a group, or an unknown wire type."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """What the scan knows of a field."""
+    """A field in the form for the scan."""
 
     name: str
     limit: Limit
     most: int
-    longest: int  # bytes of a value; 0 where they do not matter
-    nbytes: int  # in memory, of each element
-    is_list: bool  # whether a path names the entry by its index
-    width: int  # bytes of a packed number; 0 for varints, -1 for what is not packed
-    inner: "Mapping[int, _Field] | None"  # the fields of the message that it holds; None if it holds none
+    longest: int  # maximum bytes of a value; 0 for no limit
+    nbytes: int  # bytes in memory of each element
+    is_list: bool  # whether its path has the index of an entry
+    width: int  # bytes of a packed number; 0 for varints, -1 for unpacked types
+    inner: "Mapping[int, _Field] | None"  # the fields of a message in it; None for other types
 
     def at(self, index: int) -> str:
         return f"{self.name}[{index}]" if self.is_list else self.name
@@ -80,7 +80,7 @@ class _Field:
 
 @dataclass(slots=True)
 class _Budget:
-    """The tags of the messages that ended so far, and the bytes in memory and the integers that are left."""
+    """The tags of the scanned messages, and the remaining bytes in memory and integers."""
 
     nbytes: int
     integers: int
@@ -90,7 +90,7 @@ class _Budget:
 
 @cache
 def fields_of(kind: Descriptor) -> Mapping[int, Any]:
-    """Return what the scan knows of a type of message, by the number of the field.
+    """Return the fields of a message type in the form for the scan, by field number.
 
     Raise ValueError if a field has no limit.
     """
@@ -101,9 +101,9 @@ def scan(content: bytes, kind: Descriptor, max_tags: int = MAX_TAGS) -> None:
     """Check the number of elements of a serialized request, and the length of its values.
 
     Raises:
-        TooManyElementsError: the message has too many elements in all.
+        TooManyElementsError: the message has too many elements in total.
         InvalidField or InvalidLabel: a field exceeds its limit.
-        DecodeError: the bytes are no message.
+        DecodeError: the bytes are not a message.
     """
     budget = _Budget(nbytes=MAX_EXPANSION + len(content), integers=MAX_INTEGERS, max_tags=max_tags)
     try:
@@ -163,20 +163,20 @@ def _scan(  # noqa: PLR0912 - one loop: calls for each tag would double its time
                     raise exceeded.within(known.at(count - 1)) from None
         place += length
         if place > end:
-            raise DecodeError("A field ends behind the message that contains it.")
+            raise DecodeError("A field ends after the end of the message that contains it.")
         if tags + budget.tags > budget.max_tags or budget.nbytes < 0 or budget.integers < 0:
             raise _too_many_elements(budget)
     budget.tags += tags
 
 
 def _packed_numbers(content: bytes, place: int, length: int, known: _Field) -> int:
-    """Return how many numbers one occurrence of a repeated field holds."""
+    """Return the count of numbers in one occurrence of a repeated field."""
     if known.width:
         return length // known.width
     # A length may claim more than there is.
     end, count = min(place + length, len(content)), 0
     while place < end and count <= known.most:
-        # Each number has one byte below 0x80. Other threads get the interpreter between pieces.
+        # Each number has one byte below 0x80. Other threads can run between pieces.
         piece = content[place : min(place + _PIECE, end)]
         count += len(piece.translate(None, _CONTINUED))
         place += _PIECE
@@ -186,19 +186,19 @@ def _packed_numbers(content: bytes, place: int, length: int, known: _Field) -> i
 def _too_many_elements(budget: _Budget) -> TooManyElementsError:
     if budget.integers < 0:
         return TooManyElementsError(
-            f"Expected at most {MAX_INTEGERS} integers in the typed fields of one message. Received: more. "
+            f"The message has more than {MAX_INTEGERS} integers in its typed fields. "
             "Send the values of a tensor as raw bytes, or split the request."
         )
     return TooManyElementsError(
-        f"Expected at most {MAX_TAGS} fields in one message, and at most {MAX_EXPANSION >> 20} MiB of memory "
-        "for them beyond its size. Received: more. Split the request."
+        f"The message has more than {MAX_TAGS} fields, or they need more than {MAX_EXPANSION >> 20} MiB of "
+        "memory in addition to its size. Split the request."
     )
 
 
 def _too_many_unknown() -> InvalidField:
     return InvalidField(
-        f"Expected at most {MAX_UNKNOWN} fields that this server does not know in one message. "
-        "Received: more. Check that the message is of this contract."
+        f"The message has more than {MAX_UNKNOWN} fields that this server does not know. "
+        "Check that it is a message of this contract."
     )
 
 
@@ -212,7 +212,7 @@ def _field(each: FieldDescriptor) -> _Field:
         nbytes = _MESSAGE_BYTES + _FIELD_BYTES * len(inner.fields)
     elif each.cpp_type == FieldDescriptor.CPPTYPE_STRING:
         nbytes = _TEXT_BYTES
-        # Of UTF-8 a character takes four bytes at most.
+        # A character takes at most four bytes in UTF-8.
         longest = limit.nbytes or 4 * (limit.characters or 0)
     elif each.is_repeated:
         nbytes, width = _NUMBER_BYTES[each.cpp_type], _FIXED_NUMBERS.get(each.type, 0)
