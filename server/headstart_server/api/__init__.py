@@ -2,6 +2,6 @@
 
 import os
 
-# Read when grpc is imported. Its core logs a line of plain text for each connection whose TLS handshake
-# fails, and for each compressed message, which any client can cause. Errors that matter are raised, too.
+# grpc reads this at import. Its core logs a line of plain text for each failed TLS handshake and for each
+# compressed message, which any client can cause. Important errors are raised, too.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

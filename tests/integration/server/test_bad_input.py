@@ -675,7 +675,7 @@ def test_a_job_whose_last_good_class_is_dropped_fails_for_it(api: Api, model: st
 @pytest.mark.parametrize(
     ("parts", "received"),
     [
-        ([], "stream is empty"),
+        ([], "an empty stream"),
         (["nothing"], "an empty message"),
         (["examples", "spec"], "examples"),
         (["spec", "examples", "spec"], "spec"),

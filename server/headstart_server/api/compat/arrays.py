@@ -1,4 +1,4 @@
-"""Tensors as other protocols have them, a shape and values apart, become inputs."""
+"""Conversion of other protocols' tensors, which have separate shapes and values, to inputs."""
 
 import asyncio
 import math
@@ -12,26 +12,26 @@ from headstart_server.api.grpc.requests.request_checks import check_text
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content, Modality
 from headstart_server.errors import InvalidField, UndecodableInput
 
-#: Values that are turned into an array in the event loop; more are in a thread, this many at a time, so that
-#: other threads get the interpreter in between.
+#: Maximum values that are converted to an array in the event loop. More are converted in a thread, in pieces
+#: of this size, so that other threads can run between them.
 _VALUES_AT_ONCE = 50_000
-#: Most bytes that a value may be repeated to.
+#: Maximum bytes of an array whose last value is repeated.
 _MAX_REPEATED_BYTES = 64 << 20
-#: Most dimensions of a tensor: no input has more than three, and arrays cannot have any number.
+#: Maximum dimensions of a tensor: inputs have at most three, and numpy limits the dimensions of arrays.
 _MAX_DIMENSIONS = 8
 
 Array = NDArray[np.generic]
 
 
 def check_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
-    """The number of inputs that a shape says.
+    """Check a shape; return its number of inputs.
 
     Args:
         shape: [n, ...].
     """
     if not 1 <= len(shape) <= _MAX_DIMENSIONS or min(shape) < 1:
         raise InvalidField(
-            f"Expected a shape of [n, ...], {_MAX_DIMENSIONS} dimensions of 1 or more at most, for input "
+            f"Expected a shape [n, ...] of at most {_MAX_DIMENSIONS} dimensions, each 1 or more, for input "
             f"'{name}'. Received: {list(shape)[:16]}.",
             field="inputs",
         )
@@ -43,7 +43,7 @@ def check_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
 
 
 def check_strings_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
-    """The number of images or texts that a shape says."""
+    """Check the shape of strings; return its number of images or texts."""
     count = check_shape(shape, name, max_inputs)
     if math.prod(shape) != count or len(shape) > 2:
         raise InvalidField(
@@ -55,7 +55,7 @@ def check_strings_shape(shape: Sequence[int], name: str, max_inputs: int) -> int
 
 
 def from_bytes(data: bytes, dtype: np.dtype[Any], shape: Sequence[int], name: str) -> Array:
-    """The array whose little-endian bytes these are; it shares them."""
+    """Return the array of little-endian bytes, which shares their memory."""
     expected = math.prod(shape) * dtype.itemsize
     if len(data) != expected:
         raise InvalidField(
@@ -69,10 +69,10 @@ def from_bytes(data: bytes, dtype: np.dtype[Any], shape: Sequence[int], name: st
 async def from_values(
     values: Sequence[Any], dtype: np.dtype[Any], shape: Sequence[int], name: str, *, repeats: bool = False
 ) -> Array:
-    """The array of these values.
+    """Return the array of values.
 
     Args:
-        repeats: whether the last value stands for all that are missing.
+        repeats: whether the last value is repeated in place of missing ones.
     """
     size, count = math.prod(shape), len(values)
     is_short = repeats and 0 < count < size and size * dtype.itemsize <= _MAX_REPEATED_BYTES
@@ -89,7 +89,7 @@ async def from_values(
             array = await asyncio.to_thread(_in_parts, values, dtype)
     except OverflowError:
         raise InvalidField(
-            f"Expected values of {dtype.name} in input '{name}'. Received: one out of its range.",
+            f"A value in input '{name}' is outside the range of {dtype.name}. Choose a larger datatype.",
             field="inputs",
         ) from None
     if is_short:
@@ -98,7 +98,7 @@ async def from_values(
 
 
 def rows_of(array: Array, name: str) -> list[Content]:
-    """One input for each row of an array [n, ...]. Raise InvalidField if it has no further dimension."""
+    """Return one input for each row of an array [n, ...]. Raise InvalidField if it has one dimension only."""
     if array.ndim < 2:
         raise InvalidField(
             f"Expected a shape of [n, size] for features, or [n, height, width, 3] for pixels, in input "
@@ -109,7 +109,7 @@ def rows_of(array: Array, name: str) -> list[Content]:
 
 
 def contents_of(strings: Iterable[bytes], backbone: BackboneInfo, name: str) -> list[Content]:
-    """One input for each string of bytes: an encoded image or, for a backbone of texts, a text in UTF-8."""
+    """Return one input for each byte string: an encoded image or, for a text backbone, a text in UTF-8."""
     if backbone.modality is not Modality.TEXT:
         return list(strings)
     texts: list[Content] = []

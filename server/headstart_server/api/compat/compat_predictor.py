@@ -1,4 +1,4 @@
-"""How services of other protocols ask: the version first, then its answer, by the one way there is."""
+"""The predictor of other protocols' services: it finds a version first and predicts later."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from headstart_server.prediction.version_prediction import VersionPrediction
 
 
 def unavailable_reason(pool: BackbonePool, version: Version) -> HeadstartError | None:
-    """Why a version cannot answer now; None if it can. Calling this starts the loading of its backbone."""
+    """Start loading a version's backbone; return why the version cannot predict now, or None if it can."""
     try:
         digest = pool.get(version.manifest.backbone).digest
     except HeadstartError as error:
@@ -28,7 +28,7 @@ def unavailable_reason(pool: BackbonePool, version: Version) -> HeadstartError |
 
 
 def unready_message(pool: BackbonePool, version: Version) -> str:
-    """The same in words, empty if it can; asking loads nothing."""
+    """Return why a version cannot predict now, as text; empty if it can. This loads nothing."""
     name = version.manifest.backbone
     embedder = pool.loaded(name)
     if embedder is None:
@@ -41,24 +41,25 @@ def _mismatch(version: Version, digest: str) -> BackboneMismatch | None:
     if digest == version.manifest.backbone_digest:
         return None
     return BackboneMismatch(
-        f"It was fitted on another digest of backbone '{version.manifest.backbone}' than this server has."
+        f"The version was fitted on another digest of backbone '{version.manifest.backbone}' than this "
+        "server has."
     )
 
 
-#: All classes: the requested outputs select some of them.
+#: Options to predict all classes, from which the requested outputs select.
 _ALL = PredictOptions(top_k=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ResolvedVersion:
-    """The version that a call asks."""
+    """The version of a call, and its backbone."""
 
     version: ResidentVersion
     backbone: BackboneInfo
 
 
 class CompatPredictor:
-    """Finds versions and lets them answer."""
+    """Find versions and return their predictions."""
 
     def __init__(self, predictor: Predictor, clock: Callable[[], float] = time.monotonic) -> None:
         self._predictor = predictor
@@ -66,7 +67,7 @@ class CompatPredictor:
 
     @property
     def max_inputs(self) -> int:
-        """Most inputs of one call."""
+        """The maximum number of inputs of one call."""
         return self._predictor.max_inputs
 
     @property
@@ -75,22 +76,22 @@ class CompatPredictor:
         return self._predictor.recorder.statistics
 
     async def number(self, selector: Selector) -> int:
-        """The number of the version that is meant, without loading it."""
+        """Return the number of the selected version, without loading it."""
         (number,) = await self._predictor.versions.numbers([selector])
         return number
 
     def call(self, context: Context, key: str = "") -> CanaryCall:
-        """A call that predicts, which chooses where an alias gives others a share of its calls."""
+        """Return a call that predicts, which routes aliases that split their traffic."""
         return CanaryCall(self._predictor.recorder, context, key, field="parameters")
 
     async def find(
         self, selector: Selector, router: TrafficRouter | None = None, nbytes: Callable[[], int] | None = None
     ) -> ResolvedVersion:
-        """The version that is meant; what inputs mean depends on its backbone.
+        """Return the selected version, and the backbone that determines the kind of its inputs.
 
         Args:
-            router: of the call; None for the version that an alias names, whatever shares it gives.
-            nbytes: gives the bytes that the call holds while it waits for the backbone; None does not wait.
+            router: the router of the call; None ignores the traffic split of aliases.
+            nbytes: returns the bytes that the call holds while it waits for the backbone; None does not wait.
         """
         version, backbone = await self._predictor.find(selector, router, nbytes)
         return ResolvedVersion(version=version, backbone=backbone)
@@ -102,10 +103,10 @@ class CompatPredictor:
         context: Context,
         timeout: float | None = None,
     ) -> VersionPrediction:
-        """What a version answers, all classes of it.
+        """Return the predictions of a version, with all classes.
 
         Args:
-            timeout: seconds from the message, in addition to the deadline; None if it has no limit.
+            timeout: time limit of the message in seconds, in addition to the call's deadline; None for none.
         """
         return (await self.answers([found], contents, context, timeout))[0]
 
@@ -116,23 +117,23 @@ class CompatPredictor:
         context: Context,
         timeout: float | None = None,
     ) -> Sequence[VersionPrediction]:
-        """What versions answer to the same inputs, as `answer`; those on one backbone share its pass."""
+        """Return the predictions of versions as `answer` does; versions on one backbone share its pass."""
         deadline = deadline_of(context, self._clock)
         if timeout is not None:
             own = self._clock() + timeout
             deadline = own if deadline is None else min(deadline, own)
-        # By its number: an alias may have been moved to a version of another backbone since.
+        # By number, because an alias may have moved to a version on another backbone since.
         selectors = [Selector(model=each.version.model, number=each.version.number) for each in found]
         predicted = await self._predictor.predict(selectors, contents, _ALL, deadline=deadline)
         return predicted.predictions
 
 
 def selector_of(name: str, version: str, field: str) -> Selector:
-    """The selector of a model's name, which an alias or a number may follow behind an @, as in the command.
+    """Return the selector of a model's name, which may end in @ and an alias or a number, as in the command.
 
     Args:
         name: such as `pets`, `pets@stable` or `pets@3`.
-        version: a version's number, such as `3`; empty for what the name says, or else the newest.
+        version: a version's number, such as `3`; empty for the version in the name, by default the newest.
     """
     model, at, alias = name.partition("@")
     if not model or (at and not alias):
@@ -152,13 +153,13 @@ def selector_of(name: str, version: str, field: str) -> Selector:
     version = version or alias
     if not _is_number(version):
         raise InvalidField(
-            f"Expected the number of a version of model '{model}'; aliases stand in the name, as in "
-            f"{model}@stable. Received: {version[:40]!r}.",
+            f"Expected the number of a version of model '{model}'. Received: {version[:40]!r}. Put an alias "
+            f"in the name, as in {model}@stable.",
             field=field,
         )
     return Selector(model=model, number=int(version))
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a version's number: no alias begins with a digit."""
+    """Return whether a text is a version's number; an alias does not begin with a digit."""
     return text.isascii() and text.isdigit() and len(text) <= 18

@@ -1,7 +1,7 @@
-"""The descriptors of other protocols, apart from all others, and both together for reflection.
+"""A separate pool for the descriptors of other protocols, and both pools together for reflection.
 
-TensorFlow, once imported, registers messages of the same names, and so do the clients of these protocols.
-protobuf takes each name once in a pool, so ours have one of their own.
+TensorFlow and the clients of these protocols register messages of the same names. protobuf accepts each name
+only once in a pool.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,9 +19,9 @@ for _each in (any_pb2, wrappers_pb2):
 
 
 class DescribedPools:
-    """Two pools for reflection, which uses these methods of a pool only.
+    """Two pools for reflection, which only uses these methods of a pool.
 
-    Not a subclass of `DescriptorPool`: calling one gives an object of that class itself.
+    Not a subclass of `DescriptorPool`, because the constructor of a subclass returns a `DescriptorPool`.
     """
 
     def FindFileByName(self, name: str) -> FileDescriptor:  # noqa: N802 - the name of a pool's method
@@ -37,11 +37,11 @@ class DescribedPools:
         return _first(lambda pool: pool.FindMessageTypeByName(name))
 
     def FindExtensionByNumber(self, message: Descriptor, number: int) -> FieldDescriptor:  # noqa: N802, ARG002
-        """The extension of a message; this server's messages have none."""
+        """Return the extension of a message; this server's messages have none."""
         raise KeyError(number)
 
     def FindAllExtensions(self, message: Descriptor) -> Iterable[FieldDescriptor]:  # noqa: N802, ARG002
-        """None."""
+        """Return no extensions."""
         return ()
 
 

@@ -21,7 +21,7 @@ from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.errors import InvalidField
 from headstart_server.prediction.statistics import VersionCounts
 
-#: The arrays that may come: their type, and the field of typed contents that holds their values.
+#: The accepted datatypes: their numpy type, and the field of typed contents with their values.
 _TYPES: dict[str, tuple[np.dtype[Any], str | None]] = {
     "UINT8": (np.dtype(np.uint8), "uint_contents"),
     "UINT16": (np.dtype(np.uint16), "uint_contents"),
@@ -36,33 +36,33 @@ _TYPES: dict[str, tuple[np.dtype[Any], str | None]] = {
     "FP64": (np.dtype(np.float64), "fp64_contents"),
 }
 _BYTES = "BYTES"
-#: Numpy has no such type.
+#: A type that numpy does not have.
 _BFLOAT16 = "BF16"
-#: The datatype of each kind of output, and the field of typed contents that holds its values.
+#: The datatype of each kind of output, and the field of typed contents with its values.
 _OUTPUTS = {
     Kind.FLOAT: ("FP32", "fp32_contents"),
     Kind.BOOL: ("BOOL", "bool_contents"),
     Kind.STRING: (_BYTES, "bytes_contents"),
 }
-#: The parameter of a tensor whose values lie in memory that server and caller share.
+#: The parameter of a tensor whose values are in memory that server and caller share.
 SHARED_MEMORY = "shared_memory_region"
 
 
 def datatype_of(kind: Kind) -> str:
-    """The datatype of an output of a kind."""
+    """Return the datatype of a kind of output."""
     return _OUTPUTS[kind][0]
 
 
 async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_inputs: int) -> list[Content]:
-    """The inputs of a request: those of its one tensor.
+    """Return the inputs in the single tensor of a request.
 
     Args:
-        backbone: what is to look at them; it decides whether bytes are images or texts.
+        backbone: the backbone for the inputs, which determines whether bytes are images or texts.
     """
     if len(request.inputs) != 1:
-        names = ", ".join(repr(each.name) for each in request.inputs[:10]) or "none"
+        names = "".join(f", {each.name!r}" for each in request.inputs[:10])
         raise InvalidField(
-            f"Expected one input tensor, such as 'input'. Received: {len(request.inputs)}: {names}.",
+            f"Expected one input tensor, such as 'input'. Received: {len(request.inputs)}{names}.",
             field="inputs",
         )
     tensor = request.inputs[0]
@@ -80,7 +80,7 @@ async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_i
         return contents_of(strings, backbone, tensor.name)
     if tensor.datatype == _BFLOAT16 and raw is not None:
         check_shape(shape, tensor.name, max_inputs)
-        # The upper half of a float32.
+        # A bfloat16 is the upper half of a float32.
         halves = from_bytes(raw, np.dtype(np.uint16), shape, tensor.name)
         return rows_of((halves.astype(np.uint32) << 16).view(np.float32), tensor.name)
     if tensor.datatype not in _TYPES:
@@ -95,7 +95,7 @@ async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_i
         return rows_of(from_bytes(raw, dtype, shape, tensor.name), tensor.name)
     if field is None:
         raise InvalidField(
-            f"Expected {tensor.datatype} of input '{tensor.name}' in raw_input_contents. Received: none.",
+            f"raw_input_contents is missing. Send the {tensor.datatype} values of '{tensor.name}' in it.",
             field="raw_input_contents",
         )
     values = getattr(tensor.contents, field)
@@ -105,10 +105,10 @@ async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_i
 def output_message(
     name: str, kind: Kind, values: NDArray[Any], raw: list[bytes] | None
 ) -> pb.ModelInferResponse.InferOutputTensor:
-    """The message of an output.
+    """Return the message of an output.
 
     Args:
-        raw: gets its bytes; None puts its values into the message.
+        raw: the list to which the output's bytes are added; None puts its values into the message.
     """
     datatype, field = _OUTPUTS[kind]
     message = pb.ModelInferResponse.InferOutputTensor(name=name, datatype=datatype, shape=values.shape)
@@ -121,7 +121,7 @@ def output_message(
 
 
 def shared_memory_refused(what: str, parameters: Mapping[str, pb.InferParameter]) -> InvalidField:
-    """The error of a tensor whose values were to lie in shared memory.
+    """Return the error of a tensor with values in shared memory.
 
     Args:
         what: the tensor, such as `input 'x'`.
@@ -129,13 +129,13 @@ def shared_memory_refused(what: str, parameters: Mapping[str, pb.InferParameter]
     region = parameters[SHARED_MEMORY].string_param
     return InvalidField(
         f"Expected the values of {what} in the message. Received: the region {region[:80]!r} of shared "
-        "memory, which this server has no part in.",
+        "memory, which this server does not support.",
         field=what.split(" ", maxsplit=1)[0] + "s",
     )
 
 
 def _raw_of(request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInputTensor) -> bytes | None:
-    """The raw bytes of a request's one tensor; None if it has typed contents."""
+    """Return the raw bytes of a request's single tensor; None if it has typed contents."""
     if SHARED_MEMORY in tensor.parameters:
         raise shared_memory_refused(f"input '{tensor.name}'", tensor.parameters)
     count = len(request.raw_input_contents)
@@ -152,7 +152,7 @@ def _raw_of(request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInp
 
 
 def _unpacked(data: bytes, count: int, name: str) -> Sequence[bytes]:
-    """The strings of raw bytes, each behind its length in four bytes; one more than `count` at most."""
+    """Return the strings in raw bytes, each after its length in four bytes; at most one more than `count`."""
     strings: list[bytes] = []
     place = 0
     while place < len(data) and len(strings) <= count:
@@ -177,9 +177,9 @@ def _packed(strings: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def statistics_message(model: str, number: int, counts: VersionCounts) -> pb.ModelStatistics:
-    """The statistics of a version.
+    """Return the statistics of a version.
 
-    An execution is a call: backbones run batches of many versions' inputs, and a head runs once for a call.
+    An execution is a call: backbones run batches of many versions' inputs, and a head runs once per call.
     """
 
     def of_calls(seconds: float) -> pb.StatisticDuration:

@@ -44,11 +44,11 @@ from headstart_server.prediction.version_prediction import VersionPrediction
 EXTENSIONS = ("classification", "model_repository", "model_configuration", "statistics")
 INPUT = "input"
 _CLASSIFICATION = "classification"
-#: Microseconds that a caller gives the server.
+#: The parameter with the time limit of a request in microseconds.
 _TIMEOUT = "timeout"
-#: As `PredictRequest.routing_key`.
+#: The parameter with the routing key, as in `PredictRequest.routing_key`.
 _ROUTING_KEY = "routing_key"
-#: Requests of one stream that are under way at once: as many as fill batches, and a bound on memory.
+#: Maximum concurrent requests of one stream: enough to fill batches, and a bound on memory.
 STREAMED_AT_ONCE = 16
 _UNREADY = (
     grpc.StatusCode.NOT_FOUND,
@@ -64,22 +64,22 @@ _CONFIG_TYPES = {
 
 
 def routing_key_of(request: pb.ModelInferRequest) -> str:
-    """The key for aliases that give others a share, which may be a number; empty without one."""
+    """Return the routing key of a request, for aliases that split traffic; empty without one."""
     if _ROUTING_KEY not in request.parameters:
         return ""
     parameter = request.parameters[_ROUTING_KEY]
     kind = parameter.WhichOneof("parameter_choice")
     if kind not in ("string_param", "int64_param", "uint64_param"):
         raise InvalidField(
-            f"Expected a string or an integer as the parameter {_ROUTING_KEY}. "
-            f"Received: {kind or 'neither'}.",
+            f"The parameter {_ROUTING_KEY} must be a string or an integer. "
+            f"Received: {kind or 'an empty parameter'}.",
             field=f"parameters[{_ROUTING_KEY}]",
         )
     return str(getattr(parameter, kind))
 
 
 class OpenInferenceService:
-    """Models of the registry as models of the protocol, their versions by number."""
+    """Serve models of the registry as models of the protocol, with versions by number."""
 
     def __init__(
         self, predictor: CompatPredictor, registry: Registry, pool: BackbonePool, executor: BoundedExecutor
@@ -175,7 +175,7 @@ class OpenInferenceService:
         )
         contents = await inputs_of(request, found.backbone, self._predictor.max_inputs)
         answer = await self._predictor.answer(found, contents, context, timeout)
-        # In the requested form.
+        # The outputs have the form of the inputs, raw or typed.
         raw: list[bytes] | None = [] if request.raw_input_contents else None
         outputs = [_output_message(answer, output, top, raw) for output, top in wanted]
         return pb.ModelInferResponse(
@@ -189,27 +189,27 @@ class OpenInferenceService:
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        """Several requests are under way at once; the answers come in the order of the requests."""
-        turns: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None] = asyncio.Queue()
-        places = asyncio.Semaphore(STREAMED_AT_ONCE)
+        """Run several requests concurrently; yield their responses in the order of the requests."""
+        ordered: asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None] = asyncio.Queue()
+        slots = asyncio.Semaphore(STREAMED_AT_ONCE)
         begun: set[asyncio.Task[Any]] = set()
 
         async def read() -> None:
             try:
                 async for request in requests:
-                    await places.acquire()
+                    await slots.acquire()
                     task = asyncio.create_task(self._streamed(request, context))
                     begun.add(task)
                     task.add_done_callback(begun.discard)
-                    turns.put_nowait(task)
+                    ordered.put_nowait(task)
             finally:
-                turns.put_nowait(None)
+                ordered.put_nowait(None)
 
         reader = asyncio.create_task(read())
         try:
-            while (turn := await turns.get()) is not None:
-                yield await turn
-                places.release()
+            while (next_task := await ordered.get()) is not None:
+                yield await next_task
+                slots.release()
             await reader
         finally:
             for task in (reader, *begun):
@@ -223,7 +223,7 @@ class OpenInferenceService:
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
-        # Versions load with their first call: this loads one in advance.
+        # Versions load at their first call; this loads one in advance.
         name = request.model_name
         await self._predictor.find(selector_of(name, "", "model_name"))
         return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
@@ -233,9 +233,9 @@ class OpenInferenceService:
     ) -> pb.RepositoryModelUnloadResponse:
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED,
-            "Expected no unloading: versions that are not used leave the memory by themselves, and answer "
-            "again when they are used. To delete them, call DeleteVersion or DeleteModel of "
-            f"headstart.v1.ModelService. Received: '{own_name(request.model_name)}'.",
+            f"'{own_name(request.model_name)}' cannot be unloaded: unused versions leave the memory "
+            "automatically, and load again when they are used. To delete a version or a model, call "
+            "DeleteVersion or DeleteModel of headstart.v1.ModelService.",
         )
         raise AssertionError("abort raises")
 
@@ -259,23 +259,23 @@ class OpenInferenceService:
     ) -> pb.SharedMemoryResponse:
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED,
-            "Expected tensors in messages: this server shares no memory with its callers. Received: a region "
-            f"'{request.name[:80]}' of shared memory.",
+            f"The region '{request.name[:80]}' of shared memory cannot be registered: this server does not "
+            "support shared memory. Send tensors in messages.",
         )
         raise AssertionError("abort raises")
 
-    # No shared memory is ever registered, so the list is empty, before and after.
+    # No shared memory is ever registered, so the list is always empty.
     SystemSharedMemoryUnregister = CudaSharedMemoryUnregister = SystemSharedMemoryStatus
     CudaSharedMemoryStatus, CudaSharedMemoryRegister = SystemSharedMemoryStatus, SystemSharedMemoryRegister
 
     async def _counted(self, request: pb.ModelStatisticsRequest) -> list[tuple[str, int]]:
-        """Return the versions to report: without a name, those that were called and still exist."""
+        """Return the versions to report; without a name, all that were called and still exist."""
         if not request.name and not request.version:
-            among = scope(Right.PREDICT)
+            permitted = scope(Right.PREDICT)
             return [
                 (model, number)
                 for model, number in self._predictor.statistics.counted()
-                if (among is None or among.covers(model)) and self._is_there(model, number)
+                if (permitted is None or permitted.covers(model)) and self._exists(model, number)
             ]
         selector = selector_of(request.name, request.version, "name")
         number = await self._predictor.number(selector)
@@ -283,7 +283,7 @@ class OpenInferenceService:
         numbers = self._registry.index.numbers(selector.model) if is_whole else [number]
         return [(selector.model, each) for each in numbers]
 
-    def _is_there(self, model: str, number: int) -> bool:
+    def _exists(self, model: str, number: int) -> bool:
         try:
             return number in self._registry.index.numbers(model)
         except ModelNotFound:
@@ -298,9 +298,9 @@ class OpenInferenceService:
                 infer_response=pb.ModelInferResponse(id=request.id),
             )
 
-    def _index(self, only_ready: bool, among: Scope | None) -> pb.RepositoryIndexResponse:
+    def _index(self, only_ready: bool, permitted: Scope | None) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
-        for version in self._registry.reader.all_versions(scope=among):
+        for version in self._registry.reader.all_versions(scope=permitted):
             reason = unready_message(self._pool, version)
             if only_ready and reason:
                 continue
@@ -314,7 +314,7 @@ class OpenInferenceService:
 
 
 def _input_of(backbone: BackboneInfo) -> tuple[str, list[int]]:
-    """The datatype that is usual for a backbone, and the shape of one input."""
+    """Return the datatype and shape of one input of a backbone, for the model's metadata."""
     if backbone.modality is Modality.TENSOR:
         return "FP32", list(backbone.input_size)
     return "BYTES", [1]
@@ -325,7 +325,7 @@ def _shape_of(output: Output) -> list[int]:
 
 
 def _wanted(request: pb.ModelInferRequest, outputs: Sequence[Output]) -> list[tuple[Output, int]]:
-    """Return the requested outputs, and how many of the likeliest classes instead of values; 0: values."""
+    """Return the requested outputs, each with the number of top classes to return; 0 returns values."""
     tops = [_classes_of(each.parameters, each.name) for each in request.outputs] or [0] * len(outputs)
     return list(zip(outputs, tops, strict=True))
 
@@ -338,8 +338,8 @@ def _classes_of(parameters: Mapping[str, pb.InferParameter], name: str) -> int:
     count = parameters[_CLASSIFICATION].int64_param
     if count < 0 or (count and name != PROBABILITIES):
         raise InvalidField(
-            f"Expected a classification of 0 or more classes of the output '{PROBABILITIES}'. "
-            f"Received: {count} of '{name}'.",
+            f"Expected a classification of 0 or more classes for the output '{PROBABILITIES}' only. "
+            f"Received: {count} for '{name}'.",
             field="outputs",
         )
     return count
@@ -354,7 +354,7 @@ def _output_message(
 
 
 def _classified(answer: VersionPrediction, top: int) -> NDArray[Any]:
-    """The likeliest classes of each input as `score:index:label`, [n, top]."""
+    """Return the most probable classes of each input as `score:index:label`, [n, top]."""
     names = answer.version.head.class_names
     indexes, probabilities = answer.indexes[:, :top], answer.probabilities[:, :top]
     texts = np.empty(indexes.size, object)

@@ -1,4 +1,4 @@
-"""What versions answer, as the named tensors of other protocols."""
+"""Predictions as the named tensors of other protocols."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ PROBABILITIES, LABEL, SELECTED, VALUE = "probabilities", "label", "selected", "v
 
 
 class Kind(Enum):
-    """What an output's elements are."""
+    """The type of an output's elements."""
 
     FLOAT = "float"
     BOOL = "bool"
@@ -35,7 +35,7 @@ class Output:
 
 
 def outputs_of(head: Head) -> tuple[Output, ...]:
-    """The outputs of a version with this head, the main one first."""
+    """Return the outputs of a version with this head, the main one first."""
     if head.task is Task.REGRESSION:
         return (Output(name=VALUE, kind=Kind.FLOAT),)
     classes = len(head.class_names)
@@ -46,7 +46,7 @@ def outputs_of(head: Head) -> tuple[Output, ...]:
 
 
 def chosen(head: Head, names: Sequence[str], field: str) -> Sequence[Output]:
-    """The outputs of these names, in their order; all if there are none."""
+    """Return the outputs of some names, in their order; all outputs without names."""
     outputs = outputs_of(head)
     if not names:
         return outputs
@@ -61,7 +61,7 @@ def chosen(head: Head, names: Sequence[str], field: str) -> Sequence[Output]:
 
 
 def values_of(answer: VersionPrediction, output: Output) -> NDArray[Any]:
-    """Return the values of an output in its shape: float32, bool, or objects that are bytes for strings."""
+    """Return the values of an output in its shape: float32, bool, or an object array of bytes for strings."""
     if output.name == VALUE:
         return np.zeros(0, np.float32) if answer.values is None else answer.values.astype(np.float32)
     if output.name == LABEL:
@@ -69,7 +69,7 @@ def values_of(answer: VersionPrediction, output: Output) -> NDArray[Any]:
         labels = np.empty(len(answer.indexes), object)
         labels[:] = [names[index].encode() for index in answer.indexes[:, 0].tolist()]
         return labels
-    # The prediction has the likeliest class first; here each class has its column.
+    # Predictions are sorted by probability; in outputs, each class has its own column.
     ranked = answer.probabilities if output.name == PROBABILITIES else answer.selected
     values: NDArray[Any] = np.empty_like(ranked)
     np.put_along_axis(values, answer.indexes, ranked, axis=1)

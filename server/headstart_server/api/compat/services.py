@@ -1,6 +1,6 @@
-"""The services of each dialect, by the dialect's name."""
+"""The services of each protocol, by the protocol's name."""
 
-# Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
+# Annotations are not evaluated: grpc's handler class accepts type arguments in its stubs only.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
@@ -30,9 +30,9 @@ class BoundService:
 
 
 def bind(service: ServiceDescriptor, servicer: object) -> BoundService:
-    """A service whose methods are those of an object, by name; what it does not have is not implemented.
+    """Return a service with an object's methods, by name; methods that it lacks are unimplemented.
 
-    Only calls of one request and one response, and those that stream both, are bound.
+    Only unary and bidirectional streaming methods are bound.
     """
     methods: Sequence[MethodDescriptor] = service.methods
     handlers = {
@@ -69,7 +69,7 @@ def services_of(
     pool: BackbonePool,
     executor: BoundedExecutor,
 ) -> Sequence[BoundService]:
-    """The services of some protocols."""
+    """Return the services of some protocols."""
     services = []
     if OIP in protocols:
         known = open_inference_pb2.DESCRIPTOR.services_by_name

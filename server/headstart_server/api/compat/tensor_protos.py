@@ -19,7 +19,7 @@ from headstart_server.api.compat.outputs import Kind
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.errors import InvalidField
 
-#: The arrays that may come: their type, and the field that holds their values where they are not packed.
+#: The accepted dtypes: their numpy type, and the field with their unpacked values.
 _TYPES: dict[int, tuple[np.dtype[Any], str | None]] = {
     pb.DT_FLOAT: (np.dtype(np.float32), "float_val"),
     pb.DT_DOUBLE: (np.dtype(np.float64), "double_val"),
@@ -38,18 +38,18 @@ DTYPES = {Kind.FLOAT: pb.DT_FLOAT, Kind.BOOL: pb.DT_BOOL, Kind.STRING: pb.DT_STR
 
 
 def shape_message(shape: Iterable[int]) -> pb.TensorShapeProto:
-    """The message of a shape; -1 for a dimension of any size."""
+    """Return the message of a shape; -1 stands for any size."""
     return pb.TensorShapeProto(dim=[pb.TensorShapeProto.Dim(size=size) for size in shape])
 
 
 async def inputs_of(
     tensor: pb.TensorProto, name: str, backbone: BackboneInfo, max_inputs: int
 ) -> list[Content]:
-    """The inputs of a tensor.
+    """Return the inputs in a tensor.
 
     Args:
         tensor: strings [n], [n, 1] or [], or numbers [n, ...].
-        backbone: what is to look at them; it decides whether strings are images or texts.
+        backbone: the backbone for the inputs, which determines whether strings are images or texts.
     """
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.dtype == pb.DT_STRING:
@@ -76,16 +76,16 @@ async def inputs_of(
 
 
 def examples_of(examples: Sequence[pb.Example], backbone: BackboneInfo, max_inputs: int) -> list[Content]:
-    """The inputs of examples, each of one feature: an encoded image, a text, or numbers."""
+    """Return the inputs in examples of one feature each: an encoded image, a text, or numbers."""
     check_shape([len(examples)], "input", max_inputs)
     contents: list[Content] = []
     for place, example in enumerate(examples):
         field = f"input.example_list.examples[{place}]"
         features = example.features.feature
         if len(features) != 1:
-            names = ", ".join(map(repr, sorted(features)[:10])) or "none"
+            names = "".join(f", {each!r}" for each in sorted(features)[:10])
             raise InvalidField(
-                f"Expected one feature in {field}. Received: {len(features)}: {names}.", field=field
+                f"Expected one feature in {field}. Received: {len(features)}{names}.", field=field
             )
         ((name, feature),) = features.items()
         kind = feature.WhichOneof("kind")
@@ -105,7 +105,7 @@ def examples_of(examples: Sequence[pb.Example], backbone: BackboneInfo, max_inpu
 
 
 def output_message(kind: Kind, values: NDArray[Any]) -> pb.TensorProto:
-    """The tensor of an output."""
+    """Return the tensor of an output."""
     message = pb.TensorProto(dtype=DTYPES[kind], tensor_shape=shape_message(values.shape))
     if kind is Kind.STRING:
         message.string_val.extend(values.ravel().tolist())

@@ -1,4 +1,4 @@
-"""ModelService as TensorFlow Serving has it."""
+"""ModelService of TensorFlow Serving's API."""
 
 from collections.abc import Collection
 
@@ -14,14 +14,14 @@ from headstart_server.errors import InvalidField
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 
-#: The signature that is meant where none is named.
+#: The default signature.
 DEFAULT_SIGNATURE = "serving_default"
 
 
 def selector_of(spec: pb.ModelSpec) -> Selector:
-    """The selector of a model's spec: a version by number, an alias by its label, or the newest."""
+    """Return the selector of a spec: a version by number, an alias by its label, or the newest version."""
     if not spec.name:
-        raise InvalidField("Expected a model in model_spec. Received: none.", field="model_spec.name")
+        raise InvalidField("model_spec.name is missing. Set it in the request.", field="model_spec.name")
     kind = spec.WhichOneof("version_choice")
     return Selector(
         model=spec.name,
@@ -31,7 +31,7 @@ def selector_of(spec: pb.ModelSpec) -> Selector:
 
 
 def check_signature(spec: pb.ModelSpec, known: Collection[str]) -> None:
-    """Check that a spec asks for one of these signatures, or for none."""
+    """Check that a spec names a known signature, or none."""
     if spec.signature_name not in ("", *known):
         raise InvalidField(
             f"Expected a signature_name of {' or '.join(known)}. Received: {spec.signature_name[:80]!r}.",
@@ -40,14 +40,14 @@ def check_signature(spec: pb.ModelSpec, known: Collection[str]) -> None:
 
 
 def spec_message(found: ResolvedVersion, signature: str) -> pb.ModelSpec:
-    """The spec of the version that answered."""
+    """Return the spec of the version that predicted."""
     message = pb.ModelSpec(name=found.version.model, signature_name=signature)
     message.version.value = found.version.number
     return message
 
 
 class TensorFlowModelService:
-    """Report which versions are available."""
+    """Report the available versions."""
 
     def __init__(self, registry: Registry, pool: BackbonePool, executor: BoundedExecutor) -> None:
         self._registry = registry
@@ -64,9 +64,8 @@ class TensorFlowModelService:
     ) -> pb.ReloadConfigResponse:
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED,
-            "Expected no configuration of models: versions are there once FineTune of "
-            "headstart.v1.FineTuningService has made them, and SetAlias of headstart.v1.ModelService moves "
-            "labels. Received: a configuration.",
+            "This server does not accept configurations of models. To create versions, call FineTune of "
+            "headstart.v1.FineTuningService. To move labels, call SetAlias of headstart.v1.ModelService.",
         )
         raise AssertionError("abort raises")
 
@@ -78,7 +77,7 @@ class TensorFlowModelService:
             ]
         else:
             versions = [self._registry.reader.version(selector.model, self._registry.index.resolve(selector))]
-        # The newest first, as callers of TensorFlow Serving are used to.
+        # The newest first, as in TensorFlow Serving.
         ordered = sorted(versions, key=lambda version: -version.number)
         return pb.GetModelStatusResponse(model_version_status=map(self._version_status, ordered))
 

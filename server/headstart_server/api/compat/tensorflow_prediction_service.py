@@ -1,4 +1,4 @@
-"""PredictionService as TensorFlow Serving has it."""
+"""PredictionService of TensorFlow Serving's API."""
 
 from collections.abc import Callable, Sequence
 
@@ -35,7 +35,7 @@ _CLASSIFY_METHOD, _REGRESS_METHOD = "tensorflow/serving/classify", "tensorflow/s
 
 
 class TensorFlowPredictionService:
-    """Models of the registry as servables: versions by number, aliases by label."""
+    """Serve models of the registry as servables, with versions by number and aliases by label."""
 
     def __init__(self, predictor: CompatPredictor) -> None:
         self._predictor = predictor
@@ -91,7 +91,7 @@ class TensorFlowPredictionService:
     async def MultiInference(
         self, request: pb.MultiInferenceRequest, context: Context
     ) -> pb.MultiInferenceResponse:
-        """Versions that are to look at the same examples; those on one backbone share its pass."""
+        """Predict the same examples with several versions; versions on one backbone share its pass."""
         if not 1 <= len(request.tasks) <= MAX_TARGETS:
             raise InvalidField(
                 f"Expected 1 to {MAX_TARGETS} tasks. Received: {len(request.tasks)}.", field="tasks"
@@ -139,8 +139,7 @@ class TensorFlowPredictionService:
         fields = list(request.metadata_field)
         if fields != [_METADATA]:
             raise InvalidField(
-                f"Expected a metadata_field of '{_METADATA}'. Received: "
-                f"{', '.join(map(repr, fields[:10])) or 'none'}.",
+                f"metadata_field must have the single entry '{_METADATA}'. Received: {fields[:10]}.",
                 field="metadata_field",
             )
         found = await self._predictor.find(selector_of(request.model_spec), None, request_bytes)
@@ -152,7 +151,7 @@ class TensorFlowPredictionService:
         kind = message.WhichOneof("kind")
         if kind == "example_list_with_context":
             raise InvalidField(
-                "Expected an example_list as input. Received: one with a context, which no model here takes.",
+                "Examples with a context are not supported. Send the input as an example_list.",
                 field="input",
             )
         return examples_of(message.example_list.examples, found.backbone, self._predictor.max_inputs)
@@ -186,7 +185,7 @@ def _classified(answer: VersionPrediction) -> pb.ClassificationResult:
 
 
 def _classifications(answer: VersionPrediction) -> Sequence[pb.Classifications]:
-    """All classes of each input, the likeliest first."""
+    """Return all classes of each input, the most probable first."""
     names = answer.version.head.class_names
     ranked = zip(answer.indexes.tolist(), answer.probabilities.tolist(), strict=True)
     return [
@@ -201,7 +200,7 @@ def _classifications(answer: VersionPrediction) -> Sequence[pb.Classifications]:
 
 
 def _signatures(found: ResolvedVersion) -> pb.SignatureDefMap:
-    """What Predict takes and gives, and the name of what the method for examples takes."""
+    """Return the signatures of Predict, and of the method for examples."""
     is_features = found.backbone.modality is Modality.TENSOR
     takes = tf.TensorInfo(
         name=f"{INPUT}:0",

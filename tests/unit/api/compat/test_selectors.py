@@ -31,7 +31,7 @@ def test_a_version_is_named_by_number_or_by_alias(name: str, version: str, selec
         ("@stable", "", "Expected the name of a model"),
         ("pets@", "", "Expected the name of a model"),
         ("pets@stable", "1", "Expected either a name with @ or a version"),
-        ("pets", "stable", "aliases stand in the name, as in pets@stable. Received: 'stable'"),
+        ("pets", "stable", "Received: 'stable'. Put an alias in the name, as in pets@stable."),
         ("pets", "-1", "Expected the number"),
         ("pets", "²", "Expected the number"),
         ("pets", "9" * 5000, "Expected the number"),
@@ -49,7 +49,7 @@ def test_tensorflow_serving_names_an_alias_by_its_label() -> None:
     assert of(numbered) == Selector(model="pets", number=3)
     assert of(labelled) == Selector(model="pets", alias="stable")
     assert of(pb.ModelSpec(name="pets")) == Selector(model="pets")
-    with pytest.raises(InvalidField, match="Expected a model in model_spec"):
+    with pytest.raises(InvalidField, match=r"model_spec\.name is missing"):
         of(pb.ModelSpec())
 
 

@@ -41,7 +41,7 @@ async def stream_parts(
     except (InvalidField, InvalidLabel) as error:
         raise _located(error, count) from None
     if not begun:
-        raise InvalidStream(f"The {method} stream is empty. Send a spec, then examples.")
+        raise InvalidStream(f"Expected a spec and examples in a {method} stream. Received: an empty stream.")
     await _check_complete(context)
 
 
