@@ -203,7 +203,7 @@ def test_requests_that_dribble_end_with_408_and_leave_others_the_port(server: Fl
                 connection.settimeout(120)
                 # Headers and body may come apart.
                 answer = b""
-                while b"did not come" not in answer and b"comes too slowly" not in answer:
+                while b"did not arrive" not in answer and b"arrives too slowly" not in answer:
                     piece = connection.recv(65536)
                     assert piece, answer
                     answer += piece

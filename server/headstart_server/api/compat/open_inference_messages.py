@@ -60,9 +60,9 @@ async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_i
         backbone: the backbone for the inputs, which determines whether bytes are images or texts.
     """
     if len(request.inputs) != 1:
-        names = "".join(f", {each.name!r}" for each in request.inputs[:10])
+        names = [each.name for each in request.inputs[:10]]
         raise InvalidField(
-            f"Expected one input tensor, such as 'input'. Received: {len(request.inputs)}{names}.",
+            f"Expected one input tensor, such as 'input'. Received: {len(request.inputs)} of names {names}.",
             field="inputs",
         )
     tensor = request.inputs[0]

@@ -83,9 +83,9 @@ def examples_of(examples: Sequence[pb.Example], backbone: BackboneInfo, max_inpu
         field = f"input.example_list.examples[{place}]"
         features = example.features.feature
         if len(features) != 1:
-            names = "".join(f", {each!r}" for each in sorted(features)[:10])
+            names = sorted(features)[:10]
             raise InvalidField(
-                f"Expected one feature in {field}. Received: {len(features)}{names}.", field=field
+                f"Expected one feature in {field}. Received: {len(features)} of names {names}.", field=field
             )
         ((name, feature),) = features.items()
         kind = feature.WhichOneof("kind")

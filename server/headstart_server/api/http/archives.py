@@ -1,4 +1,4 @@
-"""Examples from the bodies of uploads: ZIP archives of class folders, and files that list examples."""
+"""Reads examples from uploads: ZIP archives of class folders, and files that list examples."""
 
 import asyncio
 import struct
@@ -22,14 +22,14 @@ from headstart_server.storage.zip_member import check_methods, read_entry
 
 #: The end of an archive's directory, its form for large archives, and the locator of that form.
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
-#: Each entry of a directory begins so.
+#: The beginning of each entry of a directory.
 _ENTRY = b"PK\x01\x02"
 _PIECE = 1 << 20
-#: An archive's comment may follow its end.
+#: Maximum bytes after an archive's content: its end, and a comment.
 _MAX_TAIL = 22 + 65_535
-#: Bytes of the directory for each file that may be there: names are at most some hundreds.
+#: Maximum bytes of the directory per entry: names have at most some hundred bytes.
 _ENTRY_BYTES = 1024
-#: Bytes of an archive in addition to its files' contents.
+#: Maximum bytes of an archive in addition to the contents of its files.
 _SLACK_BYTES = 16 << 20
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
@@ -37,7 +37,7 @@ _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[bytes]:
     """Return a body as a file without a name.
 
-    Raise LocalStorageUnavailable if the storage failed in another way.
+    Raise DatasetTooLarge, or StorageFull or LocalStorageUnavailable if the body cannot be stored.
     """
     with storage_errors():
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
@@ -47,7 +47,7 @@ async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[by
             size += len(piece)
             if size > most + _SLACK_BYTES:
                 raise DatasetTooLarge(
-                    f"The body is too large. Expected examples of at most {most} bytes. Received: more.",
+                    f"The body is too large. Send examples of at most {most} bytes.",
                     metadata={"subject": "bytes", "limit": str(most)},
                 )
             with storage_errors():
@@ -59,10 +59,10 @@ async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[by
 
 
 def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tuple[str, str, bytes]]:
-    """The files of an archive: class, path and content of each, in the archive's order.
+    """Yield class, path and content of each file in an archive, in the archive's order.
 
-    The class is the first folder of a file's path; folders that all files are in do not count as long as each
-    is still in one. Hidden files are left out.
+    The class is the first folder of a file's path, after outer folders that contain all class folders are
+    removed. Hidden files are skipped.
     """
     try:
         _check_directory(file, max_files)
@@ -76,7 +76,7 @@ def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tup
             for place, (entry, path) in enumerate(zip(entries, paths, strict=True)):
                 if len(path) < 2:
                     raise InvalidField(
-                        f"Expected each file of the archive in a folder that is its class. "
+                        f"Expected each file of the archive in a folder named after its class. "
                         f"Received: {entry.filename[:200]!r}.",
                         field=f"examples[{place}]",
                     )
@@ -97,12 +97,12 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: int, most: in
         content = read_entry(archive, entry, most)
     except (RuntimeError, zlib.error, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise InvalidField(
-            f"Expected a file of the archive that can be read. Received: {entry.filename[:200]!r}, {error}.",
+            f"The file {entry.filename[:200]!r} of the archive cannot be read: {error}.",
             field=f"examples[{place}]",
         ) from None
     if content is None:
         raise InputTooLarge(
-            f"Example {place} is too large. Expected at most {most} bytes. Received: more.",
+            f"Example {place} is too large. Send at most {most} bytes.",
             field=f"examples[{place}].input",
         )
     return content
@@ -120,13 +120,13 @@ def _visible(name: str) -> bool:
 
 def _too_many(most: int) -> DatasetTooLarge:
     return DatasetTooLarge(
-        f"Expected at most {most} files in the archive. Received: more.",
+        f"The archive has too many files. Send at most {most} files.",
         metadata={"subject": "examples", "limit": str(most)},
     )
 
 
 def _check_directory(file: IO[bytes], max_files: int) -> None:
-    """Check the directory's size before it is read: all of it is held in memory."""
+    """Check the directory's size before it is read, because it is read into memory as a whole."""
     size = file.seek(0, 2)
     file.seek(max(0, size - _MAX_TAIL))
     tail = file.read()
@@ -139,13 +139,13 @@ def _check_directory(file: IO[bytes], max_files: int) -> None:
         (offset,) = struct.unpack_from("<Q", locator, 8)
         file.seek(min(offset, size))
         record = file.read(56)
-        # Readers look for it right before its locator, too, wherever that says it is.
+        # Readers also search for it right before its locator, independent of the locator's offset.
         file.seek(max(0, size - len(tail) + place - 76))
         for each in (record, file.read(56)):
             if each.startswith(_END64):
                 (nbytes64,) = struct.unpack_from("<Q", each, 40)
                 nbytes = max(nbytes if nbytes < 0xFFFFFFFF else 0, nbytes64)
-    # Folders and hidden files are entries, too. The count that the end states may be wrong.
+    # Folders and hidden files are entries, too. The count in the end record may be wrong.
     most = 2 * max_files + 1000
     end = size - len(tail) + place
     if nbytes > most * _ENTRY_BYTES or _has_more_entries(file, end - nbytes - 76, end, most):
@@ -154,7 +154,7 @@ def _check_directory(file: IO[bytes], max_files: int) -> None:
 
 
 def _has_more_entries(file: IO[bytes], start: int, end: int, most: int) -> bool:
-    """Return whether a directory has more entries: each takes some hundred bytes of memory, and 46 here."""
+    """Return whether a directory has more than `most` entries, without reading all of it into memory."""
     file.seek(max(0, start))
     left, count, rest = end - file.tell(), 0, b""
     while left > 0 and count <= most and (piece := file.read(min(left, _PIECE))):
@@ -164,12 +164,12 @@ def _has_more_entries(file: IO[bytes], start: int, end: int, most: int) -> bool:
     return count > most
 
 
-#: Rows that are read before others get a turn.
+#: Rows that are read before other tasks can run.
 _STEP = 64
 
 
 def is_row(values: Mapping[str, Any]) -> bool:
-    """Return whether the values of a line are a row of a file: they have an input without the key `input`."""
+    """Return whether a line has the form of a file's row: it has an input, but not under the key `input`."""
     return "input" not in values and any(name in values for name in INPUT_COLUMNS)
 
 
@@ -179,8 +179,8 @@ async def examples_of_list(
     """Yield the examples of a list, each with its bytes.
 
     Args:
-        suffix: of files of its format, such as `.csv`.
-        task: what is learned; None if that is unknown.
+        suffix: the suffix of files in its format, such as `.csv`.
+        task: the task of the model; None if unknown.
     """
     with file:
         file.seek(0)

@@ -1,4 +1,4 @@
-"""The body of a request, as it comes."""
+"""The body of a request, read as it arrives."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
@@ -8,28 +8,28 @@ from headstart_server.errors import DeadlineExceeded, MessageTooLarge
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-#: Seconds that a body may be waited for altogether, and the bytes that add a second each: a caller that sends
-#: less is too slow.
+#: Seconds that the server waits for a body in total, and the bytes that extend this time by a second. A
+#: caller that sends fewer is too slow.
 IDLE_SECONDS = 30.0
 MIN_BYTES_PER_SECOND = 4096
-#: The subject of the error of such a caller.
+#: The subject of the error for a caller that is too slow.
 SLOW_BODY = "request body"
-#: What is still read of a body that is refused, so that its caller gets to read why.
+#: Limits for the rest of a rejected body, which is read so that the caller receives the error.
 _DRAINED_BYTES = 256 << 20
 _DRAIN_SECONDS = 0.5
-#: Bytes from which on `bytes.join` releases Python's lock.
+#: Bytes from which `bytes.join` releases Python's lock.
 _BLOCK_BYTES = 1 << 20
 
 
 class ClientDisconnectedError(asyncio.CancelledError):
-    """The caller left before its request was whole: the call ends as one that was cancelled."""
+    """The caller disconnected before its request was complete; the call ends as cancelled."""
 
 
 class RequestBody:
     """A body that is read once.
 
     Args:
-        idle_seconds: time that may be waited for a body that never comes.
+        idle_seconds: seconds to wait for the next bytes of the body.
     """
 
     def __init__(self, receive: Receive, *, idle_seconds: float = IDLE_SECONDS) -> None:
@@ -43,14 +43,14 @@ class RequestBody:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it has been read."""
+        """Whether the whole body has been read."""
         return self._whole.is_set()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The pieces of the body.
+        """Yield the pieces of the body.
 
-        Raise ClientDisconnectedError if the caller left before the end, and DeadlineExceeded if it comes too
-        slowly.
+        Raise ClientDisconnectedError if the caller disconnects before the end, and DeadlineExceeded if the
+        body arrives too slowly.
         """
         while not self._whole.is_set():
             event = await self._next()
@@ -64,14 +64,14 @@ class RequestBody:
                 yield event["body"]
 
     async def _next(self) -> MutableMapping[str, Any]:
-        # Only the time spent here counts: a slow reader is not the caller's fault.
+        # Only the time in this method counts, because a slow reader is not the caller's fault.
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
             event = await asyncio.wait_for(self._receive(), max(0.0, self._seconds_left))
         except TimeoutError:
             raise DeadlineExceeded(
-                f"The body of the request comes too slowly. Send at least {MIN_BYTES_PER_SECOND} bytes a "
+                f"The body of the request arrives too slowly. Send at least {MIN_BYTES_PER_SECOND} bytes a "
                 f"second, with pauses of at most {self._idle_seconds:g} s.",
                 metadata={"subject": SLOW_BODY},
             ) from None
@@ -80,13 +80,13 @@ class RequestBody:
         return event
 
     async def gone(self) -> None:
-        """Return when the caller leaves, once the body is whole."""
+        """Wait until the body is complete and the caller has disconnected."""
         await self._whole.wait()
         while not self._is_gone:
             self._is_gone = (await self._receive())["type"] == "http.disconnect"
 
     async def drain(self) -> None:
-        """Read on for a moment, and forget it."""
+        """Read and discard the rest of the body for a moment."""
         left = _DRAINED_BYTES
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
@@ -99,11 +99,11 @@ class RequestBody:
 
 
 class PieceBuffer:
-    """Gathers pieces of bytes, and joins many without Python's lock."""
+    """Collect pieces of bytes, and join many of them without Python's lock."""
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
-        # The pieces since the last block: a separate object for each could take many times its size.
+        # The pieces since the last block, in one buffer: a separate object for each may be much larger.
         self._rest = bytearray()
         self._block_bytes = 0
 
@@ -117,24 +117,24 @@ class PieceBuffer:
             self._end_block()
 
     async def joined(self) -> bytes:
-        """Return all pieces as one; nothing is added afterwards."""
+        """Return all pieces as one. Nothing may be added afterwards."""
         if not self._blocks:
             return bytes(self._rest)
         self._end_block()
         return await asyncio.to_thread(b"".join, self._blocks)
 
     def _end_block(self) -> None:
-        # `join` releases the lock only for blocks of the type `bytes`.
+        # `join` releases the lock only for blocks of type `bytes`.
         self._blocks.append(bytes(self._rest))
         self._block_bytes += len(self._rest)
         self._rest.clear()
 
 
 async def read_within(pieces: AsyncIterator[bytes], most: int) -> bytes:
-    """All pieces of a body as one."""
+    """Return all pieces of a body as one."""
     found = PieceBuffer()
     async for piece in pieces:
         found.add(piece)
         if len(found) > most:
-            raise MessageTooLarge(f"Expected a body of at most {most} bytes. Received: more.")
+            raise MessageTooLarge(f"The body is too large. Send at most {most} bytes.")
     return await found.joined()

@@ -1,4 +1,4 @@
-"""A call that came over HTTP, as handlers and interceptors of gRPC see it."""
+"""The context of a call over HTTP, for the handlers and interceptors of gRPC."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +13,10 @@ _DETAILS = "grpc-status-details-bin"
 
 
 class HttpContext:
-    """What handlers use of a `grpc.aio.ServicerContext`; there is no connection of gRPC behind it.
+    """The methods of `grpc.aio.ServicerContext` that handlers use, without a gRPC connection.
 
     Args:
-        peer: who calls, in gRPC's form, such as `ipv4:127.0.0.1:1234`.
+        peer: the caller's address in gRPC's form, such as `ipv4:127.0.0.1:1234`.
         auth: the properties of the caller's certificate, as in gRPC; empty without one.
         timeout: seconds until the caller's deadline; None for none.
     """
@@ -34,85 +34,85 @@ class HttpContext:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._status = status_pb2.Status()
         self._trailing: Sequence[Any] = ()
-        #: Whether the caller left before its request was whole.
+        #: Whether the caller disconnected before its request was complete.
         self.broke_off = False
 
     @property
     def status(self) -> status_pb2.Status:
-        """What the call was aborted with."""
+        """The status with which the call was aborted."""
         return self._status
 
     def invocation_metadata(self) -> tuple[Metadatum, ...]:
-        """What came with the call."""
+        """Return the metadata of the call."""
         return self._metadata
 
     def peer(self) -> str:
-        """Who calls."""
+        """Return the caller's address."""
         return self._peer
 
     def auth_context(self) -> Mapping[str, Sequence[bytes]]:
-        """What the caller's certificate says."""
+        """Return the properties of the caller's certificate."""
         return self._auth
 
     def peer_identities(self) -> Sequence[bytes] | None:
-        """The names in the caller's certificate; None without one."""
+        """Return the names in the caller's certificate; None without one."""
         key = self.peer_identity_key()
         return None if key is None else self._auth[key]
 
     def peer_identity_key(self) -> str | None:
-        """What the names of `peer_identities` are."""
+        """Return the property that the names of `peer_identities` belong to."""
         for key in ("x509_subject_alternative_name", "x509_common_name"):
             if self._auth.get(key):
                 return key
         return None
 
     def time_remaining(self) -> float | None:
-        """Seconds until the deadline; None without one."""
+        """Return the seconds until the deadline; None without one."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     async def send_initial_metadata(self, metadata: Sequence[Any]) -> None:
-        """Nothing is sent: answers have headers of their own.
+        """Send nothing, because responses have separate headers.
 
-        Raise InternalError if the caller left before its request was whole, as with gRPC.
+        Raise InternalError, as gRPC does, if the caller disconnected before its request was complete.
         """
         del metadata
         if self.broke_off:
-            raise grpc.aio.InternalError("The caller has left.")
+            raise grpc.aio.InternalError("The caller has disconnected.")
 
     def set_trailing_metadata(self, metadata: Sequence[Any]) -> None:
-        """Keep what would be sent at the end."""
+        """Store the trailing metadata."""
         self._trailing = metadata
 
     def trailing_metadata(self) -> Sequence[Any]:
-        """What would be sent at the end."""
+        """Return the trailing metadata."""
         return self._trailing
 
     def set_code(self, code: grpc.StatusCode) -> None:
-        """Note the code of the answer."""
+        """Set the code of the response."""
         self._status.code = code.value[0]
 
     def code(self) -> int:
-        """The code of the answer, as a number."""
+        """Return the code of the response as a number."""
         return int(self._status.code)
 
     def set_details(self, details: str) -> None:
-        """Note the message of the answer."""
+        """Set the message of the response."""
         self._status.message = details
 
     def details(self) -> str:
-        """The message of the answer."""
+        """Return the message of the response."""
         return str(self._status.message)
 
     def cancelled(self) -> bool:
-        """Whether the caller has left."""
+        """Return whether the caller has disconnected."""
         return self.broke_off
 
     def done(self) -> bool:
-        """Whether the call was aborted."""
+        """Return whether the call was aborted."""
         return bool(self._status.code)
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
-        """Nothing is called: what ends with a call ends in its task here."""
+        """Do nothing: over HTTP, objects that live as long as a call end in its task."""
 
     async def abort(
         self, code: grpc.StatusCode, details: str = "", trailing_metadata: Sequence[Any] = ()

@@ -1,4 +1,4 @@
-"""What the contract's protos say of each of their parts, for the OpenAPI document."""
+"""The comments of the contract's protos, for the OpenAPI document."""
 
 import json
 import re
@@ -6,30 +6,32 @@ from functools import cache
 from importlib import resources
 
 _CODE = re.compile(r"`([A-Za-z0-9_.]+)`")
-#: Of parts that are no part of the contract.
+#: Comments of messages that are not part of the contract.
 _OTHERS = {
-    "google.rpc.Status": "Why a call failed.",
-    "google.rpc.Status.code": "The code of gRPC, as a number.",
-    "google.rpc.Status.message": "What was expected, what was received, and what to do, in English.",
+    "google.rpc.Status": "The error of a failed call.",
+    "google.rpc.Status.code": "The gRPC code as a number.",
+    "google.rpc.Status.message": "The problem and its remedy, in English.",
     "google.rpc.Status.details": (
-        "More for programs: a `google.rpc.ErrorInfo` with the reason, and where they apply "
+        "Details for programs: a `google.rpc.ErrorInfo` with the reason, and if they apply "
         "`google.rpc.BadRequest`, `google.rpc.QuotaFailure` and `google.rpc.RetryInfo`."
     ),
-    "grpc.health.v1.Health": "Reports whether the server serves.",
-    "grpc.health.v1.Health.Check": "Reports whether the server, or one of its services, serves.",
+    "grpc.health.v1.Health": "Reports whether the server is serving.",
+    "grpc.health.v1.Health.Check": "Reports whether the server, or one of its services, is serving.",
     "grpc.health.v1.HealthCheckRequest.service": (
         "The full name of a service. Default: the server as a whole."
     ),
-    "grpc.health.v1.HealthCheckResponse": "Whether it serves.",
-    "grpc.health.v1.HealthCheckResponse.status": "Whether it serves; the code of the answer says the same.",
-    "grpc.health.v1.HealthCheckResponse.ServingStatus": "Whether a server or a service serves.",
+    "grpc.health.v1.HealthCheckResponse": "The health of the server or the service.",
+    "grpc.health.v1.HealthCheckResponse.status": (
+        "The serving status; the HTTP code is 200 if it is SERVING, otherwise 503."
+    ),
+    "grpc.health.v1.HealthCheckResponse.ServingStatus": "Whether a server or a service is serving.",
 }
 
 
 def comment(name: str) -> str:
-    """What is said of a message, field, enum, value, service or method; empty if nothing.
+    """Return the comment of a message, field, enum, value, service or method; empty without one.
 
-    Names of fields in it are those of the JSON.
+    It has the JSON names of fields.
 
     Args:
         name: the full name, such as `headstart.v1.Job.job_id`.
@@ -39,12 +41,12 @@ def comment(name: str) -> str:
 
 
 def proto_comment(name: str) -> str:
-    """Return the comment of a part of the contract as it is in the protos; empty if it has none."""
+    """Return the comment of a part of the contract in the protos; empty without one."""
     return _comments().get(name, "")
 
 
 def first_sentence(text: str) -> str:
-    """A text up to the end of its first sentence, without the full stop."""
+    """Return the first sentence of a text, without the period."""
     return re.split(r"\.(?:\s|$)", text, maxsplit=1)[0]
 
 

@@ -1,4 +1,4 @@
-"""The files of the web console, as the HTTP port serves them."""
+"""The files of the web console, which the HTTP port serves."""
 
 import gzip
 import hashlib
@@ -36,7 +36,7 @@ _POLICY = "; ".join(
         "trusted-types 'none'",
     )
 )
-#: Headers of the page: it loads only from this server, runs no script in markup, and is in no frame.
+#: Headers of the pages: they load only from this server, run no inline scripts, and cannot be framed.
 _PAGE_HEADERS: Mapping[str, str] = {
     "content-security-policy": _POLICY,
     "cross-origin-opener-policy": "same-origin",
@@ -54,7 +54,7 @@ class ConsoleFile:
     content: bytes
     compressed: bytes | None  # the bytes, compressed with gzip; None if that does not make them smaller
     media_type: str
-    etag: str  # changes with the content
+    etag: str  # the ETag, which changes with the content
 
 
 class Console:
@@ -67,8 +67,8 @@ class Console:
         """Return the response to a GET request; None if the path is not part of the console.
 
         Args:
-            query: of the request; files with one never change.
-            headers: of the request, by lower-case name.
+            query: the query of the request; files that are requested with one never change.
+            headers: the headers of the request, by lowercase name.
         """
         is_page = _PAGE.fullmatch(path) is not None
         file = self._files.get("/console/index.html" if is_page else path)

@@ -1,4 +1,4 @@
-"""An export as the body of an answer: its one file as it is, or a tar of several."""
+"""An export as the body of a response: a single file unchanged, or a tar of several."""
 
 import base64
 import tarfile
@@ -9,12 +9,12 @@ from typing import Any
 from headstart.v1 import model_service_pb2 as pb
 
 FILE, TAR = "application/octet-stream", "application/x-tar"
-#: Files in a tar are filled up to a number of these, and two of nothing end it (POSIX.1-1988, ustar).
+#: Bytes of a tar block: files are padded to whole blocks, and two zero blocks end it (POSIX.1-1988, ustar).
 _BLOCK = 512
 
 
 class Download:
-    """The body of an export's answer, in pieces as they come."""
+    """The body of an export's response, in pieces as they arrive."""
 
     def __init__(self, header: pb.ExportHeader) -> None:
         self._files: Sequence[Any] = header.files
@@ -25,7 +25,7 @@ class Download:
 
     @property
     def size(self) -> int:
-        """Bytes of the whole body: a caller notices one that is cut off."""
+        """Bytes of the whole body, so that a caller can detect a truncated one."""
         size = sum(map(len, self._starts))
         for place, file in enumerate(self._files):
             size += file.size_bytes + len(self._end(place))
@@ -33,7 +33,7 @@ class Download:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The answer's headers; of one file its digest, too (RFC 9530)."""
+        """The headers of the response, for a single file with its digest (RFC 9530)."""
         suffix, digest = ".tar", {}
         if self._one:
             suffix = PurePosixPath(self._files[0].name).suffix
@@ -47,7 +47,7 @@ class Download:
         }
 
     async def pieces(self, messages: AsyncIterator[pb.ExportVersionResponse]) -> AsyncIterator[bytes]:
-        """The body, from the messages that follow the header."""
+        """Yield the body from the messages that follow the header."""
         place = -1
         async for message in messages:
             if message.WhichOneof("part") != "chunk":
@@ -56,13 +56,13 @@ class Download:
                 yield self._between(place)
                 place += 1
             yield message.chunk.content
-        # Files that are empty have no chunk.
+        # Empty files have no chunk.
         while place < len(self._files):
             yield self._between(place)
             place += 1
 
     def _between(self, place: int) -> bytes:
-        """What stands between a file and the next."""
+        """Return the bytes between a file and the next."""
         ended = self._end(place) if place >= 0 else b""
         return ended + (self._starts[place + 1] if place + 1 < len(self._files) else b"")
 

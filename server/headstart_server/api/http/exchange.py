@@ -1,4 +1,4 @@
-"""One HTTP request and its response, as events of ASGI."""
+"""One HTTP request and its response, as ASGI events."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -18,7 +18,7 @@ from headstart_server.errors import InvalidField
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-#: Headers that a call has as metadata, too.
+#: Headers that become metadata of the call.
 PASSED = frozenset({"authorization", "traceparent", "tracestate", "user-agent", ROUTING_KEY})
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -29,8 +29,8 @@ class HttpExchange:
     """One HTTP request, and the sending of its response.
 
     Attributes:
-        headers: the headers, by lower-case name.
-        path: the path as it was sent: a name may hold an escaped slash.
+        headers: the headers, by lowercase name.
+        path: the path in its escaped form, because a name may have an escaped slash.
     """
 
     def __init__(self, scope: Scope, body: RequestBody, send: Send) -> None:
@@ -46,7 +46,7 @@ class HttpExchange:
         self.query_text: str = scope["query_string"].decode("latin-1")
 
     async def send_files(self, download: Download, messages: AsyncIterator[Any]) -> None:
-        """Send the files of an export, as they come."""
+        """Send the files of an export as they arrive."""
         self.has_begun = True
         headers = _encoded({**_SAFE, **download.headers})
         await self._send_event({"type": "http.response.start", "status": 200, "headers": headers})
@@ -62,12 +62,12 @@ class HttpExchange:
         await self._send_event({"type": "http.response.start", "status": 200, "headers": _encoded(headers)})
 
     async def send_job_event(self, response: Any) -> None:
-        """Send a response of a watch as an event, or as a sign of life."""
+        """Send a response of a watch as an event, or as a keepalive."""
         token = getattr(response, "resume_token", "")
         if not response.HasField("event"):
             await self.write(f"id: {token}\n\n" if token else ": still there\n\n")
             return
-        # A stream of several jobs is continued by a token, which not all of its events have.
+        # A stream of several jobs is resumed by a token, which only some of its events have.
         is_of_one_job = "resume_token" not in response.DESCRIPTOR.fields_by_name
         last = response.event.number if is_of_one_job else token
         line = f"id: {last}\n" if last else ""
@@ -93,7 +93,7 @@ class HttpExchange:
         )
         body = b"" if self.verb == "HEAD" else answer.content
         if not self.body.is_whole:
-            # Closed at once, a connection with more on its way loses the answer, too.
+            # Read the rest of the body, because closing the connection earlier would lose the response.
             await self._send_event({"type": "http.response.body", "body": body, "more_body": True})
             await self.body.drain()
             body = b""
@@ -106,7 +106,7 @@ class HttpExchange:
             query = parse_qs(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=1000)
         except ValueError as error:
             raise InvalidField(f"Expected a query of NAME=VALUE&… Received: {error}.") from None
-        # A stream's spec is all that a query can be about.
+        # For a stream, the query can only set the spec.
         prefix = "spec." if route.body is Body.EXAMPLES else ""
         return {name.removeprefix(prefix): values for name, values in query.items()}
 

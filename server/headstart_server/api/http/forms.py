@@ -1,4 +1,4 @@
-"""Forms of files (`multipart/form-data`), a part at a time as they come."""
+"""Reads forms of files (`multipart/form-data`), one part at a time as they arrive."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -12,7 +12,7 @@ from headstart_server.api.http.body import PieceBuffer
 from headstart_server.errors import InputTooLarge, InvalidField
 
 _MAX_HEADER_BYTES = 8192
-#: Bytes that are parsed before others get a turn: if parts end in them, and at most.
+#: Bytes that are parsed before other tasks can run: if parts end in them, and at most.
 _STEP_BYTES, _LARGE_STEP_BYTES = 1024, 65536
 
 
@@ -21,13 +21,13 @@ class Part:
     """One field of a form."""
 
     name: str
-    filename: str | None  # the file's, with folders if its sender gave them; None for a value
-    media_type: str  # of the content, in lower case; empty if the part has none
+    filename: str | None  # the file's name, with folders if the sender set them; None for a value
+    media_type: str  # the media type of the content, in lowercase; empty if it is missing
     content: bytes
 
 
 def options_of(header: str) -> tuple[str, dict[str, str]]:
-    """A header's value in lower case, and its options."""
+    """Return a header's value in lowercase, and its options."""
     value, options = parse_options_header(header.encode("latin-1", errors="replace"))
     return value.decode("latin-1").lower(), {
         name.decode("latin-1").lower(): text.decode("utf-8", errors="replace")
@@ -36,17 +36,17 @@ def options_of(header: str) -> tuple[str, dict[str, str]]:
 
 
 async def parts_of(pieces: AsyncIterator[bytes], boundary: str, most: int) -> AsyncGenerator[Part, None]:
-    """The parts of a form.
+    """Yield the parts of a form.
 
     Args:
-        boundary: what stands between parts, from the header of the request.
-        most: bytes of one part.
+        boundary: the separator of parts, from the header of the request.
+        most: maximum bytes of one part.
     """
     reader, step = _Reader(most), _STEP_BYTES
     try:
         parser = MultipartParser(boundary.encode("latin-1", errors="replace"), reader.callbacks())
         async for piece in pieces:
-            # A piece may hold thousands of parts, or a part of a large one: then larger steps are faster.
+            # A piece may hold thousands of parts, or a fraction of one, for which larger steps are faster.
             start = 0
             while start < len(piece):
                 parser.write(piece[start : start + step])
@@ -65,7 +65,7 @@ async def parts_of(pieces: AsyncIterator[bytes], boundary: str, most: int) -> As
     except MultipartParseError as error:
         raise InvalidField(f"Expected a form of multipart/form-data. Received: {error}.") from None
     if not reader.ended:
-        raise InvalidField("Expected a whole form of multipart/form-data. Received: one without its end.")
+        raise InvalidField("The multipart/form-data form is incomplete: its final boundary is missing.")
 
 
 class _Reader:
@@ -112,12 +112,12 @@ class _Reader:
         self._header_bytes += size
         if self._header_bytes > _MAX_HEADER_BYTES:
             raise InvalidField(
-                f"Expected at most {_MAX_HEADER_BYTES} bytes of headers in part {self._count} of a form. "
-                "Received: more."
+                f"The headers of part {self._count} of the form are too large. "
+                f"Send at most {_MAX_HEADER_BYTES} bytes."
             )
 
     def _end_header(self) -> None:
-        # Names of fields and files are UTF-8 on the way, and Latin-1 where a header is read.
+        # Headers are read as Latin-1; `options_of` decodes the UTF-8 names of fields and files.
         self._headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1")
         self._name, self._value = bytearray(), bytearray()
 
@@ -125,8 +125,7 @@ class _Reader:
         self._content.add(data[start:end])
         if len(self._content) > self._most:
             raise InputTooLarge(
-                f"Part {self._count} of the form is too large. Expected at most {self._most} bytes. "
-                "Received: more.",
+                f"Part {self._count} of the form is too large. Send at most {self._most} bytes.",
                 field=f"parts[{self._count}]",
             )
 
@@ -135,7 +134,7 @@ class _Reader:
         media_type, _ = options_of(self._headers.get("content-type", ""))
         if "name" not in options:
             raise InvalidField(
-                f"Expected a name of part {self._count} of the form. Received: none.",
+                f"Part {self._count} of the form has no name. Name it in its Content-Disposition header.",
                 field=f"parts[{self._count}]",
             )
         self._done.append((options, media_type, self._content))

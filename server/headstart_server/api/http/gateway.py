@@ -31,7 +31,7 @@ code { font-family: ui-monospace, monospace; font-size: .9em }
 
 
 def page(version: str) -> bytes:
-    """The page in HTML, UTF-8."""
+    """Return the page that lists the calls, in HTML and UTF-8."""
     rows = "\n".join(
         f"<tr><td><code>{route.verb}</code></td><td><code>{_path(route.verb, route.shown_path)}</code></td>"
         f"<td>{escape(route.descriptor.full_name.removeprefix('headstart.v1.'))}</td></tr>"
@@ -77,7 +77,7 @@ class Gateway:
     """Serve HTTP requests with the methods of the gRPC services.
 
     Args:
-        max_calls: concurrent calls; further ones are rejected.
+        max_calls: maximum concurrent calls; further ones are rejected.
         hosts: accepted names in the header `Host`; None for any.
         console: the web console; None without it, and `/` then lists the calls.
     """
@@ -123,7 +123,7 @@ class Gateway:
         await _Request(self, HttpExchange(scope, RequestBody(receive), send)).answer()
 
     def document(self, exchange: HttpExchange) -> HttpResponse | None:
-        """Return the document that a request asks for, if any."""
+        """Return the document at the path of a request, if any."""
         if exchange.verb not in ("GET", "HEAD"):
             return None
         if self._console is not None:
@@ -161,28 +161,28 @@ class Gateway:
         )
 
     def begin(self) -> None:
-        """Count a call in. Raise HttpError if too many are under way."""
+        """Count a new call. Raise HttpError if too many are running."""
         if self._calls >= self._max_calls:
             raise HttpError(
                 429,
                 code_pb2.RESOURCE_EXHAUSTED,
-                f"{self._calls} calls are under way, and the server takes no more. Try again in a moment.",
+                f"All {self._calls} concurrent calls of this server are in use. Try again in a moment.",
                 {"retry-after": "1"},
             )
         self._calls += 1
 
     def end(self) -> None:
-        """Count a call out."""
+        """Stop counting a call."""
         self._calls -= 1
 
     @property
     def server(self) -> InProcessServer:
-        """The handlers."""
+        """The server with the handlers."""
         return self._server
 
     @property
     def limits(self) -> UploadLimits:
-        """How much a request may hold."""
+        """The size limits of requests."""
         return self._limits
 
 
@@ -211,7 +211,7 @@ class _Request:
         check_origin(self._exchange.headers, self._gateway.hosts)
         document = self._gateway.document(self._exchange)
         if document is not None:
-            # The request has no body as a rule, and the connection then stays open for the next file.
+            # Such a request usually has no body, so the connection stays open for the next file.
             await self._exchange.body.drain()
             return document
         protocol = self._gateway.protocol(self._exchange.path)
@@ -219,10 +219,10 @@ class _Request:
             return await self._other(protocol)
         route, path = self._gateway.route_of(self._exchange.verb, self._exchange.path)
         call = RoutedCall(self._gateway.server, self._gateway.limits, self._exchange, route)
-        # First, because a check of a token may wait for its issuer: until then it is no call under way.
+        # First, so that the call is not counted while the check of its token waits for the issuer.
         is_known = await self._gateway.server.knows(call.details, call.context)
         if route.method in OPEN_METHODS:
-            # Health checks are answered under any load; connections have their own limit.
+            # Health checks are answered under any load; the limit of connections still applies.
             return await call.answer(path, is_known=is_known)
         self._gateway.begin()
         try:

@@ -1,6 +1,6 @@
 """The handlers of the gRPC services, behind the interceptor of every call, for another protocol."""
 
-# Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
+# Annotations are not evaluated: grpc's handler class accepts type arguments in its stubs only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ class Metadatum(NamedTuple):
 
 
 class CallDetails(grpc.HandlerCallDetails):
-    """What the interceptor sees of a call before it begins."""
+    """The details of a call that the interceptor receives before the call begins."""
 
     def __init__(self, method: str, metadata: Sequence[Metadatum]) -> None:
         self.method = method
@@ -34,7 +34,7 @@ class InProcessServer:
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Do nothing: generated code adds the same handlers by their names, too."""
+        """Do nothing: generated code also adds the same handlers as registered methods."""
 
     def add_registered_method_handlers(
         self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
@@ -49,7 +49,7 @@ class InProcessServer:
         return cast("grpc.aio.Server", self)
 
     async def knows(self, details: CallDetails, context: Any) -> bool:
-        """Return whether a call will not be rejected whatever its request is, so that it must be read."""
+        """Return whether every check knows the caller, so that its request must be received."""
         return await self._interceptor.knows(details.method, context)
 
     async def find(self, details: CallDetails) -> Any:

@@ -1,4 +1,4 @@
-"""What requests may hold, and inputs as they come."""
+"""The limits of requests, and the reading of inputs in their bodies."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from headstart_server.api.http.body import read_within
 from headstart_server.api.http.forms import Part
 from headstart_server.errors import InvalidField, MessageTooLarge
 
-#: Bytes of one JSON text: reading it takes some times its size in memory.
+#: Maximum bytes of one JSON text: reading it takes several times its size in memory.
 MAX_JSON_BYTES = 16 << 20
 FORM = "multipart/form-data"
 #: Media types of JSON, and those that clients send by default.
 _JSON = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
-#: How files begin that are sent with the content type of JSON by mistake, and their own content types.
+#: First bytes of files that may be sent with the content type of JSON by mistake, and their content types.
 _BEGINNINGS = (
     (b"\xff\xd8\xff", "a JPEG image", "image/jpeg"),
     (b"\x89PNG", "a PNG image", "image/png"),
@@ -27,18 +27,18 @@ _BEGINNINGS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadLimits:
-    """How much a request may hold."""
+    """The size limits of requests."""
 
     message_bytes: int
     input_bytes: int
     dataset_bytes: int
     examples: int
     inputs: int
-    scratch: Path  # folder for archives on their way
+    scratch: Path  # folder for archives while they are received
 
     @property
     def json_bytes(self) -> int:
-        """Of a message as JSON, where bytes are written in base64: larger ones come in other forms."""
+        """Maximum bytes of a message as JSON with bytes in base64; larger messages need other forms."""
         return min(self.message_bytes * 4 // 3 + (64 << 10), MAX_JSON_BYTES)
 
 
@@ -46,7 +46,7 @@ def check_json(media_type: str, others: str) -> None:
     """Check that a body may be JSON.
 
     Args:
-        others: the further accepted media types, for the error.
+        others: the other accepted media types, for the error.
     """
     if media_type not in _JSON and not media_type.endswith("+json"):
         raise InvalidField(
@@ -55,14 +55,14 @@ def check_json(media_type: str, others: str) -> None:
 
 
 def json_body(media_type: str) -> str:
-    """Return what a body that is read as JSON is called in errors."""
+    """Return the name of a body that is read as JSON, for errors."""
     if media_type == "application/json":
         return "the body"
     return f"the body (content type: {media_type[:80] or 'missing'})"
 
 
 def check_json_size(text: bytes, limits: UploadLimits) -> None:
-    """Check that a text of JSON inside a body is not too large."""
+    """Check the size of a JSON text inside a body."""
     if len(text) > limits.json_bytes:
         raise json_too_large(limits.json_bytes)
 
@@ -93,15 +93,15 @@ def _check_beginning(piece: bytes, media_type: str) -> None:
 
 
 def json_too_large(most: int) -> MessageTooLarge:
-    """Return the error of JSON that has more bytes."""
+    """Return the error of JSON with more bytes."""
     return MessageTooLarge(
-        f"Expected JSON of at most {most} bytes. Received: more. Send inputs as files of a form or as raw "
-        "bodies, and examples as JSON lines, a form or a ZIP archive."
+        f"The JSON has more than {most} bytes. Send inputs as files of a form or as raw bodies, and examples "
+        "as JSON lines, a form or a ZIP archive."
     )
 
 
 def set_input(message: input_pb2.Input, part: Part) -> None:
-    """Set an input to a part of a form: a text if it says so, else an image."""
+    """Set an input to a part of a form: a text if the part is a value or has a text type, else an image."""
     if part.media_type.startswith("text/") or (part.filename is None and not part.media_type):
         set_text(message, part.content, f"the field {part.name[:80]!r}")
     else:

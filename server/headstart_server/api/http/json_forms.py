@@ -13,7 +13,7 @@ from headstart.v1 import input_pb2, label_pb2
 
 _INPUT = input_pb2.Input.DESCRIPTOR
 _LABEL = label_pb2.Label.DESCRIPTOR
-#: The name of the short form, which stands for `tensor`.
+#: The key of the short form, which replaces `tensor`.
 FEATURES = "features"
 #: Its schema in OpenAPI.
 FEATURES_SCHEMA: Mapping[str, Any] = {
@@ -26,9 +26,9 @@ FEATURES_SCHEMA: Mapping[str, Any] = {
 
 
 def expand(values: Any, message: Any, path: str = "") -> Any:
-    """Return JSON values of a message with the short forms of inputs and labels written out.
+    """Return JSON values of a message with the short forms of inputs and labels expanded.
 
-    Raise ValueError if a row is invalid; its path is named.
+    Raise ValueError, with the path, if a row is invalid.
     """
     if message is _LABEL and isinstance(values, str):
         return {"className": values}

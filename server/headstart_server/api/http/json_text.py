@@ -1,8 +1,8 @@
-"""Reads JSON without holding up other work, however it is made.
+"""Read JSON without blocking other work, even for adversarial texts.
 
-Python's `json` keeps the interpreter's lock until a whole text is read, in a thread too, so only small texts
-go there. Larger ones are read a token at a time in separate threads, up to a number of values, and long
-strings in parts.
+Python's `json` keeps the interpreter's lock until it has read a whole text, even in a thread, so it is only
+used for small texts. Larger ones are read token by token in separate threads, up to a maximum number of
+values, and long strings in parts.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 from headstart_server.api.grpc.requests.limits import MAX_TEXT
 from headstart_server.api.http.long_strings import LongString
 
-#: Larger texts are read in a thread, and a token at a time.
+#: Larger texts are read in a thread, token by token.
 SMALL_BYTES = 32 << 10
-#: Bytes that are copied in a thread.
+#: Bytes from which copying runs in a thread.
 _LARGE_BYTES = 1 << 20
-#: Values of one text, and how deep they may lie in each other.
+#: Maximum values of one text, and their maximum nesting depth.
 MAX_VALUES, MAX_DEPTH = 100_000, 64
 
-# A match keeps the lock, so each one is bounded: a match without a token has spaces only.
+# Matching keeps the lock, so each match is bounded; a match without a token has spaces only.
 _TOKEN = re.compile(rb'[ \t\r\n]{0,65536}+(?:([\[\]{},:"]|[^\s\[\]{},:"]{1,400}|$)|(?=[ \t\r\n]))')
-# Some characters of a string, whole in UTF-8 and with both halves of surrogate pairs.
+# Some characters of a string, which end neither within UTF-8 nor between the halves of a surrogate pair.
 _CHARACTERS = re.compile(
     rb'(?:[^"\\\x80-\xff]{1,64}+|[\xc0-\xff][\x80-\xbf]{0,3}+|[\x80-\xbf]|(?:\\[^u]){1,64}+'
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\u){1,4096}+",
@@ -43,14 +43,14 @@ async def in_json_thread(work: Callable[..., _Result], *arguments: Any) -> _Resu
 
 
 async def copied(nbytes: int, work: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Run the copying of some bytes, in a thread if they are many."""
+    """Run a copy of a number of bytes, in a thread if they are many."""
     return await in_json_thread(work, *arguments) if nbytes > _LARGE_BYTES else work(*arguments)
 
 
 def load_json(text: bytes) -> Any:
     """Return the value of a JSON text.
 
-    Raise ValueError if it is not JSON, has a key twice in an object, or more or deeper values than allowed.
+    Raise ValueError if it is not JSON, repeats a key in an object, or has too many or too deep values.
     """
     if len(text) > SMALL_BYTES:
         return _Reader(text).read()
@@ -69,17 +69,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Reader:
-    """Reads one text.
+    """Read one text.
 
     Args:
-        text: in UTF-8.
+        text: the text in UTF-8.
     """
 
     def __init__(self, text: bytes) -> None:
         self._text = text
         self._place = 0
         self._values = 0
-        #: The containers around the next value, and the key of each that is an object.
+        #: The containers around the next value, and the current key of each container that is an object.
         self._around: list[_Object | _List] = []
         self._keys: list[str] = []
 
@@ -114,7 +114,7 @@ class _Reader:
         return token
 
     def _value(self) -> Any:
-        """Return the next value, or a mark that a container was opened that is not empty."""
+        """Return the next value, or `_OPENED` if a container begins that is not empty."""
         self._count()
         token = self._token()
         if token == b'"':
@@ -226,14 +226,14 @@ class _Object(dict[str, Any]):
 
 
 class _List(list[Any]):
-    """As `_Object`, a list."""
+    """A list of a large text; errors that contain it stay short."""
 
     def __repr__(self) -> str:
         return "a list"
 
 
 def _too_deep() -> ValueError:
-    return ValueError(f"values that lie deeper than {MAX_DEPTH} in each other")
+    return ValueError(f"values that are nested more than {MAX_DEPTH} levels deep")
 
 
 def _twice(key: str) -> ValueError:

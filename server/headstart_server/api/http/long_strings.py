@@ -1,7 +1,7 @@
-"""Long strings of JSON, which are put into messages without protobuf's reader of JSON.
+"""Long strings of JSON, which are set in messages without protobuf's JSON parser.
 
-Strings that are too long for a text are contents in base64, which are decoded in parts. Long texts are set as
-they are: protobuf would search them for invalid characters, 80 ns each, and keep Python's lock.
+Strings that are too long for a text are contents in base64, which are decoded in parts. Long texts are set
+directly, because protobuf would search them for invalid characters, 80 ns each, and keep Python's lock.
 """
 
 import binascii
@@ -14,13 +14,13 @@ from google.protobuf.message import Message
 
 from headstart_server.api.grpc.requests.limits import MAX_TEXT
 
-#: Characters that are decoded while other threads wait. It is divisible by 4.
+#: Characters that are decoded while other threads wait; divisible by 4.
 _PART = 64 << 10
-#: Both alphabets of base64 become the first one, and other characters are ignored, as protobuf does.
+#: Translates both alphabets of base64 to the first one and ignores other characters, as protobuf does.
 _ALPHABET = bytes.maketrans(b"-_", b"+/")
 _IGNORED = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"))
 
-#: Characters from which on a text is long.
+#: Characters from which a text is long.
 LONG_TEXT = 64 << 10
 
 _Path = tuple[str | int, ...]
@@ -30,13 +30,13 @@ _Path = tuple[str | int, ...]
 class LongString:
     """A string of more characters than a text may have."""
 
-    content: bytes  # its bytes in UTF-8
+    content: bytes  # the string in UTF-8
 
     def __repr__(self) -> str:
         return f"a string of more than {MAX_TEXT} characters"
 
     def decoded(self, start: int = 0) -> bytes:
-        """Return the bytes of its base64 from a place on. Raise ValueError if it is invalid."""
+        """Return the decoded base64 from a position on. Raise ValueError if it is invalid."""
         end = self.content.find(b"=", start)
         end = len(self.content) if end < 0 else end
         parts, rest = [], b""
@@ -52,17 +52,17 @@ class LongString:
 
 
 class LongStrings:
-    """The long strings of some values of JSON, of which each is replaced with an empty one.
+    """The long strings in JSON values, each of which is replaced with an empty one.
 
     Args:
-        values: of JSON. They are changed.
+        values: the JSON values, which are changed.
     """
 
     def __init__(self, values: Any) -> None:
         self._found = list(_taken(values, ()))
 
     def put_into(self, message: Message) -> int:
-        """Set the fields of a message that was read from the values; return how many bytes they take.
+        """Set the fields of a message that was read from the values; return the fields' bytes.
 
         Raise ValueError if a field is not of type bytes, or the string is not base64.
         """
@@ -70,10 +70,10 @@ class LongStrings:
 
 
 class LongTexts:
-    """The long texts of the fields of a message, of which each is replaced with an empty one.
+    """The long texts in the fields of a message, each of which is replaced with an empty one.
 
     Args:
-        values: of JSON, as protobuf reads them. They are changed.
+        values: the JSON values for protobuf's parser, which are changed.
     """
 
     def __init__(self, values: Any, message: Any) -> None:
@@ -136,7 +136,7 @@ def _put(message: Any, path: Sequence[str | int], string: LongString) -> int:
 
 
 def _part(message: Any, path: Sequence[str | int]) -> Any:
-    """Return what a path leads to."""
+    """Return the value at a path."""
     part = message
     for step in path:
         part = part[step] if isinstance(step, int) else _value(part, step)

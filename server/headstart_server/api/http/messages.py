@@ -1,4 +1,4 @@
-"""Messages of the contract from the parts of an HTTP request, by the JSON mapping of protobuf."""
+"""Reads messages of the contract from the parts of an HTTP request, by protobuf's JSON mapping."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from headstart_server.api.http.json_text import SMALL_BYTES, in_json_thread, loa
 from headstart_server.api.http.long_strings import LongStrings, LongTexts
 from headstart_server.errors import InvalidField
 
-#: Messages that have a text of their own in JSON, so that a query can hold them.
+#: Messages that JSON represents as a string, so that a query can have them.
 _WRITTEN = frozenset({"google.protobuf.Duration", "google.protobuf.FieldMask", "google.protobuf.Timestamp"})
 _INTEGERS = frozenset(
     {
@@ -25,7 +25,7 @@ _INTEGERS = frozenset(
         FieldDescriptor.CPPTYPE_UINT64,
     }
 )
-#: Characters of an error about values that may be long.
+#: Maximum characters of an error about values that may be long.
 _MAX_ERROR = 500
 _SWITCHES = {"true": True, "false": False, "1": True, "0": False, "": True}
 
@@ -75,14 +75,14 @@ def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> N
 def fill_parameters(
     message: Message, path: Mapping[str, Sequence[str]], query: Mapping[str, Sequence[str]]
 ) -> None:
-    """Set the fields of a message, which has those of the body, from query and path."""
+    """Set fields of a message, which already has those of the body, from query and path."""
     fill(message, query, "the query")
     _check_same(message, path)
     fill(message, path, "the path")
 
 
 def _check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
-    """Check that body and query do not contradict the path about the fields that the path names."""
+    """Check that body and query do not contradict the fields in the path."""
     for path, (text,) in values.items():
         part: Any = message
         *above, name = path.split(".")
@@ -108,7 +108,7 @@ def _check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
 
 
 def json_of(message: Message) -> bytes:
-    """Return a message as JSON; fields without presence are written with their default, too."""
+    """Return a message as JSON, including default values of fields without presence."""
     return to_json(message, indent=2).encode() + b"\n"
 
 
@@ -192,7 +192,7 @@ def _value(field: FieldDescriptor, text: str, where: str) -> Any:
 
 
 def _enum_name(field: FieldDescriptor, text: str, where: str) -> str:
-    """The name of an enum's value, that may be given without its prefix and in lower case, such as `html`."""
+    """Return the name of an enum's value; the text may omit its prefix and be lowercase, such as `html`."""
     kind: Any = field.enum_type
     names: list[str] = [value.name for value in kind.values]
     prefix = names[0].removesuffix("UNSPECIFIED")

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, from the rules and the descriptors and comments of the contract's messages."""
+"""The OpenAPI 3.1 document, from the contract's HTTP rules, descriptors and comments."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ _Schema = dict[str, Any]
 
 _INT64: _Schema = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
 _UINT64: _Schema = {"type": "string", "format": "uint64", "pattern": "^[0-9]+$"}
-#: The JSON of each kind of value, as protobuf maps them.
+#: The JSON schema of each kind of value in protobuf's mapping.
 _SCALARS: Mapping[int, _Schema] = {
     FieldDescriptor.TYPE_DOUBLE: {"type": "number", "format": "double"},
     FieldDescriptor.TYPE_FLOAT: {"type": "number", "format": "float"},
@@ -53,7 +53,7 @@ _FILES: _Schema = {
 
 
 def openapi(version: str) -> bytes:
-    """The document as JSON."""
+    """Return the document as JSON."""
     schemas = _Schemas()
     schemas.reference(status_pb2.Status.DESCRIPTOR)
     paths: dict[str, dict[str, Any]] = {}
@@ -82,11 +82,11 @@ def openapi(version: str) -> bytes:
             "schemas": dict(sorted(schemas.found.items())),
             "responses": {
                 "Error": {
-                    "description": "Why it failed, as a `google.rpc.Status`; its details tell the reason.",
+                    "description": "The error as a `google.rpc.Status`; its details have the reason.",
                     "content": {JSON: {"schema": schemas.reference(status_pb2.Status.DESCRIPTOR)}},
                     "headers": {
                         "Retry-After": {
-                            "description": "Seconds after which another try may succeed.",
+                            "description": "Seconds after which a retry may succeed.",
                             "schema": {"type": "integer", "minimum": 1},
                         }
                     },
@@ -94,7 +94,7 @@ def openapi(version: str) -> bytes:
             },
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
-        # A server that asks for no token takes calls without.
+        # The empty alternative: servers without an access file accept calls without a token.
         "security": [{}, {"bearer": []}],
     }
     return json.dumps(document, indent=1).encode() + b"\n"
@@ -111,7 +111,7 @@ class _Schemas:
             return _KNOWN[message.full_name]
         name = message.full_name.removeprefix("headstart.v1.")
         if name not in self.found:
-            # Before its fields: a message may hold itself.
+            # Registered before its fields, because a message may contain itself.
             self.found[name] = {}
             self.found[name].update(self._of_message(message))
         return {"$ref": f"#/components/schemas/{name}"}
@@ -179,7 +179,7 @@ def _behavior(field: FieldDescriptor) -> Sequence[int]:
 
 @cache
 def _in_paths() -> frozenset[str]:
-    """Return the full names of the fields that paths bind: a body may leave them out."""
+    """Return the full names of the fields that paths bind, which a body may omit."""
     return frozenset(_at(route.message, path).full_name for route in ROUTES for path in route.variables)
 
 
@@ -194,7 +194,7 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
         "responses": {"200": _answer(route, schemas), "default": {"$ref": "#/components/responses/Error"}},
     }
     if route.is_events:
-        operation["responses"]["204"] = {"description": "It has ended, and nothing new has happened."}
+        operation["responses"]["204"] = {"description": "The job has ended, and there are no new events."}
     if route.body is not Body.NONE:
         operation["requestBody"] = {
             "content": _contents(route, schemas),
@@ -222,7 +222,7 @@ def _query_parameters(route: Route, schemas: _Schemas) -> Iterable[dict[str, Any
         if is_free and known and field.type != FieldDescriptor.TYPE_BYTES:
             yield {"name": field.json_name, "in": "query", **_parameter(field, schemas)}
     if route.is_events:
-        text = "The number of the last event that was seen; a browser sends it by itself."
+        text = "The ID of the last received event; browsers send it automatically."
         yield {"name": "Last-Event-ID", "in": "header", "description": text, "schema": _INT64}
 
 
@@ -278,11 +278,11 @@ def _answer(route: Route, schemas: _Schemas) -> dict[str, Any]:
         return {"description": "The document.", "content": content}
     if route.is_files:
         contents = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in (FILE, TAR)}
-        return {"description": "The export's one file, or a tar of several.", "content": contents}
+        return {"description": "The single file of the export, or a tar of several.", "content": contents}
     if route.is_events:
         event = schemas.reference(answered.fields_by_name["event"].message_type)
         return {
-            "description": "Server-sent events, the data of each in JSON.",
+            "description": "Server-sent events with JSON data.",
             "content": {"text/event-stream": {"schema": event}},
         }
     return {"description": "The answer.", "content": {JSON: {"schema": schemas.reference(answered)}}}

@@ -1,7 +1,7 @@
-"""Which requests may come from a browser: those of this server's own pages, by a name that is this server's.
+"""Reject browser requests that do not come from this server's own pages under a known host name.
 
-A page of another site can point its own name at this server's address (DNS rebinding). Its browser then takes
-both for one site, and only the header Host still shows the other name.
+A page of another site can point its own name at this server's address (DNS rebinding). The browser then
+treats both as one site, and only the header Host still has the other name.
 """
 
 import re
@@ -13,15 +13,15 @@ from google.rpc import code_pb2
 from headstart_server.api.http.response import HttpError
 from headstart_server.settings.settings import Settings
 
-#: Names of this machine that no other site can have.
+#: Host names that always mean this machine.
 _LOCAL = ("localhost", "*.localhost")
 
 
 class KnownHosts:
-    """The names that requests may be for. Addresses are always among them: no site can have one as its name.
+    """The accepted host names of requests. IP addresses are always accepted: no site has one as its name.
 
     Args:
-        names: host names, without ports; `*.` at the beginning stands for one label or more.
+        names: host names without ports; a leading `*.` stands for one or more labels.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -38,7 +38,7 @@ class KnownHosts:
 
 
 def known_hosts(config: Settings) -> KnownHosts | None:
-    """Return the hosts of a server's settings; None for any.
+    """Return the accepted hosts of a server's settings; None for any.
 
     Any host is accepted with TLS, where a browser rejects the other name's certificate, and with an access
     file, whose tokens the other page does not have.
@@ -56,7 +56,7 @@ def check_origin(headers: Mapping[str, str], hosts: KnownHosts | None) -> None:
     host = headers.get("host", "")
     if hosts is not None and host not in hosts:
         raise _forbidden(
-            f"The host {host[:80]!r} is not known as a name of this server. If it is one, add it with "
+            f"The host {host[:80]!r} is not a known name of this server. If it is one, add it with "
             "--allow-http-host."
         )
     origin = headers.get("origin")

@@ -1,4 +1,4 @@
-"""The HTTP port: a socket, TLS, and uvicorn on it, with a time limit for the headers of each request."""
+"""The HTTP port: uvicorn on a socket with TLS, with a time limit for the headers of each request."""
 
 import asyncio
 import json
@@ -18,8 +18,7 @@ from headstart_server.api.grpc.connections import GuardedSocket, usable_connecti
 from headstart_server.api.grpc.tls import TlsFiles
 from headstart_server.api.http.tls_reload import ReloadingTlsContexts
 
-#: Seconds in which the headers of a request must be complete, from the connection's beginning or their first
-#: byte.
+#: Seconds in which the headers of a request must arrive, from the connection's start or their first byte.
 HEADER_SECONDS = 20.0
 
 
@@ -27,7 +26,7 @@ class Protocol(H11Protocol):
     """Pass the client's certificate to the application, and end slow requests.
 
     Args:
-        contexts: knows which sessions may be taken up again; None on a plain port.
+        contexts: decides which TLS sessions may be resumed; None on a plain port.
         header_seconds: time limit for the headers of a request.
     """
 
@@ -60,13 +59,13 @@ class Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on."""
+        """Read received bytes."""
         self._has_begun = True
         super().data_received(data)
         self._time_headers()
 
     def _time_headers(self) -> None:
-        """Run the timer while headers are incomplete; uvicorn's own runs between two requests."""
+        """Run the timer while headers are incomplete; uvicorn's timer runs between two requests."""
         if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
             self._stop_timer()
         elif self._header_timer is None:
@@ -86,7 +85,7 @@ class Protocol(H11Protocol):
 
 
 def _timed_out(seconds: float) -> bytes:
-    message = f"The headers of the request did not come within {seconds:g} s. Send them at once."
+    message = f"The headers of the request did not arrive within {seconds:g} s. Send them without pauses."
     content = json.dumps({"code": code_pb2.DEADLINE_EXCEEDED, "message": message}).encode()
     return (
         b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
@@ -103,7 +102,7 @@ def _with_auth(application: Any, auth: Mapping[str, Sequence[bytes]]) -> Any:
 
 
 def auth_of(certificate: Mapping[str, Any]) -> dict[str, list[bytes]]:
-    """What a client's certificate says, under the names that gRPC has for it."""
+    """Return the properties of a client's certificate, under gRPC's names."""
     common = [
         value.encode()
         for part in certificate.get("subject", ())
@@ -120,9 +119,9 @@ def auth_of(certificate: Mapping[str, Any]) -> dict[str, list[bytes]]:
 
 #: Seconds that an idle connection is kept.
 _KEEP_ALIVE_SECONDS = 30
-#: Seconds after which a connection ends whose client accepts nothing of a response.
+#: Seconds after which a connection is closed if its client accepts no bytes of a response.
 UNREAD_SECONDS = 60.0
-#: Connections that wait to be accepted.
+#: Maximum connections that wait to be accepted.
 _BACKLOG = 2048
 
 
@@ -130,22 +129,22 @@ _BACKLOG = 2048
 class ClientTimeouts:
     """Time limits of slow clients, in seconds."""
 
-    header_seconds: float = HEADER_SECONDS  # for the headers of a request
-    unread_seconds: float = UNREAD_SECONDS  # for a client to accept more of a response
+    header_seconds: float = HEADER_SECONDS  # limit for the headers of a request
+    unread_seconds: float = UNREAD_SECONDS  # limit for a client to accept more bytes of a response
 
 
 class HttpPort:
-    """Serves an ASGI application.
+    """Serve an ASGI application.
 
     Args:
-        port: 0 takes a free one.
-        tls: None for a plain port.
-        max_connections: most connections; one address may hold a quarter of them.
+        port: the port; 0 chooses a free one.
+        tls: the TLS files; None for a plain port.
+        max_connections: maximum connections; one address may hold a quarter of them.
         is_shared: whether other processes of this server listen on the same port.
         timeouts: time limits of slow clients.
 
     Raises:
-        OSError: the port cannot be had, or a TLS file cannot be read.
+        OSError: the port is unavailable, or a TLS file cannot be read.
     """
 
     def __init__(
@@ -162,7 +161,7 @@ class HttpPort:
         contexts = None if tls is None else ReloadingTlsContexts(tls)
         config = uvicorn.Config(
             application,
-            # Made like a class of uvicorn's.
+            # uvicorn calls this in place of a protocol class.
             http=cast("Any", partial(Protocol, contexts, header_seconds=timeouts.header_seconds)),
             ws="none",
             lifespan="off",
@@ -177,7 +176,7 @@ class HttpPort:
         self._config = config
         self._server = _Server(config)
         self._socket = _listening(host, port, usable_connections(max_connections), is_shared=is_shared)
-        # Connections inherit it. The kernel keeps the time, also after this process has closed its end.
+        # Connections inherit this option. The kernel applies it even after this process has closed its end.
         self._socket.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeouts.unread_seconds * 1000)
         )
@@ -189,7 +188,7 @@ class HttpPort:
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
 
     async def stop(self, grace: float) -> None:
-        """Take no more connections; end with the last request, at most after some seconds."""
+        """Accept no more connections; wait for the last request, at most some seconds."""
         if self._serving is None:
             self._socket.close()
             return
@@ -199,7 +198,7 @@ class HttpPort:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the process whose part it is."""
+    """A uvicorn server that leaves signals to its process."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -213,7 +212,7 @@ def _listening(host: str, port: int, max_connections: int, *, is_shared: bool) -
         if is_shared:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         opened.bind((host, port))
-        # Requests that come before the application serves wait.
+        # Requests that arrive before the application is ready wait.
         opened.listen(_BACKLOG)
         opened.setblocking(False)
     except OSError as error:

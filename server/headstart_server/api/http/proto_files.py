@@ -1,4 +1,4 @@
-"""The contract as `.proto` files with all their imports, for compilers of other languages."""
+"""The contract as `.proto` files with all imports, for the compilers of other languages."""
 
 import io
 import zipfile
@@ -20,7 +20,7 @@ DESCRIPTORS = "descriptors.binpb"
 
 
 def write_protos(folder: Path) -> int:
-    """Write the contract, its imports and a descriptor set into a folder, and return the number of protos."""
+    """Write the contract, its imports and a descriptor set to a folder; return the number of protos."""
     contents = _contents()
     for name, content in contents.items():
         path = folder / name
@@ -44,7 +44,7 @@ def _contents() -> dict[str, bytes]:
         if name.endswith("_pb2"):
             _add(import_module(f"{v1.__name__}.{name}").DESCRIPTOR, found)
     contents = {name: _source(file) for name, file in found.items()}
-    # Dependencies first: a descriptor set is in that order.
+    # Dependencies come first, as required in a descriptor set.
     contents[DESCRIPTORS] = FileDescriptorSet(file=found.values()).SerializeToString()
     return contents
 
@@ -57,7 +57,7 @@ def _add(file: Any, found: dict[str, FileDescriptorProto]) -> None:
 
 
 def _source(file: FileDescriptorProto) -> bytes:
-    """Return the text of a file: the installed one of googleapis, else one written from the descriptors."""
+    """Return the text of a file: googleapis' installed one if it exists, else one from the descriptors."""
     package, _, name = file.name.replace("/", ".").removesuffix(".proto").rpartition(".")
     if package.startswith("google."):
         installed = files(package) / f"{name}.proto"

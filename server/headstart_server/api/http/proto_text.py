@@ -1,4 +1,4 @@
-"""Writes the descriptors of a file as the source text of a `.proto`."""
+"""Write the descriptors of a file as the source text of a `.proto`."""
 
 import json
 import textwrap
@@ -159,7 +159,7 @@ def _type(field: FieldDescriptorProto, package: str) -> str:
 
 
 def _relative(name: str, package: str) -> str:
-    """Return a type's name as it is written in a package; absolute where it is of another one."""
+    """Return a type's name as it is written in a package, absolute if it belongs to another one."""
     prefix = f".{package}."
     return name.removeprefix(prefix) if name.startswith(prefix) else name
 

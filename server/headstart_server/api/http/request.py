@@ -1,4 +1,4 @@
-"""The message of a call that takes one, from an HTTP request."""
+"""Reads the message of a unary request from an HTTP request."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -34,11 +34,11 @@ class HttpRequest:
     path: Mapping[str, Sequence[str]]
     query: Mapping[str, Sequence[str]]
     media_type: str
-    options: Mapping[str, str]  # of the media type
+    options: Mapping[str, str]  # the parameters of the media type
 
 
 async def message_of(request: HttpRequest, body: RequestBody, limits: UploadLimits) -> Message:
-    """Return the message of a request. Raise ClientDisconnectedError if the caller left before its end."""
+    """Return the message of a request. Raise ClientDisconnectedError if it is incomplete."""
     route = request.route
     message: Any = GetMessageClass(route.descriptor.input_type)()
     async with aclosing(body.pieces()) as pieces:
@@ -57,13 +57,13 @@ async def message_of(request: HttpRequest, body: RequestBody, limits: UploadLimi
 
 
 async def serialized(message: Message, received: int, limits: UploadLimits) -> bytes:
-    """Return the bytes of a message, which is emptied: it is as large as they are.
+    """Return the bytes of a message, which is emptied to free as much memory.
 
     Args:
-        received: bytes of the body that it was read from; those of a large one are made in a thread.
+        received: bytes of the body it was read from; a large message is serialized in a thread.
 
     Raises:
-        MessageTooLarge: it exceeds the limit of a message.
+        MessageTooLarge: the message exceeds its limit.
     """
     content = await copied(received, message.SerializeToString)
     if len(content) > limits.message_bytes:
@@ -100,16 +100,16 @@ async def _add_inputs(message: Any, pieces: Any, request: HttpRequest, limits: U
             size += len(part.content)
             if size > limits.message_bytes:
                 raise MessageTooLarge(
-                    f"Expected inputs of at most {limits.message_bytes} bytes. Received: more."
+                    f"The inputs are too large. Send at most {limits.message_bytes} bytes in one request."
                 )
             if part.filename is None and part.name == "request":
                 if message.inputs:
-                    raise InvalidField("Expected the field 'request' before all others. Received: it later.")
+                    raise InvalidField("The field 'request' must precede all other fields. Send it first.")
                 check_json_size(part.content, limits)
                 await read_json(part.content, message, "the field 'request'")
             elif len(message.inputs) >= limits.inputs:
                 raise InvalidField(
-                    f"Expected at most {limits.inputs} inputs. Received: more. Send several requests.",
+                    f"The request has more than {limits.inputs} inputs. Send several requests.",
                     field="inputs",
                 )
             else:

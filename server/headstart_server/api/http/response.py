@@ -1,4 +1,4 @@
-"""Answers over HTTP: errors as a `google.rpc.Status`, with the code that stands for the gRPC one."""
+"""HTTP responses; errors are a `google.rpc.Status` with the HTTP code of their gRPC code."""
 
 import math
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ HTTP_CODES: Mapping[int, int] = {
     code_pb2.UNAVAILABLE: 503,
     code_pb2.DATA_LOSS: 500,
 }
-#: Reasons whose code would tell a client to send the same again later, which does not help.
+#: Reasons whose default code would make a client retry the same request, which does not help.
 _TOO_LARGE = frozenset({"MESSAGE_TOO_LARGE", "DATASET_TOO_LARGE"})
 
 
@@ -41,7 +41,7 @@ def http_code(code: int, reason: str) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpResponse:
-    """A whole answer."""
+    """A complete response."""
 
     code: int = 200
     content: bytes = b""
@@ -50,7 +50,7 @@ class HttpResponse:
 
 
 class HttpError(Exception):
-    """A request without a call, such as one to an unknown path."""
+    """The error of a request that matches no call, such as one with an unknown path."""
 
     def __init__(
         self, code: int, grpc_code: int, message: str, headers: Mapping[str, str] | None = None

@@ -1,4 +1,4 @@
-"""One call over HTTP of a method of the gRPC services."""
+"""One call of a method of the gRPC services over HTTP."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -44,7 +44,7 @@ class RoutedCall:
         self.details = CallDetails(route.method, self.context.invocation_metadata())
 
     async def answer(self, path: dict[str, list[str]], *, is_known: bool) -> HttpResponse | None:
-        """Return the response; None if it is sent, or if the caller left."""
+        """Return the response; None if it was already sent, or if the caller has disconnected."""
         route = self._route
         coding = self._exchange.headers.get("content-encoding", "identity")
         if coding != "identity":
@@ -64,7 +64,7 @@ class RoutedCall:
             if is_known:
                 message = await message_of(request, self._exchange.body, self._limits)
             else:
-                # The call's own refusal, counted and written down, before megabytes of a stranger are held.
+                # The call rejects an unknown caller itself, and counts and logs it, so its body is not read.
                 message = GetMessageClass(route.descriptor.input_type)()
             if route.is_files:
                 work = self._downloaded(message)
@@ -75,24 +75,26 @@ class RoutedCall:
         return await self._ended(asyncio.ensure_future(work))
 
     async def _ended(self, task: "asyncio.Task[HttpResponse | None]") -> HttpResponse | None:
-        """The answer of a call; it is cancelled when its caller leaves or its deadline passes."""
-        gone = asyncio.ensure_future(self._exchange.body.gone())
+        """Return the response of a call; cancel it when its caller disconnects or its deadline passes."""
+        disconnected = asyncio.ensure_future(self._exchange.body.gone())
         try:
             await asyncio.wait(
-                {task, gone}, timeout=self.context.time_remaining(), return_when=asyncio.FIRST_COMPLETED
+                {task, disconnected},
+                timeout=self.context.time_remaining(),
+                return_when=asyncio.FIRST_COMPLETED,
             )
             if not task.done():
                 self.context.broke_off = True
                 task.cancel()
                 await asyncio.wait({task})
-                if not gone.done() and not self._exchange.has_begun:
-                    raise DeadlineExceeded("The call's deadline passed before its answer.")
+                if not disconnected.done() and not self._exchange.has_begun:
+                    raise DeadlineExceeded("The call's deadline passed before its response was ready.")
                 return None
             return task.result()
         except grpc.aio.AbortError:
             return error_response(self.context.status)
         finally:
-            for each in (task, gone):
+            for each in (task, disconnected):
                 each.cancel()
 
     async def _unary(self, message: Message) -> HttpResponse | None:
@@ -108,9 +110,9 @@ class RoutedCall:
             return await _answer_of(request.route, await handler.stream_unary(requests, self.context))
 
     async def _requests(self, request: HttpRequest) -> AsyncGenerator[bytes, None]:
-        """The messages of a stream; what is wrong with them is raised in its handler, as with gRPC.
+        """Yield the messages of a stream; their errors are raised in its handler, as with gRPC.
 
-        They are serialized, and parsed in the handler, where messages are checked, measured and counted.
+        They are serialized, because the handler parses messages to check, measure and count them.
         """
         kind: Any = GetMessageClass(request.route.descriptor.input_type)
         spec: Any = GetMessageClass(request.route.message)()
@@ -125,30 +127,30 @@ class RoutedCall:
                 stream_of(examples, kind, completed, media_type=request.media_type)
             ) as messages:
                 async for message in messages:
-                    # In a thread: archives hold more than was received.
+                    # In a thread, because archives hold more bytes than were received.
                     yield await in_json_thread(message.SerializeToString)
                     message.Clear()
-                    # Bodies that are here already would leave others no turn.
+                    # A body that has already arrived would never let other tasks run.
                     await asyncio.sleep(0)
         except ClientDisconnectedError:
             self.context.broke_off = True
             raise
 
     async def _watched(self, message: Message) -> HttpResponse | None:
-        """Send the answers of a stream as events; None once they are sent."""
-        seen = self._exchange.headers.get("last-event-id", "")
-        if seen:
+        """Send the responses of a stream as events; return None once they are sent."""
+        last_event = self._exchange.headers.get("last-event-id", "")
+        if last_event:
             resumes = "resume_token" in message.DESCRIPTOR.fields_by_name
             fill(
                 message,
-                {"resume_token" if resumes else "after_event": [seen]},
+                {"resume_token" if resumes else "after_event": [last_event]},
                 "the header Last-Event-ID",
             )
         events = await self._stream(message)
         try:
             first = await anext(events, None)
             if first is None:
-                # Nothing more will happen: 204 makes a browser stop reconnecting.
+                # No more events will follow, and 204 makes a browser stop reconnecting.
                 return HttpResponse(code=204)
             await self._exchange.begin_events()
             await self._exchange.send_job_event(first)
@@ -164,11 +166,11 @@ class RoutedCall:
         return None
 
     async def _downloaded(self, message: Message) -> None:
-        """Send the files of an export, as they come; an answer that broke off is shorter than it says."""
+        """Send the files of an export as they arrive; an interrupted one is shorter than Content-Length."""
         messages = await self._stream(message)
         try:
             async for each in messages:
-                # Before the header there are signs of life, for which an answer over HTTP has no place.
+                # Keepalives precede the header, and an HTTP response cannot have them.
                 if each.HasField("header"):
                     await self._exchange.send_files(Download(each.header), messages)
         except grpc.aio.AbortError:
@@ -183,7 +185,7 @@ class RoutedCall:
         return answers
 
     async def _ready(self, message: Message) -> tuple[Any, Any]:
-        """The handler of a call with one message, and the message as bytes, which the handler parses."""
+        """Return the handler of a call with one message, and the bytes that the handler parses."""
         handler = await self._server.find(self.details)
         return handler, await serialized(message, self._exchange.body.nbytes, self._limits)
 
@@ -198,11 +200,11 @@ async def _answer_of(route: Route, response: Any) -> HttpResponse:
     if route.is_document:
         headers = {"content-disposition": "inline", "referrer-policy": "no-referrer"}
         if etag := getattr(response, "etag", ""):
-            # The content came from a caller, so it runs nothing. It may be erased, so caches revalidate it.
+            # Callers sent the content, so it must not run scripts. It may be erased, so caches revalidate it.
             headers |= {"etag": f'"{etag}"', "cache-control": "private, no-cache", **_NO_SCRIPTS}
         return HttpResponse(content=response.content, media_type=response.media_type, headers=headers)
     large = response.ByteSize() > _THREAD_BYTES
     content = await in_json_thread(json_of, response) if large else json_of(response)
     serving = health_pb2.HealthCheckResponse.SERVING
-    away = isinstance(response, health_pb2.HealthCheckResponse) and response.status != serving
-    return HttpResponse(code=503 if away else 200, content=content)
+    is_unhealthy = isinstance(response, health_pb2.HealthCheckResponse) and response.status != serving
+    return HttpResponse(code=503 if is_unhealthy else 200, content=content)

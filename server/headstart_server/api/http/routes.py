@@ -1,4 +1,4 @@
-"""HTTP routes: the `google.api.http` annotations of the contract, and the few paths they cannot express."""
+"""HTTP routes: the contract's `google.api.http` annotations, and a few paths that they cannot express."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,8 @@ _VERBS = ("get", "put", "post", "delete", "patch")
 _VARIABLE = re.compile(r"\{([a-z0-9_.]+)(=\*\*)?\}")
 _MODEL = "/v1/models/{target.model}"
 _VERSIONS = (_MODEL, f"{_MODEL}/versions/{{target.version}}", f"{_MODEL}/aliases/{{target.alias}}")
-#: Paths by method that annotations cannot express: of client streams, of the first of several targets, and of
-#: methods that are not part of the contract.
+#: Paths by method that annotations cannot express: for client streams, for the first of several targets, and
+#: for methods that are not part of the contract.
 _SHORT_FORMS: Mapping[str, tuple[str, ...]] = {
     "headstart.v1.PredictionService.Predict": tuple(
         f"POST {path.replace('{target.', '{targets.')}:predict" for path in _VERSIONS
@@ -38,7 +38,7 @@ class Body(Enum):
     Attributes:
         NONE: empty.
         MESSAGE: the message, or one of its fields, as JSON.
-        INPUTS: the message as JSON, or its inputs: images or texts as they are, or a form of files.
+        INPUTS: the message as JSON, or its inputs: raw images or texts, or a form of files.
         EXAMPLES: a spec and examples, for a call that streams them.
     """
 
@@ -111,7 +111,7 @@ class Route:
 
     @cached_property
     def message(self) -> Descriptor:
-        """The message that path and query fill: the spec of a client stream, else the request."""
+        """The message that path and query set: the spec of a client stream, else the request."""
         request: Any = self.descriptor.input_type
         is_stream = self.body is Body.EXAMPLES
         message: Descriptor = request.fields_by_name["spec"].message_type if is_stream else request

@@ -1,4 +1,4 @@
-"""Opening the HTTP port as the settings say."""
+"""Open the HTTP port of the settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ except ModuleNotFoundError as error:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PortSharing:
-    """This process's part of the port."""
+    """This process's share of the port."""
 
-    is_shared: bool  # whether other processes of this server listen on it, too
-    max_calls: int  # most concurrent calls
-    max_connections: int  # most connections
-    scratch: Path  # folder of uploads that are on their way
+    is_shared: bool  # whether other processes of this server also listen on it
+    max_calls: int  # maximum concurrent calls
+    max_connections: int  # maximum connections
+    scratch: Path  # folder for uploads while they are received
 
 
 def upload_limits(config: Settings, scratch: Path) -> UploadLimits:
-    """Return the limits of a request over HTTP."""
+    """Return the size limits of requests over HTTP."""
     return UploadLimits(
         message_bytes=config.limits.max_message_size,
         input_bytes=config.limits.max_input_size,
@@ -49,7 +49,7 @@ def open_http(
     sharing: PortSharing,
     protocols: Sequence[HttpProtocol] = (),
 ) -> HttpPort:
-    """Return the port, listening and not yet served.
+    """Bind the port, and return it before it serves requests.
 
     Raise OSError if the port is in use, or a TLS file cannot be read, and ModuleNotFoundError if the extra
     `http` is not installed.

@@ -1,4 +1,4 @@
-"""TLS of the HTTP port: its files are looked at whenever somebody connects, as on the port of gRPC."""
+"""TLS of the HTTP port: each new connection checks the files for changes, as on the gRPC port."""
 
 import ssl
 import time
@@ -14,17 +14,17 @@ log = structlog.get_logger(__name__)
 
 
 class ReloadingTlsContexts:
-    """Gives connections what the files say when they are made: certificate, key, and who signs clients'.
+    """TLS contexts with the current certificate, key and client CAs for each new connection.
 
-    Python's `ssl` asks the context of a port when a client has said hello, and takes another one for the
-    connection then. Files that cannot be read, or do not fit together, as in the middle of a renewal, change
-    nothing. Used in one thread.
+    After a client's hello, Python's `ssl` calls the port's context, which can replace the context of the
+    connection. Files that cannot be read, or do not belong together, as in the middle of a renewal, are
+    ignored. Used in one thread.
 
     Args:
-        clock: seconds since 1970, those that `ssl` notes with a session.
+        clock: seconds since 1970, as in the sessions of `ssl`.
 
     Raises:
-        OSError: a file cannot be read, or is not what it has to be.
+        OSError: a file cannot be read or is invalid.
     """
 
     def __init__(self, files: TlsFiles, *, clock: Callable[[], float] = time.time) -> None:
@@ -32,21 +32,21 @@ class ReloadingTlsContexts:
         self._clock = clock
         self._changed = float("-inf")
         self._contexts = ReloadedFiles(files.paths, lambda: _context(files))
-        #: What the port is opened with.
+        #: The context with which the port is opened.
         self.shown = self._contexts.value
         self.shown.sni_callback = self._choose
 
     def is_out_of_date(self, connection: ssl.SSLObject) -> bool:
-        """Whether a connection goes on with a session that other files allowed: it may not go on.
+        """Return whether a connection resumes a session older than the current files, and must be closed.
 
-        Sessions of TLS 1.2 are kept by the port's first context, whatever it was changed for; no certificate
-        is shown when one is taken up again.
+        The port's first context keeps sessions of TLS 1.2, even after a change of the context. A resumed
+        session sends no certificate.
         """
         session = connection.session
         return bool(connection.session_reused and session and session.time <= self._changed)
 
     def _choose(self, connection: Any, _: str | None, context: ssl.SSLContext) -> None:
-        """Have a connection go by the files as they are now, whether its client names a server or not."""
+        """Use the current files for a connection, even if its client names no server."""
         self._renew()
         if self._contexts.value is not context:
             connection.context = self._contexts.value
@@ -65,7 +65,7 @@ class ReloadingTlsContexts:
 def _context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # With a ticket the client keeps the session, and its age is unknown here.
+    # With tickets the client would keep the session, and the server would not know its age.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     try:
@@ -74,5 +74,7 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
             context.load_verify_locations(files.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except (ssl.SSLError, ValueError) as error:
-        raise OSError(f"The TLS files of the HTTP port are no PEM certificate and key: {error}.") from error
+        raise OSError(
+            f"The TLS files of the HTTP port are not a valid PEM certificate and key: {error}."
+        ) from error
     return context

@@ -1,4 +1,4 @@
-"""Examples that come over HTTP, as the messages of a stream: the spec, then batches."""
+"""Convert examples in HTTP bodies to the messages of a stream: the spec, then batches."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -28,11 +28,11 @@ from headstart_server.api.http.messages import fill_parameters, parse_values, re
 from headstart_server.api.http.request import HttpRequest
 from headstart_server.errors import InvalidField
 
-#: Of a batch that is handed on at once; one example may be larger.
+#: Maximum size of a batch in bytes and examples; a single example may be larger.
 _BATCH_BYTES = 1 << 20
 _BATCH_EXAMPLES = 64
 _MAX_ID_BYTES = 256
-#: Lines of so few bytes take less time than going to a thread.
+#: Bytes up to which reading lines is faster than switching to a thread.
 _FEW_BYTES = 4096
 
 JSON_LINES = frozenset(
@@ -44,14 +44,14 @@ ZIPS = frozenset({"application/zip", "application/x-zip-compressed"})
 
 _Result = TypeVar("_Result")
 
-#: Examples, each with its bytes, approximately: `ByteSize` takes some milliseconds for each MiB.
+#: Examples, each with its approximate bytes: `ByteSize` takes some milliseconds per MiB.
 Examples = AsyncGenerator[tuple[input_pb2.Example, int], None]
 
 
 async def examples_of(
     pieces: AsyncIterator[bytes], request: HttpRequest, spec: Message, limits: UploadLimits
 ) -> Examples:
-    """The examples of a body, one at a time; before the first the spec gets what the body says of it."""
+    """Yield the examples of a body; the fields of the spec in the body are set before the first example."""
     if request.media_type == FORM:
         found = _of_form(pieces, request.options.get("boundary", ""), spec, limits)
     elif request.media_type in JSON_LINES:
@@ -72,12 +72,12 @@ async def examples_of(
 async def stream_of(
     examples: Examples, request: type[Any], spec: Callable[[], Message], *, media_type: str = ""
 ) -> AsyncGenerator[Any, None]:
-    """The messages of a stream of spec and examples.
+    """Yield the messages of a stream of spec and examples.
 
     Args:
-        spec: gives the spec, once the first example has come.
-        media_type: of the body. An archive says nothing of the spec, and is put on disk before its first
-            example is there: the spec goes before, so that what is refused by it is not put there.
+        spec: returns the spec, once the first example has been read.
+        media_type: the media type of the body. An archive has no spec and is stored on disk as a whole, so
+            the spec is sent before: a rejected spec then prevents that.
     """
     batch: list[input_pb2.Example] = []
     size, begun = 0, media_type in ZIPS
@@ -100,7 +100,7 @@ async def stream_of(
 
 
 def _batch(request: type[Any], examples: list[input_pb2.Example]) -> Any:
-    """Return a message of examples; they are emptied, which frees what they hold."""
+    """Return a message with the examples, which are emptied to free their memory."""
     message = request()
     for example in examples:
         message.examples.examples.add().CopyFrom(example)
@@ -117,16 +117,16 @@ async def _of_form(
         async for part in parts:
             if part.name == "spec" and part.filename is None:
                 if begun:
-                    raise InvalidField("Expected the field 'spec' before all others. Received: it later.")
+                    raise InvalidField("The field 'spec' must precede all other fields. Send it first.")
                 check_json_size(part.content, limits)
                 await read_json(part.content, spec, "the field 'spec'")
             else:
-                yield await copied(len(part.content), _labelled, part), len(part.content)
+                yield await copied(len(part.content), _labeled, part), len(part.content)
             begun = True
 
 
-def _labelled(part: Part) -> input_pb2.Example:
-    """The example in a part: its class is the folder of the file, or the name of the field."""
+def _labeled(part: Part) -> input_pb2.Example:
+    """Return the example in a part; its class is the folder of the file, or the name of the field."""
     path = PurePosixPath((part.filename or "").replace("\\", "/").lstrip("/"))
     folders = [name for name in path.parts[:-1] if name not in (".", "..")]
     label = folders[0] if folders else part.name
@@ -157,7 +157,7 @@ def _next_example(files: Iterator[tuple[str, str, bytes]]) -> tuple[input_pb2.Ex
 
 
 def _task_of(request: HttpRequest, spec: Message) -> Task | None:
-    """Return the task of a spec that the query completes; None if it has none."""
+    """Return the task of a spec after the query has completed it; None if it has none."""
     whole: Any = type(spec)()
     whole.CopyFrom(spec)
     fill_parameters(whole, request.path, request.query)
@@ -174,7 +174,7 @@ async def _of_lines(
             if number == 0 and await _read_lines(lines[:1], _is_spec, lines[0], spec):
                 number, lines = 1, lines[1:]  # noqa: PLW2901
             if not is_begun and lines and await _read_lines(lines[:1], _is_row, lines[0], number + 1):
-                # The format of files, whose rules are about all rows.
+                # Rows have the format of list files, whose rules concern all rows together.
                 rest = _rest(number, lines, found)
                 file = await stored(rest, limits.scratch, limits.dataset_bytes)
                 async with aclosing(examples_of_list(file, ".jsonl", task)) as rows:
@@ -189,14 +189,14 @@ async def _of_lines(
 
 
 async def _read_lines(lines: list[bytes], work: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Run the reading of lines, in a thread unless it takes less time than going there."""
+    """Run the reading of lines, in a thread unless that takes longer than the reading."""
     if sum(map(len, lines)) > _FEW_BYTES:
         return await in_json_thread(work, *arguments)
     return work(*arguments)
 
 
 def _is_spec(line: bytes, spec: Message) -> bool:
-    """Return whether a line is `{"spec": {...}}`, and take it into the spec."""
+    """Return whether a line is `{"spec": {...}}`; if so, set the spec's fields."""
     values = _loaded(line, "line 1")
     if values.keys() != {"spec"}:
         return False
@@ -209,14 +209,14 @@ def _is_row(line: bytes, number: int) -> bool:
 
 
 async def _rest(number: int, lines: list[bytes], others: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
-    """Yield the lines from a row on, after as many empty ones as came before it."""
+    """Yield the lines from a row on, after an empty line for each earlier line."""
     yield b"\n" * number + b"\n".join([*lines, b""])
     async for each in others:
         yield b"\n".join([*each, b""])
 
 
 def _of_several(lines: list[bytes], before: int) -> list[input_pb2.Example]:
-    """Return the examples of lines, of which the first comes after some that have been read."""
+    """Return the examples of lines that follow a number of earlier lines."""
     found = []
     for number, line in enumerate(lines, before + 1):
         found.append(input_pb2.Example())
@@ -228,7 +228,7 @@ async def _lines(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[list
     """Yield the lines that end in each piece, without empty ones."""
     rest = PieceBuffer()
     async for piece in pieces:
-        # Only what is new is looked through: a line may come in thousands of pieces.
+        # Only the new piece is searched, because a line may arrive in thousands of pieces.
         first, *others = piece.split(b"\n")
         rest.add(first)
         if len(rest) > most:
@@ -257,8 +257,8 @@ def _of_document(text: bytes, where: str, spec: Message) -> list[tuple[input_pb2
     unknown = sorted(values.keys() - {"spec", "examples"})
     listed = values.get("examples", [])
     if unknown or not isinstance(listed, list):
-        what = f"{unknown[0][:80]!r} in it" if unknown else "examples that are no list"
-        raise InvalidField(f'Expected a body of {{"spec": {{...}}, "examples": [...]}}. Received: {what}.')
+        problem = f"the unknown key {unknown[0][:80]!r}" if unknown else "examples that are not a list"
+        raise InvalidField(f'Expected a body of {{"spec": {{...}}, "examples": [...]}}. Received: {problem}.')
     parse_values(values.get("spec", {}), spec, "spec")
     examples = []
     for place, each in enumerate(listed):

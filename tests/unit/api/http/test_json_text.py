@@ -63,9 +63,9 @@ def test_it_takes_and_refuses_the_same_texts_as_python(text: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"[" * 1000, f"deeper than {MAX_DEPTH}"),
-        (b'{"a":' * 1000, f"deeper than {MAX_DEPTH}"),
-        (b"[" * 100_000, f"deeper than {MAX_DEPTH}"),
+        (b"[" * 1000, f"nested more than {MAX_DEPTH}"),
+        (b'{"a":' * 1000, f"nested more than {MAX_DEPTH}"),
+        (b"[" * 100_000, f"nested more than {MAX_DEPTH}"),
         (b"[" + b"0," * (MAX_VALUES + 1), f"more than {MAX_VALUES} values"),
         (b"[" + b'"\\n",' * (MAX_VALUES + 1), f"more than {MAX_VALUES} values"),
         (b'["' + b'\\"' * (MAX_VALUES + 1), "end of a string"),
