@@ -36,16 +36,16 @@ from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.grpc.tls import TlsFiles, server_credentials
 from headstart_server.api.http.in_process_server import InProcessServer
 
-#: Seconds in which a stopping server takes calls in before it closes their connections: until
-#: none has come for a moment, at least as long as callers pause before they try again, and at most so long.
+#: Seconds in which a stopping server accepts calls before it closes their connections: it waits for a quiet
+#: period without new calls, at least as long as callers pause between retries, and at most the maximum.
 QUIET_SECONDS = 0.15
 MIN_HOLD_SECONDS = 0.5
 MAX_HOLD_SECONDS = 2.0
-#: Seconds before the end of the grace in which the calls that still run are ended.
+#: Seconds before the end of the grace period at which running calls are ended.
 END_SECONDS = 1.0
 #: Seconds after which the server probes a connection without traffic.
 KEEPALIVE_SECONDS = 60
-#: Seconds in which a new connection must be ready for calls, and without a call after which it is closed.
+#: Seconds in which a new connection must complete its handshake, and after which an idle one is closed.
 HANDSHAKE_SECONDS, IDLE_SECONDS = 10, 300
 
 #: The services of the contract: the descriptor, the base class and the generated function that adds one.
@@ -104,25 +104,25 @@ SERVICE_NAMES = tuple(module.DESCRIPTOR.services_by_name[name].full_name for mod
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerSettings:
-    """How the port behaves."""
+    """The settings of the gRPC port."""
 
-    address: str  # host and port; port 0 takes a free one
+    address: str  # host and port; port 0 chooses a free one
     tls: TlsFiles | None  # None for a plain port
-    max_message_bytes: int  # most bytes of one message, in either direction
-    # most concurrent calls; further ones are rejected with RESOURCE_EXHAUSTED. Health checks have their own
-    # limits.
+    max_message_bytes: int  # maximum bytes of one message, in either direction
+    # maximum concurrent calls; further ones are rejected with RESOURCE_EXHAUSTED. Health checks have
+    # separate limits.
     max_concurrent_calls: int
-    max_connections: int  # most connections; further ones are closed
+    max_connections: int  # maximum connections; further ones are closed
     max_connection_age_seconds: float  # a connection is closed, gracefully, at this age; 0 for never
     reflection: bool  # whether the contract can be read from the server
     shares_port: bool = False  # whether other processes of this server listen on the same port
 
 
 class Server:
-    """Serves the services of the contract, those of other protocols, and their health.
+    """Serve the services of the contract, the services of other protocols, and their health.
 
     Args:
-        settings: how the port behaves.
+        settings: the settings of the port.
         interceptor: handles every call.
         services: one servicer of each service of the contract.
         compat: services of other protocols.
@@ -142,7 +142,7 @@ class Server:
         self._names = (*SERVICE_NAMES, *(service.name for service in compat))
         self._health = health_aio.HealthServicer()
         self._drain = interceptor.drain
-        # gRPC's own limit of concurrent calls would count health checks with all others.
+        # gRPC's own limit of concurrent calls would also count health checks.
         slots = CallSlots(settings.max_concurrent_calls, interceptor.knows)
         self._server = grpc.aio.server(interceptors=[slots, interceptor], options=_options(settings))
         #: The same handlers, behind the same interceptor, for the HTTP port.
@@ -155,7 +155,7 @@ class Server:
         if settings.reflection:
             names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
             pools: Any = DescribedPools()
-            # It looks at the type of the server, and has one method.
+            # Called with the gRPC server, because the function checks the server's type.
             reflection.enable_server_reflection(names, self._server, pool=pools)
         self.port = self._bind(settings)
         self._is_started = False
@@ -167,7 +167,7 @@ class Server:
         self._is_started = True
 
     async def set_serving(self, serving: bool) -> None:
-        """Tell health checks whether this server answers."""
+        """Set the status that health checks report."""
         status = (
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
@@ -175,20 +175,19 @@ class Server:
             await self._health.set(name, status)
 
     async def stop(self, grace: float, other_port: Callable[[float], Awaitable[None]] | None = None) -> None:
-        """Turn new calls away, give running ones some seconds to end, then end them.
+        """Reject new calls, give running ones some seconds to end, then end them.
 
-        gRPC ends calls that it has received and not handed on when it stops as CANCELLED, without a reason,
-        which no caller may take for a sign to try again. So it is let to hand on all there are: they are held
-        here, and answered only once their connection is closing, so that their callers try again on
-        another one (docs/lab/serving.md).
+        When gRPC stops, it ends calls that it has received but not yet passed to handlers as CANCELLED. They
+        have no reason, so callers must not retry them. So gRPC first passes on all received calls, which are
+        held here. They are rejected only once their connection is closing, so that their callers retry on
+        another connection (docs/lab/serving.md).
 
-        What comes between the beginning of gRPC's stop and its connection hearing of it, a way through the
-        network and a few milliseconds, cannot be seen here and still ends as CANCELLED. gRPC has no way to
-        tell connections to go before it stops, so this is for clients to know; Headstart's tries such a call
-        again.
+        A call that arrives after gRPC begins to stop, but before its connection is notified (a network trip
+        and a few milliseconds later), still ends as CANCELLED. gRPC cannot notify connections earlier, so
+        clients must handle this case; Headstart's client retries such a call.
 
         Args:
-            grace: the seconds.
+            grace: seconds that running calls have.
             other_port: stops another port with the same handlers, within the given seconds.
         """
         await self._health.enter_graceful_shutdown()
@@ -207,14 +206,14 @@ class Server:
         await asyncio.gather(*stopping)
 
     async def close(self) -> None:
-        """Release the port immediately; does nothing after `stop`."""
+        """Release the port immediately; do nothing after `stop`."""
         if not self._is_started:
-            # gRPC keeps the port of a server that never started until the process ends.
+            # Without a start, gRPC would keep the port until the process ends.
             await self._server.start()
         await self._server.stop(None)
 
     async def _until_quiet(self, latest: float) -> None:
-        """Wait until all callers that go on without a pause, or after a short one, are held."""
+        """Wait until the next calls of all callers that call without long pauses are held."""
         loop = asyncio.get_running_loop()
         earliest, seen, since = min(loop.time() + MIN_HOLD_SECONDS, latest), -1, loop.time()
         while loop.time() < latest:
@@ -231,16 +230,16 @@ class Server:
             return self._server.add_secure_port(settings.address, server_credentials(settings.tls))
         except RuntimeError as error:
             raise OSError(
-                f"Cannot listen on {settings.address}: the address is in use or not of this machine. Choose "
-                "another --port or --host."
+                f"Cannot listen on {settings.address}: it is in use, or not an address of this machine. "
+                "Choose another --port or --host."
             ) from error
 
 
 class _UnregisteredMethods:
-    """Adds services to a gRPC server without registering their methods.
+    """Add services to a gRPC server without registering their methods.
 
-    grpc.aio waits for a call with a future for each registered method, and adds and removes a callback of
-    each at every call. Handlers of other methods are found by name, and the interceptors remember them.
+    For each registered method, grpc.aio waits for a call with a future, and adds and removes its callback at
+    every call. Handlers of other methods are found by name, and the interceptors cache them.
     """
 
     def __init__(self, server: grpc.aio.Server) -> None:
@@ -269,19 +268,19 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_allowed_incoming_connections", usable_connections(settings.max_connections)),
         ("grpc.max_concurrent_streams", settings.max_concurrent_calls + STREAMS + CHECKS_PER_ADDRESS),
-        # A connection takes part in the limit above from its first byte on: one that says nothing must go.
+        # The limit of connections counts a connection from its first byte on, so silent ones are closed.
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        # Only `identity`, as over HTTP. 64 KiB on the wire would become 64 MiB, in pieces of 1 KiB that the
-        # event loop joins one by one.
+        # Only `identity`, as over HTTP. 64 KiB of compressed bytes could expand to 64 MiB, in pieces of 1 KiB
+        # that the event loop joins one by one.
         ("grpc.compression_enabled_algorithms_bitset", 1 << grpc.Compression.NoCompression),
-        # Clients may ask as often as the server does, with no call open, too.
+        # Clients may send keepalive pings as often as the server does, even without an open call.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Two servers on one port would share its calls without a word. The supervisor of several processes
-        # holds the port for them.
+        # Two servers on one port would share its calls without an error. For several processes, the
+        # supervisor holds the port.
         ("grpc.so_reuseport", int(settings.shares_port)),
     ]
     if settings.max_connection_age_seconds:

@@ -15,8 +15,8 @@ _OTHERS = {
         "Details for programs: a `google.rpc.ErrorInfo` with the reason, and if they apply "
         "`google.rpc.BadRequest`, `google.rpc.QuotaFailure` and `google.rpc.RetryInfo`."
     ),
-    "grpc.health.v1.Health": "Reports whether the server is serving.",
-    "grpc.health.v1.Health.Check": "Reports whether the server, or one of its services, is serving.",
+    "grpc.health.v1.Health": "Reports whether the server serves.",
+    "grpc.health.v1.Health.Check": "Reports whether the server, or one of its services, serves.",
     "grpc.health.v1.HealthCheckRequest.service": (
         "The full name of a service. Default: the server as a whole."
     ),
@@ -24,7 +24,7 @@ _OTHERS = {
     "grpc.health.v1.HealthCheckResponse.status": (
         "The serving status; the HTTP code is 200 if it is SERVING, otherwise 503."
     ),
-    "grpc.health.v1.HealthCheckResponse.ServingStatus": "Whether a server or a service is serving.",
+    "grpc.health.v1.HealthCheckResponse.ServingStatus": "Whether a server or a service serves.",
 }
 
 

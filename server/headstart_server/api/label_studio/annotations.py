@@ -19,17 +19,17 @@ log = structlog.get_logger(__name__)
 
 #: The events that have annotations.
 EVENTS = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"})
-#: Annotations of one event.
+#: Maximum annotations of one event.
 MAX_ANNOTATIONS = 1000
 _MAX_PREDICTION_ID = 64
 _SEND_FEEDBACK = "/headstart.v1.ReviewService/SendFeedback"
 _NOT_CAPTURED = "PREDICTION_NOT_CAPTURED"
-#: The namespace of request IDs that are made of annotations.
+#: The namespace of request IDs that are derived from annotations.
 _NAMESPACE = uuid.UUID("6e0a6f5e-7a4e-4a37-9d3f-0d9c0f0a7b52")
 
 
 class AnnotationReceiver:
-    """Records annotations as feedback."""
+    """Record annotations as feedback."""
 
     def __init__(self, contents: TaskContents) -> None:
         self._contents = contents
@@ -39,8 +39,8 @@ class AnnotationReceiver:
     ) -> list[pb.SendFeedbackResponse]:
         """Record the annotations of an event; return the responses.
 
-        Label Studio neither shows nor repeats what fails, so failures are also logged. Raise HeadstartError
-        or CallFailedError if an annotation is malformed, or its feedback is refused.
+        Label Studio neither displays nor retries failures, so they are also logged. Raise HeadstartError or
+        CallFailedError if an annotation is malformed, or its feedback is rejected.
         """
         try:
             return await self._receive(calls, version, event)
@@ -75,15 +75,15 @@ class AnnotationReceiver:
         annotation: Mapping[str, Any],
         task: Mapping[str, Any],
     ) -> pb.SendFeedbackResponse | None:
-        """Record one annotation; None if it was skipped, or has no answer."""
+        """Record one annotation; return None if it was skipped or has no answer."""
         if annotation.get("was_cancelled"):
             return None
         label = labeling.label_of(annotation.get("result"))
         if label is None:
             return None
         request = pb.SendFeedbackRequest(model=version.model, label=label, request_id=_request_id(annotation))
-        # An accepted pre-annotation has the ID of its prediction. Others have IDs of Label Studio, which no
-        # captured prediction has.
+        # An accepted pre-annotation has the ID of its prediction. Other results have IDs of Label Studio,
+        # which match no captured prediction.
         for prediction_id in region_ids(annotation.get("result"), labeling)[:1]:
             request.prediction_id = prediction_id[:_MAX_PREDICTION_ID]
             try:
@@ -109,7 +109,7 @@ def _many(event: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
 
 
 def _request_id(annotation: Mapping[str, Any]) -> str:
-    """Return the same ID for the same state of an annotation, however often Label Studio sends it."""
+    """Return an ID for the state of an annotation, which is the same if Label Studio sends it again."""
     known = [
         annotation.get(name) for name in ("unique_id", "id", "project", "task", "created_at", "updated_at")
     ]

@@ -19,7 +19,7 @@ _BASIC = "basic "
 
 
 class CallFailedError(Exception):
-    """A call that ended with an error."""
+    """A call has ended with an error."""
 
     def __init__(self, status: status_pb2.Status) -> None:
         super().__init__(status.message)
@@ -27,7 +27,7 @@ class CallFailedError(Exception):
 
 
 class Calls:
-    """Calls methods with the credentials of a request, so that every check applies to them."""
+    """Call methods with the credentials of a request, so that every check applies."""
 
     def __init__(self, server: InProcessServer, exchange: HttpExchange) -> None:
         self._server = server
@@ -43,7 +43,7 @@ class Calls:
         """Return the response of a method, such as `/headstart.v1.PredictionService/Predict`.
 
         Args:
-            request: the message; if it may be large, its bytes, made in a thread.
+            request: the message; for a large one its bytes, which were serialized in a thread.
 
         Raises:
             CallFailedError: the call failed.
@@ -58,7 +58,7 @@ class Calls:
 
 
 def accept_basic(headers: dict[str, str]) -> None:
-    """Use the password of basic authentication as the token: Label Studio has no other way to send one."""
+    """Use the password of basic authentication as the token: Label Studio cannot send it otherwise."""
     value = headers.get("authorization", "")
     if value[: len(_BASIC)].lower() != _BASIC:
         return
@@ -74,20 +74,20 @@ _GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedVersion:
-    """A version."""
+    """A version that serves a backend's requests."""
 
     model: str
     number: int
-    task: input_pb2.Task  # the kind of label that it predicts
+    task: input_pb2.Task  # the task, which determines the kind of predicted label
 
     @property
     def name(self) -> str:
-        """Return its name, as in the path of a backend."""
+        """The name of the version, as in the path of a backend."""
         return f"{self.model}@{self.number}"
 
     @property
     def selector(self) -> version_selector_pb2.VersionSelector:
-        """Return its selector in calls."""
+        """The selector of the version in calls."""
         return version_selector_pb2.VersionSelector(model=self.model, version=self.number)
 
 
@@ -102,7 +102,7 @@ def selector_message(selector: Selector) -> version_selector_pb2.VersionSelector
 
 
 async def served_version(calls: Calls, selector: Selector) -> ServedVersion:
-    """Return the version that a selector names now, if the caller may use its model.
+    """Return the version that a selector currently names, if the caller may use its model.
 
     Raise CallFailedError if it is missing, or the caller lacks every right on its model.
     """

@@ -19,7 +19,7 @@ from headstart_server.errors import DataUnavailable, DataUnreadable, InputTooLar
 from headstart_server.settings.secret import Secret
 from headstart_server.settings.settings import Settings
 
-#: Files that are read at once for all calls.
+#: Maximum files that are read concurrently for all calls.
 THREADS = 8
 _DATA_URI_START = 64
 _DATA_URI = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
@@ -42,10 +42,10 @@ def task_contents(config: Settings, reader: DatasetReader | None) -> "TaskConten
 
 
 class TaskContents:
-    """Reads the contents of tasks.
+    """Read the contents of tasks.
 
     Args:
-        site: the Label Studio instance; None if no file of one may be read.
+        site: the Label Studio instance; None if none may be read.
         reader: reads files at allowed URIs; None if none is allowed.
     """
 
@@ -84,8 +84,8 @@ class TaskContents:
         if value.startswith("/") and not value.startswith("//"):
             if self._site is None:
                 raise InvalidField(
-                    "Expected --label-studio-url, because the task has a file of Label Studio. "
-                    f"Received: {value[:200]!r}.",
+                    f"The task has a file of Label Studio, {value[:200]!r}, which requires "
+                    "--label-studio-url. Ask the operator to set it.",
                     field="tasks",
                 )
             return self._from_site(self._site, self._site.url_of(value))
@@ -94,7 +94,7 @@ class TaskContents:
         if self._reader is None:
             raise InvalidField(
                 "Expected a URL within --label-studio-url or --allow-dataset-uri. "
-                f"Received: {value[:200]!r}, which is not.",
+                f"Received: {value[:200]!r}.",
                 field="tasks",
             )
         return self._reader.content(value, tenant)
@@ -122,7 +122,9 @@ class TaskContents:
 
     def _check_size(self, characters: int) -> None:
         if characters * 3 // 4 > self._max_bytes:
-            raise InputTooLarge(f"Expected at most {self._max_bytes} bytes. Received: more.", field="tasks")
+            raise InputTooLarge(
+                f"The content of the task is too large. Use at most {self._max_bytes} bytes.", field="tasks"
+            )
 
     def _from_site(self, site: LabelStudioSite, url: str) -> bytes:
         try:
@@ -142,4 +144,4 @@ class TaskContents:
 
 
 def _no_base64() -> InvalidField:
-    return InvalidField("Expected base64 in the data URI of the task.", field="tasks")
+    return InvalidField("The data URI of the task is not valid base64. Encode its content.", field="tasks")

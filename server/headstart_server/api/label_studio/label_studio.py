@@ -31,14 +31,14 @@ from headstart_server.models.version import Selector
 
 PREFIX = "/label-studio"
 _PATH = re.compile(rf"{PREFIX}/([^/]+)/([a-z_]+)/?")
-#: Called with an empty request, it rejects callers who are not identified, and counts and logs them.
+#: The method that is called with an empty request to reject, count and log unidentified callers.
 _GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 
 _Work = Callable[[Calls, Selector, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
 class LabelStudio(HttpProtocol):
-    """Answers the requests below `/label-studio`."""
+    """Serve the requests below `/label-studio`."""
 
     def __init__(self, server: InProcessServer, limits: UploadLimits, contents: TaskContents) -> None:
         self._server = server
@@ -88,7 +88,7 @@ class LabelStudio(HttpProtocol):
         except ValueError as error:
             raise InvalidField(f"Expected a JSON object as the body. Received: {error}") from None
         if not isinstance(body, dict):
-            raise InvalidField("Expected a JSON object as the body. Received: another JSON value.")
+            raise InvalidField("The body is JSON, but not an object. Send a JSON object.")
         return body
 
     async def _health(self, calls: Calls, selector: Selector, _: Mapping[str, Any]) -> Mapping[str, Any]:

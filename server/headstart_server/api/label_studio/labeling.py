@@ -1,4 +1,4 @@
-"""The labeling configuration of a Label Studio project: its data, and the control that labels it."""
+"""The labeling configuration of a Label Studio project: an object, and the control that labels it."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -9,7 +9,7 @@ from headstart.v1 import input_pb2, label_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart_server.errors import InvalidField
 
-#: Bytes of a labeling configuration.
+#: Maximum characters of a labeling configuration.
 MAX_CONFIG_BYTES = 1 << 20
 _FIELD = "label_config"
 _EXPECTED = (
@@ -25,7 +25,7 @@ class Answer(Enum):
     NUMBER = "<Number>"
 
 
-#: The task of models whose predictions a control can show.
+#: The task of models whose predictions a control can display.
 TASKS = {
     Answer.CHOICE: input_pb2.TASK_SINGLE_LABEL,
     Answer.CHOICES: input_pb2.TASK_MULTI_LABEL,
@@ -40,11 +40,11 @@ class Labeling:
     control: str
     shown: str
     answer: Answer
-    # the values of the choices; empty for numbers and for choices that tasks list themselves
+    # the values of the choices; empty for numbers, and if each task lists its own choices
     choices: frozenset[str]
     is_image: bool
     key: str  # the key of a task's data that has the object
-    is_url: bool  # whether the data is a URL of the object; else the object itself
+    is_url: bool  # whether the data is a URL of the object rather than the object itself
 
     @property
     def kind(self) -> str:
@@ -70,7 +70,7 @@ class Labeling:
 
 
 def region_ids(result: Any, labeling: Labeling) -> list[str]:
-    """Return the IDs of an annotation's results of a control; those of accepted pre-annotations are ours."""
+    """Return the IDs of a control's results; in accepted pre-annotations these are prediction IDs."""
     return [
         each["id"]
         for each in _objects(result, "annotation.result")
@@ -93,7 +93,7 @@ def _choices(value: Any) -> list[str]:
 
 @dataclass(slots=True)
 class _Control:
-    """A control as the configuration has it."""
+    """An object or a control in the configuration."""
 
     tag: str
     attributes: dict[str, str]
@@ -103,17 +103,19 @@ class _Control:
 def labeling_of(config: Any) -> Labeling:
     """Return the labeling of a configuration: its first control that labels a whole image or text."""
     if not isinstance(config, str) or not config.strip():
-        raise InvalidField(f"{_EXPECTED}. Received: no configuration.", field=_FIELD)
+        raise InvalidField(f"{_EXPECTED}. The request has no configuration string.", field=_FIELD)
     if len(config) > MAX_CONFIG_BYTES:
         raise InvalidField(
-            f"Expected a labeling configuration of at most {MAX_CONFIG_BYTES} characters.", field=_FIELD
+            f"Expected a labeling configuration of at most {MAX_CONFIG_BYTES} characters. "
+            f"Received: {len(config)}.",
+            field=_FIELD,
         )
     objects, controls = _parsed(config)
     for control in controls:
         shown = objects.get(control.attributes.get("toName", "").partition(",")[0].strip())
         if shown is not None and _labels_the_whole(control):
             return _labeling(control, shown)
-    raise InvalidField(f"{_EXPECTED}. Received: neither.", field=_FIELD)
+    raise InvalidField(f"{_EXPECTED}. The configuration has no such control.", field=_FIELD)
 
 
 def _labels_the_whole(control: _Control) -> bool:
@@ -154,8 +156,8 @@ def _parsed(config: str) -> tuple[dict[str, _Control], list[_Control]]:
             controls[-1].choices.append(attributes.get("alias") or attributes.get("value", ""))
 
     def refuse(*_: object) -> None:
-        # A document type may define entities that expand to gigabytes.
-        raise InvalidField("Expected a labeling configuration without a document type.", field=_FIELD)
+        # Rejected, because a document type may define entities that expand to gigabytes.
+        raise InvalidField("The labeling configuration has a document type. Remove it.", field=_FIELD)
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = start
@@ -163,7 +165,7 @@ def _parsed(config: str) -> tuple[dict[str, _Control], list[_Control]]:
     try:
         parser.Parse(config, True)
     except (expat.ExpatError, UnicodeError) as error:
-        raise InvalidField(f"{_EXPECTED}. Received: malformed XML ({error}).", field=_FIELD) from None
+        raise InvalidField(f"{_EXPECTED}. The XML is malformed: {error}.", field=_FIELD) from None
     return objects, controls
 
 
@@ -175,7 +177,7 @@ _NAMES = {
 
 
 def check_task(labeling: Labeling, task: input_pb2.Task, version: str) -> None:
-    """Check that a control can show the predictions of a version."""
+    """Check that a control can display the predictions of a version."""
     if TASKS[labeling.answer] != task:
         wanted = next(answer.value for answer, known in TASKS.items() if known == task)
         raise InvalidField(
@@ -186,9 +188,9 @@ def check_task(labeling: Labeling, task: input_pb2.Task, version: str) -> None:
 
 
 def pre_annotation(labeling: Labeling, prediction: pb.Prediction, version: str) -> dict[str, Any]:
-    """Return a prediction as Label Studio reads it; empty if the project does not have the predicted class.
+    """Return a prediction in Label Studio's form; empty if the project does not have the predicted class.
 
-    The result has the ID of the prediction, so that the annotation that comes of it names the prediction.
+    The result has the prediction's ID, so that a resulting annotation refers to the prediction.
     """
     value, score = _value(labeling, prediction)
     result = {
@@ -211,7 +213,7 @@ def no_pre_annotation(version: str) -> dict[str, Any]:
 
 
 def _value(labeling: Labeling, prediction: pb.Prediction) -> tuple[dict[str, Any], float | None]:
-    """Return the value of a result, empty for none, and its score."""
+    """Return the value of a result, which may be empty, and its score."""
     if labeling.answer is Answer.NUMBER:
         return {"number": prediction.label.number}, None
     if labeling.answer is Answer.CHOICE:
@@ -219,7 +221,7 @@ def _value(labeling: Labeling, prediction: pb.Prediction) -> tuple[dict[str, Any
         score = next((each.probability for each in prediction.classes if each.name == names[0]), 0.0)
     else:
         names = list(prediction.label.classes.class_names)
-        # The probability that the least certain of the decisions is right.
+        # The probability that the least certain decision is correct.
         score = min((max(each.probability, 1 - each.probability) for each in prediction.classes), default=0.0)
     shown = [name for name in names if not labeling.choices or name in labeling.choices]
     return ({"choices": shown} if shown else {}), min(1.0, float(score))

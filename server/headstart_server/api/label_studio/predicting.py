@@ -1,4 +1,4 @@
-"""Predicts the tasks of a request of Label Studio, a few at a time to bound the memory of their contents."""
+"""Predict the tasks of a Label Studio request, a few at a time to limit the memory of their contents."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -16,22 +16,22 @@ from headstart_server.api.label_studio.labeling import Labeling, no_pre_annotati
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField
 from headstart_server.prediction.prediction_capture import outside_traffic
 
-#: Tasks of one request. Label Studio sends all that a user selects in one.
+#: Maximum tasks of one request. Label Studio sends all tasks that a user selects in one request.
 MAX_TASKS = 10_000
-#: Seconds of one request, less than Label Studio waits for an answer.
+#: Maximum seconds of one request, less than Label Studio's timeout.
 PREDICT_SECONDS = 95.0
-#: Contents that are read at once, and contents and bytes that one Predict gets.
+#: Contents that are read concurrently, and maximum contents and bytes of one Predict.
 _READ_AT_ONCE = 4
 _INPUTS = 64
 _BYTES = 16 << 20
-#: Requests that are predicted at once; others wait.
+#: Maximum requests that are predicted concurrently; others wait.
 _REQUESTS = 2
 _PREDICT = "/headstart.v1.PredictionService/Predict"
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Inputs that one Predict gets, by the places of their tasks."""
+    """The inputs of one Predict, and the indexes of their tasks."""
 
     places: list[int]
     inputs: list[input_pb2.Input]
@@ -43,7 +43,7 @@ class _Batch:
 
 
 class TaskPredictor:
-    """Predicts tasks."""
+    """Predict tasks."""
 
     def __init__(self, contents: TaskContents, max_inputs: int) -> None:
         self._contents = contents
@@ -53,7 +53,7 @@ class TaskPredictor:
     async def predict(
         self, calls: Calls, version: ServedVersion, labeling: Labeling, tasks: Any
     ) -> list[dict[str, Any]]:
-        """Return a pre-annotation for each task; an empty one where the content cannot be used.
+        """Return a pre-annotation for each task; an empty one if its content is unusable.
 
         Raise HeadstartError or CallFailedError if no task can be predicted.
         """
@@ -80,7 +80,7 @@ class TaskPredictor:
         async for batch in self._batches(labeling, tasks, failures):
             try:
                 request = await asyncio.to_thread(_request, version, batch.inputs)
-                # Tasks that someone chose to label say nothing about the accuracy for the model's callers.
+                # Tasks that were chosen for labeling do not represent the inputs of the model's callers.
                 with outside_traffic():
                     response = await calls.call(_PREDICT, request)
             except CallFailedError as error:
@@ -102,7 +102,7 @@ class TaskPredictor:
     async def _batches(
         self, labeling: Labeling, tasks: Sequence[dict[str, Any]], failures: list[Exception]
     ) -> AsyncIterator[_Batch]:
-        """Yield the inputs of tasks; those that cannot be read are left out and noted."""
+        """Yield the inputs of tasks; skip unreadable ones, and add their errors to `failures`."""
         batch = _Batch([], [])
         for start in range(0, len(tasks), _READ_AT_ONCE):
             group = tasks[start : start + _READ_AT_ONCE]
@@ -113,7 +113,7 @@ class TaskPredictor:
                     continue
                 batch.places.append(place)
                 batch.inputs.append(content)
-                # In a thread: it takes some milliseconds for each MiB.
+                # In a thread, because it takes some milliseconds per MiB.
                 batch.nbytes += await asyncio.to_thread(content.ByteSize)
                 if batch.is_full or len(batch.inputs) >= self._inputs:
                     yield batch

@@ -12,20 +12,20 @@ from headstart_server.datasets.uris.web import read_web
 from headstart_server.outbound.target import is_within, resolve_host, resolve_target, split_url
 from headstart_server.settings.secret import Secret
 
-#: Seconds after which an access token is requested again; Label Studio's are valid for five minutes.
+#: Seconds after which an access token is requested again; Label Studio's tokens are valid for five minutes.
 _ACCESS_SECONDS = 240.0
 _MAX_TOKEN_BYTES = 64 << 10
-#: Characters of a path and query that stay as they are.
+#: Characters of a path and query that are not escaped.
 _PLAIN = "/?&=%:@!$'()*+,;~-._"
-#: Paths of files of tasks. The token must not read anything else.
+#: Paths of tasks' files. The token must not be used to read anything else.
 _FILES = re.compile(r"/(data/(upload|local-files)/|storage-data/uploaded/|(tasks|projects)/[0-9]+/resolve/)")
 
 
 class LabelStudioSite:
-    """Reads files of one Label Studio instance, with its token.
+    """Read files of one Label Studio instance with a token.
 
     Args:
-        token: a personal or legacy access token of a user; None reads public files only.
+        token: a user's personal or legacy access token; None reads public files only.
 
     Raises:
         ValueError: the URL is invalid.
@@ -68,7 +68,7 @@ class LabelStudioSite:
         """Return the content at a URL of this instance.
 
         Raises:
-            UnreadableError: it cannot be read.
+            UnreadableError: the content cannot be read.
             SourceUnavailableError: the instance does not answer.
             ValueError: the URL is invalid, or of another host.
         """
@@ -83,7 +83,7 @@ class LabelStudioSite:
         if self._token is None:
             return {}
         token = self._token.reveal()
-        # A personal access token is a JWT that is exchanged; a legacy token is sent as it is.
+        # A personal access token is a JWT that is exchanged; a legacy token is sent directly.
         if token.count(".") == 2:
             return {"authorization": f"Bearer {self._access_token(token)}"}
         return {"authorization": f"Token {token}"}
