@@ -1,1 +1,1 @@
-"""Pretrained networks with their preprocessing, and what executes them."""
+"""Pretrained networks with their preprocessing, and the runtimes that execute them."""

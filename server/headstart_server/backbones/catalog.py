@@ -46,14 +46,14 @@ DEFAULT = "efficientnet-lite0"
 
 
 class Catalog:
-    """Lists the known backbones, without importing Keras, and loads them.
+    """List the known backbones without importing Keras, and load them.
 
     Args:
         declared: backbones in addition to the built-in ones.
 
     Raises:
-        DeclarationError: a declared backbone's source is unknown, or its name is taken.
-        SourceError: its source cannot have such a network.
+        DeclarationError: the source of a declared backbone is unknown, or its name is in use.
+        SourceError: its source cannot provide such a network.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Catalog:
             self._list_quantized(base)
 
     def list(self) -> Sequence[BackboneInfo]:
-        """Return the metadata of each backbone as far as known, preferred quantized ones first."""
+        """Return the known metadata of each backbone, preferred quantized ones first."""
         preferred = {self.quantized.preferred(name) for name in self._declared} - self._declared.keys()
         infos = map(self._explained, tuple(self._infos.values()))
         return sorted(infos, key=lambda info: info.name not in preferred)
@@ -87,15 +87,15 @@ class Catalog:
         self._declaration(name)
 
     def info(self, name: str) -> BackboneInfo:
-        """Return the metadata of one backbone as far as known; ``features:SIZE`` exists for any size."""
+        """Return the known metadata of one backbone; ``features:SIZE`` exists for any size."""
         declaration = self._declaration(name)
         return self._explained(self._infos.get(name) or _first_info(declaration))
 
     def prepare(self, name: str) -> BackboneInfo:
         """Fetch a backbone and determine all its metadata, unless done before; may take minutes.
 
-        It runs at low priority, because no call waits for it. Raise BackboneUnavailable if its source is
-        unavailable, or provides something other than declared.
+        It runs at low priority, because no call waits for it. Raise BackboneUnavailable if the source is
+        unavailable, or provides another network than declared.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
@@ -110,7 +110,7 @@ class Catalog:
     def load(self, name: str = DEFAULT) -> Backbone:
         """Load a backbone, warm it up, and verify its features. Takes seconds.
 
-        Raise BackboneUnavailable if its source is unavailable, or provides something other than declared.
+        Raise BackboneUnavailable if the source is unavailable, or provides another network than declared.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
@@ -130,14 +130,14 @@ class Catalog:
 
         Args:
             name: name of the backbone in floating point.
-            samples: folder of samples to calibrate on; None for those of packages.
+            samples: folder of samples to calibrate on; None for samples of packages.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
             return self._loaded_quantized(declaration, *self.quantized.quantize(name, samples))
 
     def keep_proof(self, name: str, proof: QuantizationProof) -> None:
-        """Store the proof of the quantized form of a backbone, which allows or forbids to use it."""
+        """Store the proof of the quantized form of a backbone, which decides whether it may be used."""
         self.quantized.prove(name, proof)
         if not proof.problem:
             self._list_quantized(name)
@@ -169,7 +169,7 @@ class Catalog:
             checkpoint: called at least ten times a second once the backbone is prepared; may raise to stop.
 
         Raises:
-            BackboneUnavailable: its source is unavailable, or provides something other than declared.
+            BackboneUnavailable: the source is unavailable, or provides another network than declared.
         """
         declaration = self._declaration(name)
         source, has_network = source_of(declaration), size_of(declaration.source) is None
@@ -186,7 +186,7 @@ class Catalog:
             )
         elif has_network and not source.in_keras:
             raise InvalidField(
-                f"Expected the form openvino: backbone '{name}', which comes as {declaration.scheme}, is no "
+                f"Expected the form openvino: backbone '{name}' of source {declaration.scheme} is not a "
                 f"Keras model. Received: {request.form}.",
                 field="form",
                 metadata={"backbone": name},
@@ -255,7 +255,7 @@ class Catalog:
 
         def no_tail(request: TailRequest, *_: object) -> TailResult:
             raise TailMismatch(
-                f"Expected no tail of {declaration.name}, which has no network. Received: {request.blocks}."
+                f"{declaration.name} has no network, so it has no tail. Received: {request.blocks} blocks."
             )
 
         card = self._known(declaration, card_of(network, in_keras=False))
@@ -296,7 +296,7 @@ class Catalog:
         return self._known(declaration, card), network
 
     def _open(self, declaration: Declaration, precision: Precision) -> Network:
-        # As in a preparation: declared metadata is added whenever a card is read.
+        # As in a preparation, because declared metadata is added whenever a card is read.
         plain = replace(declaration, license=None, description=None)
         with computing_in(precision):
             network = source_of(declaration).open(plain, self._runtimes.cache)

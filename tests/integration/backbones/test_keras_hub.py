@@ -136,12 +136,12 @@ def test_a_repository_is_downloaded_once_without_its_code_and_later_opened_witho
         ("unreachable", "Expected the files of hf://tiny/other. Received: "),
         ("unknown preset", "Expected a preset of KerasHub, a handle of Kaggle"),
         ("not installed", "Install it with: pip install 'headstart[kerashub]'"),
-        ("too long", "Expected at most 40 tokens, as the network takes. Received: 41."),
+        ("too long", "Expected at most 40 tokens, the network's limit. Received: 41."),
         ("no such layer", "Expected a layer of the network: images, vit_patching_and_embedding, vit_encoder"),
         ("wrong size", "with images of 64 pixels instead of 32"),
         ("text as images", "Expected a network of images. Received: BertBackbone"),
         ("settings of images", "Received: size, a setting of images"),
-        ("unknown scale", "the folder does not say how ViTBackbone takes pixels"),
+        ("unknown scale", "The folder does not define how ViTBackbone scales pixels"),
     ],
 )
 def test_an_unavailable_network_is_reported(said: dict[str, Any], case: str, message: str) -> None:

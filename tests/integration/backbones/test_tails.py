@@ -114,7 +114,7 @@ def test_weights_of_another_shape_are_refused(kind: RuntimeKind) -> None:
     wrong = {**weights.tensors, "head/bias": np.zeros(3, np.float32)}
     with pytest.raises(TailMismatch, match=r"Expected a tensor of shape .* Received: \[3\]"):
         backbone.tail(TailWeights(blocks=1, tensors=wrong))
-    with pytest.raises(TailMismatch, match=r"so many blocks: 1, 2, 3\. Received: 9"):
+    with pytest.raises(TailMismatch, match=r"a tail of 1, 2, 3 blocks\. Received: 9"):
         backbone.tail(TailWeights(blocks=9, tensors={}))
 
 

@@ -161,7 +161,7 @@ def test_other_weights_under_the_name_are_refused_where_pinned_and_reported_by_o
     ("flag", "message"),
     [
         ("own=coffee:beans", "Expected a source of one of the schemes"),
-        ("efficientnet-lite0=keras:Xception", "Expected one backbone named"),
+        ("efficientnet-lite0=keras:Xception", "Two backbones are named"),
         ("beans", "Expected SCHEME:LOCATION"),
         ("zoo=keras:MobileNetV9", "Expected a network of Keras Applications"),
     ],

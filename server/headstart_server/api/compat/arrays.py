@@ -31,7 +31,7 @@ def check_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
     """
     if not 1 <= len(shape) <= _MAX_DIMENSIONS or min(shape) < 1:
         raise InvalidField(
-            f"Expected a shape [n, ...] of at most {_MAX_DIMENSIONS} dimensions, each 1 or more, for input "
+            f"Expected a shape of [n, ...], at most {_MAX_DIMENSIONS} dimensions, each 1 or more, for input "
             f"'{name}'. Received: {list(shape)[:16]}.",
             field="inputs",
         )

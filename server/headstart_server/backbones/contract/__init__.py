@@ -1,1 +1,1 @@
-"""What a backbone is and does, as values that every other room may use."""
+"""The interface of a backbone, and values that every other room may use."""

@@ -21,7 +21,7 @@ Views = Mapping[str, NDArray[np.float32]]
 #: The view every backbone has: its last, pooled features.
 LAST = "last"
 
-#: The view of the concatenated global averages of stage outputs, which some backbones have.
+#: The view of concatenated global averages of stage outputs, which some backbones have.
 TAPS = "taps"
 
 
@@ -52,7 +52,7 @@ class BackboneInfo:
     description: str
     # tail plans by their number of last blocks; empty if unsupported
     tails: Mapping[int, TailPlan] = field(default_factory=dict)
-    # why it is or is not used in 8 bits, as a sentence; empty without a quantized form
+    # sentence with the reason why 8 bits are used or not; empty without a quantized form
     precision_reason: str = ""
 
     @property
@@ -70,7 +70,7 @@ class Truncation:
 
 
 class Decoder(Protocol):
-    """Turns one input into one row. It can be pickled, for a process without the network."""
+    """Converts one input to one row. It can be pickled, for a process without the network."""
 
     def decode(self, content: Content) -> NDArray[np.generic]:
         """See `Backbone.decode`."""
@@ -128,7 +128,7 @@ class Backbone(Protocol):
         """The same limit for rows of one shape, where lower; None if shapes do not matter."""
 
     def decode(self, content: Content) -> NDArray[np.generic]:
-        """Turn one input into one row for `run`. Thread-safe.
+        """Convert one input to one row for `run`. Thread-safe.
 
         Raises:
             WrongModality: the content has another modality.
@@ -140,10 +140,10 @@ class Backbone(Protocol):
         """Return the row of `decode` and the truncation of `truncation`, decoding once."""
 
     def truncation(self, content: Content) -> Truncation | None:
-        """Return how much of a decodable input its row contains; None if all of it."""
+        """Return the truncation of a decodable input; None if its row contains all of it."""
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
-        """Compute features of rows [n, ...] as made by `decode`. At most `streams` concurrent calls.
+        """Compute features of rows [n, ...] from `decode`. At most `streams` concurrent calls.
 
         Args:
             cuts: cuts whose activations are returned too; the views do not depend on it.

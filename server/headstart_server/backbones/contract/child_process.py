@@ -16,10 +16,10 @@ def own_stdout() -> IO[str]:
     return stdout
 
 
-#: Niceness of a process without a waiting caller: next to serving, it gets about a tenth of a core.
+#: Niceness of a process without a waiting caller: during serving, it gets about a tenth of a core.
 NICE = 10
 
-#: Environment variables that every child process receives. All others may contain secrets of the server.
+#: Environment variables that every child process receives; others may contain secrets of the server.
 _INHERITED = frozenset(
     (
         *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TEMP", "TMP", "LANG", "LANGUAGE", "TZ", "TERM", "CI"),
@@ -35,7 +35,7 @@ _INHERITED = frozenset(
         *("OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
     )
 )
-#: Prefixes of further ones: languages, threads and devices.
+#: Prefixes of other received variables, for languages, threads and devices.
 _INHERITED_PREFIXES = ("LC_", "OMP_", "MKL_", "KMP_", "GOMP_", "TF_", "XLA_", "CUDA_", "NVIDIA_", "ONEDNN_")
 
 
@@ -48,9 +48,9 @@ def start_child(
     credentials: Collection[str] = (),
     **more: Any,
 ) -> "subprocess.Popen[Any]":
-    """Start Python in a process without the server's secrets, except those named in `credentials`.
+    """Start Python in a process without the server's secrets, except the variables in `credentials`.
 
-    The end of `stdin` ends it, see `end_with_stdin`. Raise OSError if it cannot be started.
+    The process ends when its stdin ends; see `end_with_stdin`. Raise OSError if it cannot be started.
     """
     environment = child_environment(os.environ, credentials)
     return subprocess.Popen(  # noqa: S603 - our own program
@@ -68,12 +68,12 @@ def child_environment(environment: Mapping[str, str], credentials: Collection[st
 
 
 def end_with_stdin() -> None:
-    """Exit when stdin ends: the parent no longer waits."""
+    """Exit when stdin ends, because the parent no longer waits."""
     threading.Thread(target=_end_with_stdin, daemon=True).start()
 
 
 def _end_with_stdin() -> None:
-    # Not through `sys.stdin`: a thread that waits in it delays the interpreter's exit.
+    # Not through `sys.stdin`, because a thread that waits in it delays the interpreter's exit.
     while os.read(0, 1):
         pass
     os._exit(1)
@@ -85,7 +85,7 @@ def death(code: int, log: str) -> str:
     if code < 0:
         how = f"signal {-code} ({signal.Signals(-code).name})"
         if -code == signal.SIGKILL:
-            how += "; the system ends processes so when memory runs out"
+            how += "; the system does this when memory runs out"
     last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
-    said = f" Its last words: {last[:300]}" if last else ""
-    return f"{how}.{said}"
+    last_output = f" Its last output: {last[:300]}" if last else ""
+    return f"{how}.{last_output}"

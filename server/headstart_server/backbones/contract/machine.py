@@ -17,7 +17,7 @@ MACHINE = Path("/proc/meminfo")
 def available_cores(quota_file: Path = CPU_QUOTA) -> int:
     """Return the number of usable cores: of the process affinity, or of the container's quota if lower.
 
-    More threads only wait for each other, and a container is then throttled for whole periods.
+    With more threads than cores, threads wait for each other, and a container is throttled for whole periods.
     """
     cores = len(os.sched_getaffinity(0))
     try:
@@ -43,7 +43,7 @@ def limit_bytes(limit: Path = LIMIT, machine: Path = MACHINE) -> int | None:
 
 
 def resident_bytes(process: int) -> int:
-    """Return the bytes of memory that a process holds; 0 if it has ended or that is unknown."""
+    """Return the bytes of memory that a process holds; 0 if the process has ended or this is unknown."""
     with suppress(OSError, ValueError, IndexError):
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.settings.job_groups import BackbonesGroup
 
-#: Batches in flight on a GPU: measured on an H100, three reach 92 % of the device's own rate and one 53 %.
+#: Concurrent batches on a GPU: on an H100, three reach 92 % of the device's own rate, and one reaches 53 %.
 GPU_STREAMS = 3
 #: Backends of Keras, the default first.
 KERAS_BACKENDS = ("tensorflow", "jax", "torch")
@@ -43,8 +43,8 @@ class RuntimeSettings:
     # float32. `INT8` and None also prefer quantized backbones; see `Catalog.preferred`
     precision: Precision | None = None
     streams: int = 0  # concurrent batches; 0 means one per core, and with Keras one, on a GPU three
-    cache: Path = Path(".headstart-backbones")  # folder of converted networks, each made on first use
-    # read-only folder of networks converted ahead, searched first; None without one
+    cache: Path = Path(".headstart-backbones")  # folder of converted networks, each created at first use
+    # read-only folder of networks converted in advance, which is searched first; None without one
     shipped: Path | None = None
 
     def settled(self) -> "RuntimeSettings":
@@ -100,7 +100,7 @@ def has_int8() -> bool:
 
 
 def processor() -> str:
-    """Return the kind of this processor: its instructions that decide which precision is the fastest."""
+    """Return the kind of this processor: its instructions that determine the fastest precision."""
     return " ".join(sorted(_words() & {*_BFLOAT16, *_INT8, "avx2", "avx512f"}))
 
 

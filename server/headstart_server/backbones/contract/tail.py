@@ -32,7 +32,7 @@ class TailPlan:
     """Division of a backbone into frozen part and tail."""
 
     blocks: int  # number of last blocks with other weights; the layers after the last block belong to it
-    cut: Cut  # where the tail begins. Blocks between it and the first of these keep the backbone's weights
+    cut: Cut  # the start of the tail; blocks between it and the last `blocks` keep the backbone's weights
     layers: tuple[str, ...]  # layers with other weights, in the order of execution
 
 
@@ -56,7 +56,7 @@ class TailWeights:
             return self.tensors[name]
         except KeyError:
             raise TailMismatch(
-                f"Expected tensor {name} in a tail of {self.blocks} blocks. Received: none."
+                f"Tensor {name} is missing in the tail of {self.blocks} blocks. Fine-tune the version again."
             ) from None
 
 

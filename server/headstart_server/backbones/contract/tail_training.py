@@ -43,21 +43,21 @@ class TrainingStop(StrEnum):
 class TailRequest:
     """Request to train a tail and a linear head, once without each of K folds and once on all examples.
 
-    The K + 1 networks advance one epoch at a time in parallel: after each epoch every example has an output
-    by a network that did not see it. So early stopping and the quality of the full network need no second
-    training.
+    The K + 1 networks advance one epoch at a time in parallel. After each epoch, every example has an output
+    of a network that was trained without it. So early stopping, and the estimate of the full network's
+    quality, need no second training.
     """
 
     blocks: int  # number of last blocks
     activations: Path  # ``.npy`` file of activations at the tail's cut, [M, height, width, channels]
     rows: Ints  # row of the activations of each example, [N]
-    fixed_features: Float32  # features that the head takes before the tail's; [N, F], F may be 0
-    targets: Float32  # wanted outputs, [N, C]; probabilities for SOFTMAX and SIGMOID
+    fixed_features: Float32  # features of the head before the tail's features; [N, F], F may be 0
+    targets: Float32  # target outputs, [N, C]; probabilities for SOFTMAX and SIGMOID
     weights: Float32  # weight of each example, [N]
     loss: Loss
     folds: Ints  # fold of each example, 0 to K - 1, [N]
-    # initial weights, with the bias in the last row: [K + 1, F + D + 1, C]; head k did not see fold k, the
-    # last one saw all
+    # initial weights, with the bias in the last row: [K + 1, F + D + 1, C]; head k was trained without fold
+    # k, and the last head on all examples
     heads: Float32
     learning_rate: float  # Adam's peak rate, after the first epoch; it falls until the last
     max_epochs: int
@@ -68,7 +68,7 @@ class TailRequest:
     memory_bytes: int | None = None  # memory limit of the training process; None for no limit
 
     def save(self, folder: Path) -> None:
-        """Write the request into a folder; the activations stay where they are."""
+        """Write the request into a folder, without a copy of the activations."""
         values, arrays = _parted(self)
         values |= {"activations": str(self.activations)}
         _write(folder, _REQUEST, values, arrays)
@@ -93,7 +93,7 @@ class TailEpoch:
 class TailResult:
     """A trained tail with its head."""
 
-    epoch: int  # epoch of the lowest loss; 0 if training never lowered it, and the tail is the backbone's
+    epoch: int  # epoch of the lowest loss; 0 if no epoch lowered it, so the tail is the backbone's
     losses: tuple[float, ...]  # loss after each epoch, beginning with the initial one
     stop: TrainingStop
     outputs: Float32  # out-of-fold outputs of each example at that epoch, [N, C]

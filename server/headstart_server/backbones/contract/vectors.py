@@ -23,18 +23,18 @@ MAX_SIZE = 65_536
 #: Changes whenever the same array gives other features.
 PREPROCESSING = "vectors/1: as they are, in float32"
 
-#: Rows of a batch; passing them on costs nothing, so this only bounds the results made at once.
+#: Rows of a batch; returning them costs nothing, so this only limits the size of a result.
 BATCH = 32
 
 
 class TensorDecoder:
-    """Turns arrays of `size` numbers into rows. Thread-safe."""
+    """Convert arrays of `size` numbers to rows. Thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._size = size
 
     def decode(self, content: Content) -> NDArray[np.float32]:
-        """Turn one array of floats or integers, [size], into features, float32 [size].
+        """Convert one array of floats or integers, [size], to features, float32 [size].
 
         Raise WrongModality if the content is not an array of floats or integers, and UndecodableInput if it
         has another shape, or a number that is not finite in float32.
@@ -48,7 +48,7 @@ class TensorDecoder:
             raise UndecodableInput(
                 f"Expected {self._expected()}. Received: {content.dtype} of shape {list(content.shape)}."
             )
-        # A copy: what is given may be a view of a whole message.
+        # A copy, because the array may be a view of a whole message.
         if content.dtype == np.float32:
             row = content.astype(np.float32)
         else:
@@ -59,7 +59,7 @@ class TensorDecoder:
             place = int(np.argmin(finite))
             raise UndecodableInput(
                 f"Expected {self._expected()}, each finite in float32. "
-                f"Received: {content[place]} at index {place}, and {int((~finite).sum())} such in all."
+                f"Received: {content[place]} at index {place}, and {int((~finite).sum())} such in total."
             )
         return row
 
@@ -75,7 +75,7 @@ class TensorDecoder:
 
 
 class IdentityRuntime:
-    """A `Runtime` without a network: the one view of a row is the row."""
+    """A `Runtime` without a network: the only view of a row is the row itself."""
 
     name = "identity float32"
     precision = Precision.FLOAT32
@@ -95,10 +95,10 @@ class IdentityRuntime:
 
     def tail(self, plan: TailPlan, weights: TailWeights) -> Tail:  # noqa: ARG002 - no network
         """Raise `TailMismatch`: there is no network to cut."""
-        raise TailMismatch("Expected no tail of a backbone without a network. Received: one.")
+        raise TailMismatch("The backbone has no network, so it has no tail. Use another backbone.")
 
 
-#: Prefix of the names of these backbones; the size follows.
+#: Prefix of the names of these backbones, before the size.
 FAMILY = "features:"
 
 

@@ -53,7 +53,9 @@ class Card:
             values = json.loads((folder / _FILE).read_text(encoding="utf-8"))
             for name, size in values.pop("files").items():
                 if (folder / name).stat().st_size != size:
-                    raise ValueError(f"Expected {size} bytes in {folder / name}. Received: others.")
+                    raise ValueError(
+                        f"{folder / name} does not have {size} bytes. Prepare the backbone again."
+                    )
             return cls(
                 **{**values, "info": _info_of(values["info"]), "decoding": decoding_of(values["decoding"])}
             )

@@ -26,7 +26,7 @@ class DeclarationError(ValueError):
 class Declaration:
     """A declared backbone. None or empty means the value of the source, or the default."""
 
-    name: str  # as callers write it
+    name: str  # the name that callers use
     source: str  # ``SCHEME:LOCATION``; the documentation lists the schemes
     digest: str | None = None  # required SHA-256 of the weights in hexadecimal; None accepts any
     size: int | None = None  # height and width in pixels to which images are scaled
@@ -74,11 +74,11 @@ class Declaration:
     def given(self) -> dict[str, Any]:
         """All set values except name, source and digest."""
         values = dataclasses.asdict(self)
-        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return {
             name: value
             for name, value in values.items()
-            if name not in {"name", "source", "digest"} and value != usual[name]
+            if name not in {"name", "source", "digest"} and value != defaults[name]
         }
 
     def as_json(self) -> str:
@@ -100,8 +100,8 @@ class Declaration:
         before, equals, after = place.partition("=")
         if not equals or ":" in before:
             before, after = _NO_NAME.sub("-", place).strip("-.")[-63:].lstrip("-."), place
-        said = dict(zip(settings[::2], map(_value, settings[1::2]), strict=True))
-        return _of_values({"name": before, "source": after, **said}, Path.cwd())
+        values = dict(zip(settings[::2], map(_value, settings[1::2]), strict=True))
+        return _of_values({"name": before, "source": after, **values}, Path.cwd())
 
 
 def _is_text(value: Any) -> bool:
@@ -183,8 +183,8 @@ def distinct(declarations: Iterable[Declaration]) -> list[Declaration]:
     for declaration in declarations:
         if by_name.setdefault(declaration.name, declaration) != declaration:
             raise DeclarationError(
-                f"Expected one backbone named {declaration.name!r}. Received: two, from "
-                f"{by_name[declaration.name].source} and {declaration.source}."
+                f"Two backbones are named {declaration.name!r}: {by_name[declaration.name].source} and "
+                f"{declaration.source}. Rename one."
             )
     return list(by_name.values())
 
@@ -199,9 +199,12 @@ def _read(file: Path) -> Sequence[Declaration]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DeclarationError(f"{file} cannot be read as TOML: {error}") from None
     tables = content.pop("backbones", None)
-    if content or not isinstance(tables, dict) or not all(isinstance(one, dict) for one in tables.values()):
-        odd = next(iter(content), "no such table")
-        raise DeclarationError(f"{file}: Expected tables [backbones.NAME] only. Received: {odd}.")
+    if content:
+        raise DeclarationError(
+            f"{file}: Expected tables [backbones.NAME] only. Received: {next(iter(content))}."
+        )
+    if not isinstance(tables, dict) or not all(isinstance(one, dict) for one in tables.values()):
+        raise DeclarationError(f"{file} must have a table [backbones.NAME] for each backbone.")
     declared = []
     for name, table in tables.items():
         try:
@@ -224,7 +227,7 @@ def _of_values(values: Mapping[str, Any], folder: Path) -> Declaration:
     for name in values:
         if name not in known:
             raise DeclarationError(
-                f"Backbone {values.get('name')!r}: Expected settings among {', '.join(known[1:])}. "
+                f"Backbone {values.get('name')!r}: Expected settings from {', '.join(known[1:])}. "
                 f"Received: {name!r}."
             )
     if "source" not in values:

@@ -78,7 +78,7 @@ def check_golden(name: str, views: Views, golden: Golden, precision: Precision) 
             raise GoldenMismatch(
                 f"Expected {name} to give the golden features of view {view!r} within {tolerance:g}. "
                 f"Received: a relative error of {error:.2g}. The preprocessing, the weights or the runtime "
-                "are not those this backbone was prepared with.",
+                "differ from those that prepared this backbone.",
                 metadata={"backbone": name},
             )
 
@@ -94,7 +94,7 @@ def golden_errors(views: Views, golden: Golden) -> dict[str, float]:
     for view, expected in golden.items():
         received = summarise(views[view][0])
         size = len(views[view][0])
-        # Stretches of both signs may average to nearly zero: then the features' size is the reference.
+        # Features of both signs may average to nearly zero; then their norm is the reference.
         least = {"norm": 0.0, "values": float(np.asarray(expected["norm"])) / np.sqrt(size)}
         errors[view] = float(
             max(_relative_error(received[fact], expected[fact], least[fact]) for fact in expected)

@@ -31,7 +31,7 @@ class Runtime(Protocol):
         """Compute features of rows [n, ...], and their activations at some cuts."""
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:
-        """Return the rows of a shape that use a stream fully, where fewer than `batch`."""
+        """Return the rows of a shape that use a stream fully, if fewer than `batch`."""
 
     def tail(self, plan: TailPlan, weights: TailWeights) -> Tail:
         """Return a tail of the network."""
@@ -106,8 +106,8 @@ class LoadedBackbone:
     def tail(self, weights: TailWeights) -> Tail:
         plan = self._info.tails.get(weights.blocks)
         if plan is None:
-            known = ", ".join(map(str, self._info.tails)) or "none"
-            raise TailMismatch(f"Expected a tail of so many blocks: {known}. Received: {weights.blocks}.")
+            known = ", ".join(map(str, self._info.tails)) or "0"
+            raise TailMismatch(f"Expected a tail of {known} blocks. Received: {weights.blocks}.")
         return self._runtime.tail(plan, weights)
 
     def train_tail(

@@ -1,4 +1,4 @@
-"""A network in memory, as a source opens it."""
+"""A network in memory that a source has opened."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from headstart_server.backbones.runtimes.openvino_import import load_openvino
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """A network that a source opened."""
+    """A network that a source has opened."""
 
     info: BackboneInfo  # metadata, with the sizes of all views
     # from decoded rows to views by name, float32 [n, size]: a Keras model, or an `openvino.Model` with

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-#: Follows the name of a backbone in the name of its quantized form, which has its own digest.
+#: Suffix of the name of a backbone's quantized form, which has its own digest.
 SUFFIX = ":int8"
 #: File name of the network in floating point next to the quantized one: tails are trained and run in it.
 FLOAT_FILE = "float.xml"
@@ -38,7 +38,7 @@ class QuantizationProof:
 
     @property
     def problem(self) -> str:
-        """Why the quantized backbone must not be used, as a sentence; empty if it is as accurate."""
+        """Sentence with the reason not to use the quantized backbone; empty if it is as accurate."""
         if self.accuracy < self.float_accuracy - MAX_ACCURACY_DROP:
             return (
                 f"Its accuracy on {self.dataset} is {self.accuracy:.2%}, and {self.float_accuracy:.2%} in "
@@ -69,6 +69,6 @@ class QuantizationProof:
 
 
 def base_name(name: str) -> str | None:
-    """Return the name of the backbone that a name is the quantized form of; None for other names."""
+    """Return the name of the backbone in the name of its quantized form; None for other names."""
     base = name.removesuffix(SUFFIX)
     return base if base != name and base else None

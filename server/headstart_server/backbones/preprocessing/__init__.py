@@ -1,1 +1,1 @@
-"""From images and texts to the arrays that networks take."""
+"""Conversion of images and texts to the input arrays of networks."""

@@ -14,7 +14,7 @@ from headstart_server.backbones.preprocessing.texts import TextDecoder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Images:
-    """Images become uint8 [size, size, 3]."""
+    """Decoding of images to uint8 [size, size, 3]."""
 
     size: int  # height and width in pixels
     crop: float = CROP  # fraction of the shorter side that the center crop keeps
@@ -31,7 +31,7 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Texts:
-    """Texts become IDs, int32 [length], where length has few values."""
+    """Decoding of texts to IDs, int32 [length], where length has few values."""
 
     tokenizer: str  # content of a ``tokenizer.json``
     max_tokens: int  # maximum IDs of a row, including start and end
@@ -49,7 +49,7 @@ class Texts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vectors:
-    """Arrays are features already, float32 [size]."""
+    """Decoding of arrays that are already features, float32 [size]."""
 
     size: int
 
@@ -63,7 +63,7 @@ class Vectors:
         return TensorDecoder(self.size)
 
 
-#: How inputs of a backbone are decoded; a card keeps it.
+#: The decoding of a backbone's inputs, which its card stores.
 Decoding = Images | Texts | Vectors
 
 _KINDS: Mapping[Modality, type[Decoding]] = {

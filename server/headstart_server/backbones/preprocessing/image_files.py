@@ -1,4 +1,4 @@
-"""Opens image files in the five formats of the web, from untrusted bytes, under a pixel limit.
+"""Open untrusted image files in the five formats of the web, under a pixel limit.
 
 Uses Pillow's class of each format without `Image.open`, whose limits and warnings are global to the process.
 """
@@ -18,14 +18,14 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from headstart_server.errors import InputTooLarge, UndecodableInput
 
-#: Scans of a JPEG: a progressive one of the usual script has 10.
+#: Maximum scans of a JPEG: a progressive one with the default script has 10.
 MAX_SCANS = 100
-#: Segments of a JPEG, chunks of a PNG, and blocks before the first frame of a GIF. A PNG of
-#: 32 MiB in chunks of 8 KiB has 4,096.
+#: Maximum segments of a JPEG, chunks of a PNG, and blocks before the first frame of a GIF. A PNG of 32 MiB in
+#: chunks of 8 KiB has 4,096.
 MAX_PARTS = 20_000
-#: Bytes between the segments of a JPEG's header.
+#: Maximum bytes between the segments of a JPEG's header.
 MAX_FILL = 4096
-#: Pixels and bytes of a BMP in run lengths, which are decoded one by one.
+#: Maximum pixels and bytes of a BMP in run lengths, which are decoded one by one.
 MAX_RUN_PIXELS = 1_000_000
 MAX_RUN_BYTES = 2_000_000
 
@@ -54,7 +54,7 @@ def check_jpeg_parts(data: bytes) -> None:
         if marker == _SOS:
             scans += 1
             _check(scans, MAX_SCANS, "scans")
-            # The only scan of its frame: what follows is read once.
+            # This is the only scan of its frame, so the rest is read once.
             if scans == 1 and components and data[start + 2 : start + 3] == bytes([components]):
                 break
         end = start + length
@@ -92,7 +92,7 @@ def check_gif_parts(count: int) -> None:
 
 def _check(count: int, most: int, what: str) -> None:
     if count > most:
-        raise UndecodableInput(f"Expected an image of at most {most:,} {what}. Received: more.")
+        raise UndecodableInput(f"The image has more than {most:,} {what}. Save it again with fewer.")
 
 
 Size = tuple[int, int]
@@ -142,11 +142,11 @@ def describe_bytes(data: bytes) -> str:
 
 class _JpegFile(JpegImageFile):
     def _read_dpi_from_exif(self) -> None:
-        """Skip: unneeded, slow, and warns of faulty EXIF."""
+        """Do nothing: the resolution is unneeded, slow to read, and faulty EXIF causes warnings."""
 
 
 def _webp_size(data: bytes) -> Size:
-    """Return the canvas size from the header: the decoder allocates the canvas before it reports its size.
+    """Return the canvas size from the header, because the decoder allocates the canvas before it reports it.
 
     RFC 9649, sections 2.5 to 2.7.
     """
@@ -166,7 +166,7 @@ def _webp_size(data: bytes) -> Size:
 def _gif_size(data: bytes) -> Size:
     """Return the logical screen size, grown to contain the first frame, as Pillow does (GIF89a, 18 to 26)."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    offset, pieces = 13 + _colour_table_size(flags), 0
+    offset, pieces = 13 + _color_table_size(flags), 0
     while data[offset : offset + 1] == b"!":
         offset += 2
         while length := data[offset]:
@@ -182,7 +182,7 @@ def _gif_size(data: bytes) -> Size:
     return width, height
 
 
-def _colour_table_size(flags: int) -> int:
+def _color_table_size(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 

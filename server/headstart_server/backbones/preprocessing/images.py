@@ -1,4 +1,4 @@
-"""Preprocessing of images: from a file or an array to the RGB square that a network takes."""
+"""Preprocessing of images: from a file or an array to the RGB square for a network."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ except ImportError:
 else:
     IS_FAST = True
 
-#: Most pixels of an image that is scaled here: other threads of Python wait for a millisecond meanwhile.
+#: Maximum pixels of an image that is scaled here, during which other Python threads wait for a millisecond.
 MAX_SCALED_PIXELS = 640 * 640
 
 
@@ -44,7 +44,7 @@ def scale_bicubic(pixels: NDArray[np.uint8], box: tuple[float, float, float], si
 def _scaled(image: "ImageData", size: tuple[int, int], box: tuple[float, float, float, float]) -> "ImageData":
     scaled = ImageData(*size, PixelType.U8x3)
     options = ResizeOptions(
-        # Catmull and Rom's is the filter that Pillow calls bicubic.
+        # Pillow's bicubic filter is Catmull and Rom's.
         resize_alg=ResizeAlg.convolution(FilterType.catmull_rom),
         crop_box=CropBox(*box),
         use_alpha=False,
@@ -59,11 +59,11 @@ MAX_PIXELS = 64_000_000
 #: Fraction of the shorter side that the center crop keeps in evaluations on ImageNet.
 CROP = 0.875
 
-#: JPEGs are decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 whose crop has this many times the side needed.
+#: JPEGs are decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 at which the crop has this multiple of the side.
 _JPEG_MARGIN = 0.9
 
-#: A crop of at least twice this many times the side needed is first reduced by a whole number, to at least
-#: this many times the side: bicubic would take longer than decoding.
+#: A crop of at least twice this multiple of the side is first reduced by an integer factor, to at least this
+#: multiple, because bicubic scaling alone would take longer than decoding.
 _REDUCING_GAP = 2.0
 
 
@@ -76,7 +76,7 @@ def preprocessing(crop: float = CROP) -> str:
 
 
 class ImageDecoder:
-    """Decodes images for a network, equally for training and serving. Thread-safe.
+    """Decode images for a network, in the same way for training and serving. Thread-safe.
 
     Args:
         side: height and width of the result, in pixels.
@@ -101,7 +101,7 @@ class ImageDecoder:
 
         Raises:
             WrongModality: the content is neither bytes nor an array of pixels.
-            UndecodableInput: the bytes are not an image, or a damaged one.
+            UndecodableInput: the bytes are not an image, or the image is damaged.
         """
         if isinstance(content, np.ndarray):
             return self._square(_checked(content, max_pixels=self._max_pixels))
@@ -167,7 +167,7 @@ def _is_opaque(image: Image.Image | NDArray[np.uint8]) -> bool:
 
 
 def _colors(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return gray pixels as RGB, so that an image gives the same features in both forms."""
+    """Return gray pixels as RGB, so that an image has the same features in both forms."""
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., np.newaxis], 3, axis=2)
 
 
@@ -177,7 +177,7 @@ def _upright(pixels: NDArray[np.uint8], exif: object) -> NDArray[np.uint8]:
 
 
 def _checked(pixels: NDArray[np.generic], *, max_pixels: int) -> NDArray[np.uint8]:
-    """Return pixels [height, width], or [height, width, 3 or 4], after their type and size were checked."""
+    """Check the type and size of pixels; return them as [height, width], or [height, width, 3 or 4]."""
     match pixels.shape:
         case (height, width) | (height, width, 1 | 3 | 4) if pixels.dtype == np.uint8:
             check_size((width, height), max_pixels=max_pixels)
@@ -200,7 +200,7 @@ def _central(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _resizable(image: Image.Image) -> Image.Image:
     """Convert a loaded image to a mode whose values can be averaged: no palette, alpha as a band."""
     if image.mode.startswith("I"):
-        return _grey_from_16_bits(image)
+        return _gray_from_16_bits(image)
     if image.mode == "RGBA":
         # Converting would copy the image.
         return image
@@ -213,7 +213,7 @@ def _resizable(image: Image.Image) -> Image.Image:
     return image
 
 
-def _grey_from_16_bits(image: Image.Image) -> Image.Image:
+def _gray_from_16_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     return Image.fromarray((np.clip(values, 0, 0xFFFF) >> 8).astype(np.uint8))
 

@@ -1,7 +1,7 @@
-"""JPEG decoding by libjpeg-turbo, at a fraction of the size where that suffices.
+"""JPEG decoding by libjpeg-turbo, at a fraction of the size if that suffices.
 
-For a fraction of a lossless JPEG, libjpeg-turbo before 3.2 writes the whole of it, past the memory it was
-given. So the header is parsed here first, and Pillow decodes all unusual kinds at full size.
+At a fraction of a lossless JPEG's size, libjpeg-turbo before 3.2 writes the whole image, past the end of its
+buffer. So the header is parsed here first, and Pillow decodes all unusual kinds at full size.
 """
 
 import struct
@@ -39,8 +39,8 @@ class JpegHeader:
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
     """Read the segments before the first scan (ITU-T T.81, section B.2).
 
-    Return None for anything except a regular JPEG: one with too many segments, without DCT or Huffman codes,
-    with other than 8 bits, or with segments out of order. libjpeg could read another header from those.
+    Return None unless the JPEG is regular, with DCT, Huffman codes, 8 bits, and few segments in order:
+    libjpeg could read another header from an irregular one.
     """
     if not data.startswith(b"\xff\xd8\xff"):
         return None
@@ -82,18 +82,18 @@ def decode_jpeg(data: bytes, header: JpegHeader, scale: int) -> NDArray[np.uint8
 
     Returns:
         Pixels [height, width, 3] (RGB) or [height, width] (gray), or None if libjpeg-turbo finds any fault or
-        an unknown kind: Pillow decides how much to tolerate.
+        an unknown kind: Pillow then decides which faults to tolerate.
     """
     if header.components == 4:
         return None
-    grey = header.components == 1
+    is_gray = header.components == 1
     width, height = header.scaled(scale)
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            data, "GRAY" if grey else "RGB", min_height=height, min_width=width
+            data, "GRAY" if is_gray else "RGB", min_height=height, min_width=width
         )
     except ValueError:
         return None
     if pixels.shape[:2] != (height, width):
         return None
-    return pixels[..., 0] if grey else pixels
+    return pixels[..., 0] if is_gray else pixels

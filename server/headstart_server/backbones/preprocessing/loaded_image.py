@@ -1,4 +1,4 @@
-"""Loading of image files for training, prediction and reports: the only caller of decoders."""
+"""Loading of image files for training, prediction and reports; the only module that calls decoders."""
 
 import struct
 from collections.abc import Callable
@@ -25,21 +25,21 @@ _TRANSPOSITIONS = {
 
 
 def turn_upright(image: Image.Image, exif: object) -> Image.Image:
-    """Rotate and mirror an image as its EXIF says; anything except bytes is ignored."""
+    """Rotate and mirror an image by its EXIF orientation; `exif` is ignored unless it is bytes."""
     transposition = transposition_of(exif)
     return image if transposition is None else image.transpose(transposition)
 
 
 def transposition_of(exif: object) -> Image.Transpose | None:
-    """Return how an image must be transposed to be upright; None if it is; see `turn_upright`."""
+    """Return the transposition that makes an image upright; None if it is upright; see `turn_upright`."""
     return _TRANSPOSITIONS.get(_orientation(exif)) if isinstance(exif, bytes) else None
 
 
 def _orientation(exif: bytes) -> int:
     """Return the orientation tag, 1 (upright) to 8 or an invalid value; 1 if missing.
 
-    Reads the one tag from the first directory of the embedded TIFF header (CIPA DC-008, section 4.6.4).
-    Pillow would parse all directories, and warn of faults in them.
+    Read only this tag, from the first directory of the embedded TIFF header (CIPA DC-008, section 4.6.4).
+    Pillow would parse all directories, and warn about faults in them.
     """
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
@@ -77,8 +77,8 @@ def load_image(data: bytes, *, max_pixels: int, scale_of: Callable[[JpegHeader],
         scale_of: returns 1, 2, 4 or 8 for a JPEG that may be decoded at that fraction of its size.
 
     Raises:
-        UndecodableInput: the bytes are not an image in one of these formats, or one of too many parts.
-        Exception: whatever Pillow raises for damaged bytes, from struct.error to MemoryError.
+        UndecodableInput: the bytes are not an image in one of these formats, or it has too many parts.
+        Exception: any error of Pillow for damaged bytes, from struct.error to MemoryError.
     """
     header = read_jpeg_header(data)
     if header is None:

@@ -27,7 +27,7 @@ class Grid:
 
     rows: int = 7  # parts from top to bottom
     columns: int = 7  # parts from left to right
-    reach: float = 3.0  # side of a part in cells of the grid: with 3 it covers its cell and those around
+    reach: float = 3.0  # side of a part in cells of the grid: with 3 it covers its cell and the adjacent ones
 
     def __len__(self) -> int:
         return self.rows * self.columns
@@ -70,15 +70,15 @@ def overlay(image: Pixels, values: Float32) -> bytes:
     factor = max(1, -(-_OVERLAY_SIDE // min(height, width)))
     size = width * factor, height * factor
     base = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), np.float32)
-    grey = base @ np.array([0.299, 0.587, 0.114], np.float32)
-    base = grey[..., None] + _SATURATION * (base - grey[..., None])
+    gray = base @ np.array([0.299, 0.587, 0.114], np.float32)
+    base = gray[..., None] + _SATURATION * (base - gray[..., None])
     base = 255 - _CONTRAST * (255 - base)
     largest = max(float(np.abs(values).max()), float(np.finfo(np.float32).tiny))
     scaled = Image.fromarray((values / largest).astype(np.float32))
     wide = np.clip(np.asarray(scaled.resize(size, Image.Resampling.BICUBIC)), -1, 1)[..., None]
-    colours = np.where(wide > 0, np.array(_FOR, np.float32), np.array(_AGAINST, np.float32))
+    colors = np.where(wide > 0, np.array(_FOR, np.float32), np.array(_AGAINST, np.float32))
     strength = _STRONGEST * np.abs(wide)
-    mixed = base * (1 - strength) + colours * strength
+    mixed = base * (1 - strength) + colors * strength
     file = io.BytesIO()
     Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8)).save(file, "PNG")
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Tokenization: from a text to the token IDs that a network takes."""
+"""Tokenization: from a text to the token IDs for a network."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,10 @@ from headstart_server.errors import UndecodableInput, WrongModality
 #: Default maximum tokens of a text, including start and end.
 MAX_TOKENS = 256
 
-#: Length of the shortest row. The length is the least power of two from here on that holds the text.
+#: Length of the shortest row. The length is the smallest power of two, from this one, that holds the text.
 SHORTEST = 16
 
-#: Characters of a text that are tokenized per kept token, which bounds a tokenizer's work.
+#: Maximum characters of a text that are tokenized per kept token, which limits a tokenizer's work.
 CHARACTERS_PER_TOKEN = 64
 
 #: Changes whenever the same text gives other IDs.
@@ -24,7 +24,7 @@ PREPROCESSING = (
 
 
 class TextDecoder:
-    """Turns texts into rows of IDs, equally for training and serving. Thread-safe.
+    """Convert texts to rows of IDs, in the same way for training and serving. Thread-safe.
 
     Args:
         tokenizer: content of a ``tokenizer.json``; its truncation and padding are ignored.
@@ -42,13 +42,13 @@ class TextDecoder:
         self.lengths = lengths(max_tokens)
 
     def decode(self, content: Content) -> NDArray[np.int32]:
-        """Turn one text into IDs, without what follows its first `max_tokens` tokens; see `truncation`.
+        """Convert the first `max_tokens` tokens of one text to IDs; see `truncation`.
 
         Returns:
-            int32 [length], with the least of `lengths` that holds the text.
+            int32 [length], with the smallest of `lengths` that holds the text.
 
         Raises:
-            UndecodableInput: the text has no token: it is empty, or only spaces.
+            UndecodableInput: the text has no token: it is empty, or has only spaces.
         """
         return self.decode_with_truncation(content)[0]
 
@@ -61,9 +61,9 @@ class TextDecoder:
         return row, self._cut(encoding, content)
 
     def truncation(self, content: Content) -> Truncation | None:
-        """Return how much of a text its row contains; None if all of it. Raises as `decode`."""
-        # A token of ASCII has at least one character, and two tokens mark start and end. Byte tokenizers
-        # make several tokens of each other character.
+        """Return the truncation of a text; None if its row contains all of it. Raises as `decode`."""
+        # A token of ASCII has at least one character, and two tokens mark start and end. For each other
+        # character, byte tokenizers produce several tokens.
         if isinstance(content, str) and content.isascii() and len(content) <= self._max_tokens - 2:
             return None
         return self._cut(self._encode(content), content)

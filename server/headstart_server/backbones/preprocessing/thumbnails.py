@@ -59,7 +59,7 @@ def _from_array(
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # grey of 16 bits, whose upper half is what can be seen
+    if image.mode.startswith("I"):  # gray of 16 bits, whose upper half is what can be seen
         values = np.clip(np.asarray(image), 0, 0xFFFF) >> 8
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:

@@ -10,14 +10,14 @@ from headstart_server.backbones.contract.runtimes import Precision, keras_backen
 
 #: Initializer of weights that are set afterwards. JAX compiles random ones, which takes a second per shape.
 UNSET = "zeros"
-#: Packages that Keras imports if they are installed, and that it needs for nothing here.
+#: Packages that Keras imports if they are installed, but does not need here.
 _UNUSED = ("pandas", "sklearn")
-#: Those that TensorFlow imports, too. All of them take longer to import than the rest of Keras.
+#: The packages that TensorFlow also imports. Together they take longer to import than the rest of Keras.
 _UNUSED_WITH_TENSORFLOW = (*_UNUSED, "jax", "scipy")
 
 
 def load_keras() -> Any:
-    """Return the module ``keras``, on the backend of ``KERAS_BACKEND``, or on one that is installed."""
+    """Return the module ``keras``, on the backend of ``KERAS_BACKEND`` or on an installed one."""
     # TensorFlow logs unstructured lines about instructions and devices on stderr.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Otherwise Keras imports TensorFlow, which may be missing where JAX or PyTorch is installed.
@@ -31,9 +31,9 @@ def load_keras() -> Any:
 
 @contextmanager
 def _without(packages: Collection[str]) -> Iterator[None]:
-    """Let imports of packages fail within the block, unless they are imported already."""
+    """Let imports of packages fail in this block, unless they are already imported."""
     absent = [name for name in packages if name not in sys.modules]
-    # An import of a module that is None fails as that of a missing package.
+    # The import of a module that is None in `sys.modules` fails like a missing package.
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     try:
         yield
@@ -44,7 +44,7 @@ def _without(packages: Collection[str]) -> Iterator[None]:
 
 @contextmanager
 def computing_in(precision: Precision) -> Iterator[None]:
-    """Set the precision of layers that are made in this block."""
+    """Set the precision of layers that are created in this block."""
     config = load_keras().config
     before = config.dtype_policy()
     config.set_dtype_policy(precision.value)

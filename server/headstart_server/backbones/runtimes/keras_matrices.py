@@ -16,8 +16,8 @@ Matrix = NDArray[np.float64]
 class KerasMatrices:
     """Linear algebra in double precision by `keras.ops`, on the active backend.
 
-    In single precision the sums of thousands of rows drown small regularizations. JAX needs double precision
-    enabled, so arrays are valid within `session` only.
+    In single precision, the rounding errors of sums over thousands of rows exceed small regularizations. JAX
+    needs double precision enabled, so arrays are valid within `session` only.
 
     Args:
         failure: error to raise when the device fails.
@@ -32,7 +32,7 @@ class KerasMatrices:
     @contextmanager
     def session(self) -> Iterator[None]:
         """Enable double precision; an error of the backend is raised as the failure."""
-        # Not earlier: the first use of Keras takes seconds.
+        # Not imported earlier, because the first use of Keras takes seconds.
         self._keras = load_keras()
         with _double_precision(self._keras.backend.backend()):
             yield
@@ -49,7 +49,7 @@ class KerasMatrices:
 
     def product(self, left: Any, right: Any, *, transposed: bool = False) -> Any:
         """Multiply two arrays, [m, k] and [k, n]; `transposed` takes the first as [k, m]."""
-        # Not `ops.matmul`: on PyTorch it computes in single precision.
+        # Not `ops.matmul`, because on PyTorch it computes in single precision.
         with self._failing():
             return (self._keras.ops.transpose(left) if transposed else left) @ right
 
@@ -57,7 +57,7 @@ class KerasMatrices:
         """Solve (gram + regularization I) X = right for X [D, C], with `gram` positive semidefinite."""
         ops = self._keras.ops
         with self._failing():
-            # Below the rounding of the sums nothing can be solved.
+            # A regularization below the rounding errors of the sums would have no effect.
             trace = max(float(ops.convert_to_numpy(ops.trace(gram))), float(np.finfo(np.float64).tiny))
             added = max(regularization, float(np.finfo(np.float64).eps) * trace)
             system = gram + added * ops.eye(gram.shape[0], dtype="float64")
@@ -76,7 +76,7 @@ class KerasMatrices:
         except self._failure:
             raise
         except Exception as error:
-            raise self._failure(f"The device could not do it: {error}") from error
+            raise self._failure(f"The computation on the device failed: {error}") from error
 
 
 def _double_precision(backend: str) -> AbstractContextManager[Any]:

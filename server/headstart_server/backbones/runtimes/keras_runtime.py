@@ -15,7 +15,7 @@ from headstart_server.backbones.contract.tail import Float32, TailPlan, TailWeig
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.runtimes.keras_tail import put, tail_model
 
-#: From rows and the names of unwanted outputs to the other outputs, in main memory.
+#: Computes, from rows and the names of outputs to omit, the other outputs in main memory.
 Execute = Callable[[NDArray[np.generic], Collection[str]], Views]
 
 #: Maximum bytes of weights that are compiled into the program as constants. On an H100 that halves the
@@ -135,7 +135,7 @@ def _torch(model: Any) -> Execute:
     return execute
 
 
-#: Maximum rows of one pass on a CPU, where more rows are not faster; longer batches are split.
+#: Maximum rows of one pass on a CPU, on which more rows are not faster; longer batches are split.
 MAX_BATCH = 32
 #: The same limit on a GPU, which needs more rows to be busy.
 MAX_BATCH_GPU = 128
@@ -150,9 +150,9 @@ _TRIED = (1, 2, 3, 4, 5, 8, 16, MAX_BATCH, MAX_BATCH_GPU)
 class KerasRuntime:
     """Runs a model in inference mode, so that a row's features do not depend on its batch.
 
-    Linear algebra libraries choose the order of sums by the shape of a product: with TensorFlow on two cores,
-    a row alone differs in its last bits from the same row in a batch, and on some processors so does the last
-    of 32 rows. The constructor finds sizes in which no row does, and batches are padded to them.
+    Linear algebra libraries choose the order of sums by the shape of a product. With TensorFlow on two cores,
+    the last bits of a single row differ from those of the same row in a batch, and on some processors also in
+    the last of 32 rows. The constructor finds sizes without such differences, and batches are padded to them.
 
     Args:
         model: Keras model with one integer input, [n, ...], and named outputs, [n, size].
@@ -245,7 +245,7 @@ def _example(model: Any, shape: tuple[int, ...]) -> NDArray[np.generic]:
 
 
 def steady_sizes(executor: Executor, row: NDArray[np.generic]) -> Sequence[int]:
-    """Return sizes in which a row has the same features at each place of a batch, bit by bit, ascending."""
+    """Return the sizes, ascending, in which a row has bitwise the same features at each index of a batch."""
     steady: list[int] = []
     reference: Views = {}
     for size in reversed([size for size in _TRIED if size in executor.sizes]):

@@ -13,7 +13,7 @@ def tail_model(network: Any, plan: TailPlan) -> Any:
 
 
 def put(tail: Any, network: Any, plan: TailPlan, weights: TailWeights) -> None:
-    """Set the weights of a tail copy: the plan's layers, and the rest from the network; or `TailMismatch`."""
+    """Set the weights of a tail copy: the plan's layers, then the network's; or raise `TailMismatch`."""
     for layer in tail.layers:
         if layer.name in plan.layers:
             layer.set_weights(_fitting(layer, weights))

@@ -21,7 +21,7 @@ from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.runtimes.keras_tail import taken
 
 _HEAD = "linear_head"
-#: Factors of scores among which the best is chosen before they are judged.
+#: Factors of scores, of which the best is used to compute the loss.
 _SCALES = tuple(float(scale) for scale in np.geomspace(1 / 8, 2, 17))
 #: Fraction of the learning rate in the first step.
 _FIRST = 0.05
@@ -87,8 +87,8 @@ def train(
 def mean_loss(outputs: Float32, request: TailRequest) -> float:
     """Return the weighted mean loss of outputs [N, C] on the request's targets.
 
-    For classes, at the best temperature: the network grows more confident with each epoch, and the
-    temperature is fitted afterwards anyway.
+    For classes, the best temperature is used: the network becomes more confident with each epoch, and the
+    temperature is fitted later.
     """
     scales = (1.0,) if request.loss is Loss.SQUARED else _SCALES
     return min(_mean_loss(scale * outputs, request) for scale in scales)
@@ -136,17 +136,17 @@ class _Networks:
             self._states[member] = self._taken()
 
     def _set_rate(self, epochs: float) -> None:
-        """Set the learning rate of an epoch: it rises over the first one, and then falls to zero.
+        """Set the learning rate of an epoch: it rises during the first one, and then falls to zero.
 
-        Adam's first steps are as large as all others before it knows the variance of the gradients: without
-        the rise they would undo the initial head.
+        Adam's first steps are as large as later ones, although it has no good estimate of the gradients'
+        variance yet. Without the rise, they would undo the initial head.
         """
         request = self._request
         left = (request.max_epochs - epochs) / max(request.max_epochs - 1, 1)
         self._model.optimizer.learning_rate.assign(request.learning_rate * min(epochs + _FIRST, left, 1.0))
 
     def judged(self, step: Callable[[], None]) -> Float32:
-        """Return the outputs [N, C] of each example, by the network that does not see it."""
+        """Return the output of each example by the network that was trained without it, [N, C]."""
         request = self._request
         outputs = np.zeros(request.targets.shape, np.float32)
         forward = min(_FORWARD, len(outputs))
@@ -187,7 +187,7 @@ class _Networks:
 def _at(
     network: Any, plan: TailPlan, boundary: Any, request: TailRequest, checkpoint: Callable[[], None]
 ) -> NDArray[np.floating]:
-    """Compute activations at the first trained layer: earlier blocks stay frozen."""
+    """Compute activations at the first trained layer; earlier blocks stay frozen."""
     given: NDArray[np.floating] = np.load(request.activations, mmap_mode="r")
     cut = network.output[plan.cut.name]
     if boundary is cut:
@@ -214,7 +214,7 @@ def _trained(network: Any, plan: TailPlan, boundary: Any, request: TailRequest) 
     model.compile(
         optimizer=keras.optimizers.Adam(request.learning_rate),
         loss=_loss(request.loss),
-        # JAX runs each operation on its own unless the step is compiled; TensorFlow has a graph anyway.
+        # JAX runs operations one by one unless the step is compiled; TensorFlow always has a graph.
         jit_compile=keras.backend.backend() == "jax",
     )
     model.optimizer.build(model.trainable_variables)
@@ -233,7 +233,7 @@ def _loss(loss: Loss) -> Any:
 
 
 def _batches(order: Ints, size: int) -> Iterator[tuple[Ints, NDArray[np.bool_]]]:
-    """Return indices in equal batches, so that one program runs them all, and which of each are real."""
+    """Return indices in equal batches, so that one program runs them all, and masks of the real ones."""
     for start in range(0, len(order), size):
         part = order[start : start + size]
         real = np.arange(size) < len(part)

@@ -6,8 +6,8 @@ from typing import Any
 
 def load_openvino() -> Any:
     """Return the module ``openvino``."""
-    # It would report each import to its maker over the network; without this package it cannot.
+    # OpenVINO would report each import to its vendor over the network; without this package it cannot.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino  # noqa: PLC0415 - only where this runtime is chosen
+    import openvino  # noqa: PLC0415 - only if this runtime is chosen
 
     return openvino

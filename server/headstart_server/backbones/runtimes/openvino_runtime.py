@@ -15,7 +15,7 @@ from headstart_server.backbones.contract.tail import TailPlan, TailWeights
 from headstart_server.backbones.runtimes.openvino_import import load_openvino
 from headstart_server.backbones.runtimes.openvino_tail import OpenVinoTail
 
-#: Rows of a batch. Longer batches are hardly faster on a CPU, where the streams occupy the cores.
+#: Rows of a batch. Longer batches are hardly faster on a CPU, because the streams occupy the cores.
 BATCH = 2
 #: Batch sizes that a stream is compiled for. OpenVINO computes a row in 0.91 of the time if it knows
 #: the number of rows, and in 0.83 if there are two.
@@ -23,12 +23,12 @@ SIZES = (BATCH, 1)
 #: Batch size of a stream if rows have several lengths: dynamic, with dynamic length. Networks for
 #: each length take too much memory (docs/lab/backbones.md).
 ANY = -1
-#: Maximum rows of a batch if rows have several lengths, as texts do. Eight rows of 16 IDs take 0.6 of their
-#: time in batches of two, eight of 32 take 0.8.
+#: Maximum rows of a batch if rows have several lengths, as texts do. A batch of eight rows of 16 IDs takes
+#: 0.6 of the time of batches of two; with 32 IDs it takes 0.8.
 TOKEN_BATCH = 8
-#: IDs of a batch above which it is not faster: from a length of 128, two rows are as fast as any number.
+#: IDs above which a batch is not faster per row: from a length of 128, two rows are as fast as any number.
 BATCH_TOKENS = 256
-#: Changes with the output of a preparation, so that those of earlier releases are repeated.
+#: Changes with the output of a preparation, so that preparations of earlier releases are repeated.
 FORM = "card3"
 #: File name of the converted network; its weights are in the same folder.
 NETWORK_FILE = "network.xml"
@@ -41,9 +41,9 @@ _Stream = dict[int, Any]
 class OpenVinoRuntime:
     """Runs a converted network. A row's features do not depend on its batch, bit by bit.
 
-    Each stream has its compiled networks, one per batch size, which run in the calling thread; rows of
-    several lengths, such as texts, use one for all. Streams of one compiled network would pass batches to
-    OpenVINO's threads, pinned to cores that the rest of a server needs too.
+    Each stream has separate compiled networks, one per batch size, which run in the calling thread. For rows
+    of several lengths, such as texts, there is one for all sizes. With a shared compiled network, streams
+    would pass batches to OpenVINO's threads, which are pinned to cores that the server also needs.
 
     Args:
         path: converted network, from [n, ...] to outputs of [n, size]. A dynamic dimension of rows is their
@@ -65,7 +65,7 @@ class OpenVinoRuntime:
         core = load_openvino().Core()
         network = core.read_model(path)
         properties = {
-            # Always set: on some processors OpenVINO would choose bfloat16.
+            # Always set, because on some processors OpenVINO would choose bfloat16.
             "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BFLOAT16 else "f32",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": max(1, cores // settings.streams),
@@ -112,7 +112,7 @@ class OpenVinoRuntime:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:
-        """Return the rows of a shape that use a stream fully, where fewer than `batch`."""
+        """Return the rows of a shape that use a stream fully, if fewer than `batch`."""
         if not self._has_lengths:
             return None
         return min(TOKEN_BATCH, max(BATCH, BATCH_TOKENS // shape[0]))
@@ -124,7 +124,7 @@ class OpenVinoRuntime:
     def _infer(self, stream: _Stream, rows: NDArray[np.generic], unwanted: Collection[str]) -> Views:
         request = stream[ANY if self._has_lengths else len(rows)]
         request.infer({0: rows}, share_inputs=True)
-        # Copied: the next call overwrites the request's memory.
+        # Copied, because the next call overwrites the request's memory.
         return {
             name: request.get_output_tensor(place).data.copy()
             for place, name in enumerate(self._names)

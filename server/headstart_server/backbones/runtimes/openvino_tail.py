@@ -23,8 +23,8 @@ _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 class OpenVinoTail:
     """A tail that runs in the calling thread. A row's features do not depend on its batch.
 
-    Compilation takes tens of milliseconds, and each compiled tail copies its weights. It has as many as were
-    ever needed concurrently, `streams` at most.
+    Compilation takes tens of milliseconds, and each compiled tail copies its weights. The number of compiled
+    tails is the maximum that was needed concurrently, at most `streams`.
 
     Args:
         streams: maximum concurrent passes; others wait.
@@ -39,7 +39,7 @@ class OpenVinoTail:
         core = load_openvino().Core()
         self._core, self._properties = core, properties
         self._model = tail_network(core.read_model(path), plan, weights)
-        #: Free requests, the last used on top; below them None for each that may still be compiled.
+        #: Free requests, the last used one on top; below them, None for each tail that may still be compiled.
         self._free: LifoQueue[Any] = LifoQueue()
         for _ in range(streams - 1):
             self._free.put(None)
@@ -65,7 +65,7 @@ def tail_network(network: Any, plan: TailPlan, weights: TailWeights) -> Any:
     openvino = load_openvino()
     results = {result.output(0).get_any_name(): result for result in network.get_results()}
     cut, last = results[plan.cut.name].input_value(0), results[LAST]
-    # The activation has its channels last, as in Keras; inside they come first.
+    # The activation has its channels last, as in Keras; inside the network they come first.
     inner = cut.get_node().input_value(0)
     rows = openvino.opset13.parameter([-1, *plan.cut.shape], np.float32)
     turned = openvino.opset13.transpose(rows, np.array([0, 3, 1, 2]))

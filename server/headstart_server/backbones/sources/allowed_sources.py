@@ -1,4 +1,4 @@
-"""Restriction of the sources of declared backbones by the operator."""
+"""Check of declared backbones' sources against the operator's allowed sources."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,8 @@ def check_sources(declarations: Iterable[Declaration], allowed: Sequence[str]) -
     """Check that backbones come from allowed sources.
 
     Args:
-        allowed: prefixes of sources, up to the end of a part: ``keras:``, ``hf:ORG``, or a folder, alone or
-            with a scheme, that must contain the files after links are resolved. Empty allows all.
+        allowed: prefixes of sources that end with a whole part: ``keras:``, ``hf:ORG``, or a folder with or
+            without a scheme, which must contain the files after links are resolved. Empty allows all.
 
     Raises:
         DeclarationError: a source, or a file of weights, is not allowed.
@@ -41,7 +41,7 @@ def _location(place: str) -> str:
 def _allows(prefix: str, place: str) -> bool:
     location, wanted = _location(prefix), _location(place)
     if location.startswith("/") != wanted.startswith("/"):
-        # A scheme alone allows its files too.
+        # A scheme alone also allows its files.
         return prefix.endswith(":") and place.startswith(prefix)
     if wanted.startswith("/"):
         scheme = prefix.removesuffix(location)

@@ -15,7 +15,7 @@ from headstart_server.backbones.contract.backbone import LAST, TAPS
 from headstart_server.backbones.runtimes.keras_import import UNSET, load_keras
 from headstart_server.backbones.sources.pytorch.checkpoint import CheckpointError
 
-#: Changes whenever the network or its views compute something else.
+#: Changes whenever the network or its views compute other values.
 ARCHITECTURE = "bert/1: ids int32, post-norm, gelu by erf, mean of tokens, views last and taps"
 
 #: Subtracted from a padded token's score. Its weight is then exactly 0, even in bfloat16.
@@ -67,7 +67,7 @@ def build(shape: BertShape, state: Mapping[str, NDArray[np.generic]]) -> Any:
             pooled[layer] = _mean(keras, x, real)
     last = pooled[shape.layers]
     if shape.normalized:
-        # Not `ops.norm`, which rejects a negative axis on JAX.
+        # Not `ops.norm`, because it rejects a negative axis on JAX.
         length = keras.ops.sqrt(keras.ops.sum(keras.ops.square(last), axis=-1, keepdims=True))
         last = keras.ops.divide(last, keras.ops.maximum(length, 1e-12))
     views = {LAST: last}
@@ -82,7 +82,7 @@ def _mean(keras: Any, x: Any, real: Any) -> Any:
     """Average the tokens that are not padding, in float32."""
     weights = keras.ops.expand_dims(keras.ops.cast(real, "float32"), -1)
     total = keras.ops.sum(keras.ops.multiply(keras.ops.cast(x, "float32"), weights), axis=1)
-    # Rows with only padding fill up a batch.
+    # A batch is filled with rows of only padding.
     return keras.ops.divide(total, keras.ops.maximum(keras.ops.sum(weights, axis=1), 1.0))
 
 

@@ -17,7 +17,7 @@ from headstart_server.backbones.contract.tail import Cut, TailPlan
 from headstart_server.backbones.runtimes.keras_import import UNSET, load_keras
 from headstart_server.backbones.sources.pytorch.checkpoint import CheckpointError
 
-#: Changes whenever the network, its preprocessing or its views compute something else.
+#: Changes whenever the network, its preprocessing or its views compute other values.
 ARCHITECTURE = "efficientnet-lite/1: rgb uint8, (x - 127) / 128, views last and taps"
 
 _STEM, _HEAD = 32, 1280
@@ -34,8 +34,8 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-#: Stages after which the network can be cut, from 1. Their outputs are pooled for `taps` and so exist
-#: anyway; an additional output within a stage would change the rounding of sums, and thus the features.
+#: Stages after which the network can be cut, from 1. Their outputs exist because they are pooled for `taps`;
+#: an additional output within a stage would change the rounding of sums, and thus the features.
 _CUTS = (5, 6)
 _HEAD_LAYER = "head"
 #: Maximum number of last blocks in a tail.
@@ -173,9 +173,9 @@ class _Network:
     def _weighted(self, x: Any, layer: Any, axes: tuple[int, ...], name: str, norm: str) -> Any:
         """Apply one layer for a convolution and the batch normalization after it.
 
-        Frozen, the normalization is a factor and an offset for each channel, (Wx - mean) / sqrt(variance +
-        eps) * weight + bias. Both are folded into kernel and bias: 1.5 times as fast on a CPU, and equal to
-        3e-6.
+        A frozen normalization is a factor and an offset for each channel, (Wx - mean) / sqrt(variance + eps)
+        * weight + bias. Both are folded into kernel and bias, which is 1.5 times as fast on a CPU, and equal
+        within 3e-6.
         """
         y = layer(x)
         kernel, bias = layer.weights

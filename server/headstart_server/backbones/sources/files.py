@@ -78,9 +78,7 @@ def files_digest(folder: Path, files: Iterable[Path]) -> str:
 
 def _downloaded(url: str, digest: str | None, cache: Path) -> Path:
     if digest is None:
-        raise SourceError(
-            f"Expected a digest for what is downloaded, SHA-256 of the file. Received: none for {url}."
-        )
+        raise SourceError(f"The digest of {url} is missing. Add the SHA-256 of the file to the declaration.")
     path = cache / "downloads" / f"{digest}-{_name_at(url)}"
     if path.is_file():
         return path
@@ -89,14 +87,14 @@ def _downloaded(url: str, digest: str | None, cache: Path) -> Path:
         received = file_digest(staging)
         if received != digest:
             raise SourceError(
-                f"Expected a file with digest {digest} at {url}. Received: {received}. It was changed there, "
-                "or the pin is that of another file."
+                f"Expected a file with digest {digest} at {url}. Received: {received}. The file was changed, "
+                "or the declared digest is of another file."
             )
     return path
 
 
 def _name_at(url: str) -> str:
-    """Return the file name in a URL, whose suffix says what kind of file it is."""
+    """Return the file name in a URL, whose suffix determines the kind of file."""
     return Path(urlsplit(url).path).name[-_NAME_LENGTH:] or "file"
 
 
@@ -106,6 +104,6 @@ def _download(url: str, path: Path) -> None:
             shutil.copyfileobj(answer, file)
     except (OSError, HTTPException) as error:
         if isinstance(error, HTTPError):
-            # The error keeps the connection open.
+            # Otherwise the error would keep the connection open.
             error.close()
         raise SourceError(f"Expected a file at {url}. Received: {error}.") from error

@@ -66,17 +66,17 @@ class HubFolder:
 
     @property
     def kind(self) -> str:
-        """Type of its network, as the folder names it."""
+        """Type of its network in the folder's configuration."""
         names = {Format.KERAS: "class_name", Format.TRANSFORMERS: "model_type", Format.TIMM: "architecture"}
         return str(self.config[names[self.format]])
 
     @property
     def modality(self) -> Modality:
-        """Modality of its network; image, if it takes both."""
-        said = self.config.get("config", {}) if self.format is Format.KERAS else self.config
+        """Modality of its network; image if it accepts both."""
+        config = self.config.get("config", {}) if self.format is Format.KERAS else self.config
         images = {"image_shape", "image_size", "vision_encoder", "vision_config"}
-        words = {"vocabulary_size", "vocab_size"} & set(said)
-        return Modality.TEXT if words and not images & set(said) else Modality.IMAGE
+        words = {"vocabulary_size", "vocab_size"} & set(config)
+        return Modality.TEXT if words and not images & set(config) else Modality.IMAGE
 
     def json(self, name: str) -> Any:
         """Return the JSON of a file; None if it is missing. Raise `SourceError` if it is invalid."""
@@ -113,7 +113,7 @@ def load_keras_hub() -> Any:
 
 
 def summary_of(error: Exception) -> str:
-    """Summarize an error of a package in a line: such errors may dump weights, pages and addresses."""
+    """Summarize a package's error in one line, because it may contain weights, pages and addresses."""
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first[:300].rstrip('.')}"
 
@@ -164,9 +164,9 @@ def _download(handle: str, folder: Path) -> None:
         raise
     except Exception as error:  # of networks, rights and names, nearly any
         raise SourceError(
-            f"Expected the files of {handle}. Received: {summary_of(error)}. Look at its "
-            "name, the network and, where it wants a licence accepted, the account; or copy its folder "
-            "here and declare that."
+            f"Expected the files of {handle}. Received: {summary_of(error)}. Check its name, the network "
+            "and, if its license must be accepted, the account; or copy its folder to this machine and "
+            "declare the folder."
         ) from error
 
 

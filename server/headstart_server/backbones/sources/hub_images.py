@@ -25,9 +25,9 @@ class _Converter:
     """Preprocessing of images for a network."""
 
     size: int | None = None  # height and width; None if any
-    crop: float = CROP  # fraction of the shorter side that was kept
+    crop: float = CROP  # fraction of the shorter side that is kept
     scale: Any = 1.0  # factor of pixels 0 to 255, for all channels or each
-    offset: Any = 0.0  # added next
+    offset: Any = 0.0  # added after scaling
 
     def __call__(self, pixels: Any) -> Any:
         return pixels * np.asarray(self.scale, np.float32) + np.asarray(self.offset, np.float32)
@@ -36,17 +36,17 @@ class _Converter:
 def hub_images(folder: HubFolder, declaration: Declaration) -> Network:
     """Open the image network in a folder.
 
-    Its features are the mean over a map; for networks trained with a class token that token; and for networks
-    of images and texts the embedding that is compared with texts. The latter have the further outputs
-    ``tokens`` and, before the projection, ``pooled``. Raise SourceError if it is damaged, takes no images, or
-    its preprocessing is unknown.
+    Its features are the mean over a map, the class token if the network was trained with one, or, for a
+    network of images and texts, the embedding that is compared with texts. The latter also has the outputs
+    ``tokens`` and, before the projection, ``pooled``. Raise SourceError if it is damaged, does not accept
+    images, or its preprocessing is unknown.
     """
     hub = load_keras_hub()
     converter = _converter(folder, declaration)
     own = _own_size(folder)
     size = declaration.size or converter.size or own
     if size is None:
-        raise SourceError(f"Expected the setting size: {folder.kind} takes any. Received: none.")
+        raise SourceError(f"The setting size is missing. Set it, because {folder.kind} accepts any size.")
     resized = {"image_shape": (size, size, 3)} if own not in {None, size} else {}
     try:
         backbone = hub.models.Backbone.from_preset(str(folder.path), **resized)
@@ -83,7 +83,7 @@ def _body(backbone: Any, declaration: Declaration) -> Any:
 
 
 def _vision_outputs(backbone: Any) -> dict[str, Any]:
-    """Return input and outputs of the image half of a network of images and texts."""
+    """Return the input and the outputs of the image part of a network of images and texts."""
     images = load_keras().Input(backbone.vision_encoder.image_shape, name="images")
     tokens = backbone.vision_encoder({"images": images})
     outputs = {"images": images, "embedding": backbone.get_vision_embeddings(images)}
@@ -120,8 +120,8 @@ def _converter(folder: HubFolder, declaration: Declaration) -> _Converter:
         return converter
     if declaration.scale is None and not declaration.mean and not declaration.std:
         raise SourceError(
-            f"Expected the settings scale, mean or std: the folder does not say how {folder.kind} takes "
-            "pixels. Received: none."
+            f"The folder does not define how {folder.kind} scales pixels. Declare the settings scale, mean "
+            "or std."
         )
     return _Converter()
 
@@ -143,7 +143,7 @@ def _of_preset(folder: HubFolder) -> _Converter | None:
         ) from error
     return _Converter(
         size=size,
-        crop=1.0,  # it cuts the largest square
+        crop=1.0,  # the converter crops the largest square
         scale=1.0 if converter.scale is None else converter.scale,
         offset=0.0 if converter.offset is None else converter.offset,
     )
@@ -151,16 +151,16 @@ def _of_preset(folder: HubFolder) -> _Converter | None:
 
 def _of_transformers(folder: HubFolder) -> _Converter | None:
     """Return the preprocessing of Hugging Face's image processors: resize, crop, rescale, normalize."""
-    said: Mapping[str, Any] | None = folder.json(_PROCESSOR)
-    if said is None or ("image_mean" not in said and said.get("do_normalize", True)):
+    processor: Mapping[str, Any] | None = folder.json(_PROCESSOR)
+    if processor is None or ("image_mean" not in processor and processor.get("do_normalize", True)):
         return None
-    resized, cropped = said.get("size"), said.get("crop_size")
+    resized, cropped = processor.get("size"), processor.get("crop_size")
     shorter = resized.get("shortest_edge") if isinstance(resized, dict) else resized
-    cropping = said.get("do_center_crop", False) and cropped is not None
+    cropping = processor.get("do_center_crop", False) and cropped is not None
     size = _side(cropped if cropping else resized)
-    factor = said.get("rescale_factor", 1 / 255) if said.get("do_rescale", True) else 1.0
-    normal = said.get("do_normalize", True)
-    mean, std = (said["image_mean"], said["image_std"]) if normal else (0.0, 1.0)
+    factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1.0
+    normal = processor.get("do_normalize", True)
+    mean, std = (processor["image_mean"], processor["image_std"]) if normal else (0.0, 1.0)
     return _normalizing(
         size=size,
         crop=size / shorter if cropping and size and isinstance(shorter, int) and shorter >= size else 1.0,
@@ -171,15 +171,15 @@ def _of_transformers(folder: HubFolder) -> _Converter | None:
 
 
 def _of_timm(folder: HubFolder) -> _Converter | None:
-    said: Mapping[str, Any] = folder.config.get("pretrained_cfg") or {}
-    if not {"input_size", "mean", "std"} <= set(said):
+    pretrained: Mapping[str, Any] = folder.config.get("pretrained_cfg") or {}
+    if not {"input_size", "mean", "std"} <= set(pretrained):
         return None
     return _normalizing(
-        size=_side(said["input_size"][1:]),
-        crop=float(said.get("crop_pct") or CROP),
+        size=_side(pretrained["input_size"][1:]),
+        crop=float(pretrained.get("crop_pct") or CROP),
         factor=1 / 255,
-        mean=said["mean"],
-        std=said["std"],
+        mean=pretrained["mean"],
+        std=pretrained["std"],
     )
 
 
@@ -189,7 +189,7 @@ def _normalizing(*, size: int | None, crop: float, factor: float, mean: Any, std
 
 
 def _side(size: Any) -> int | None:
-    """Return height and width of square images, from any form in configurations."""
+    """Return the height and width of square images, from any form in configurations."""
     if isinstance(size, dict):
         size = [size["height"], size["width"]] if "height" in size else size.get("shortest_edge")
     if size is None:

@@ -19,7 +19,7 @@ from headstart_server.backbones.sources.source import SourceError
 
 #: Settings of texts that affect the features.
 _OPTIONS = frozenset({"pooling", "layer"})
-#: Changes whenever the layers added around a network compute something else.
+#: Changes whenever the layers added around a network compute other values.
 _FORM = "hub-texts/1"
 #: Files that affect the computation of a network, in addition to its configuration.
 _SAYING = ("modules.json", "1_Pooling/config.json")
@@ -28,7 +28,7 @@ _POOLINGS = {"cls_token": "first", "max_tokens": "max", "mean_tokens": "avg"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sentence:
-    """A folder's way from tokens to one vector."""
+    """The conversion of tokens to one vector that a folder defines."""
 
     pooling: str = "avg"
     normalized: bool = False  # whether the vector has length 1
@@ -38,10 +38,9 @@ class _Sentence:
 def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
     """Open the text network in a folder.
 
-    Its features follow the files of sentence-transformers, if present, else the mean over the tokens. With
-    pooling
-    ``none`` they are the network's pooled output.
-    Raise SourceError if it is damaged, takes no texts, or its tokenizer is of an unknown kind.
+    Its features are computed as the files of sentence-transformers define, if present, else as the mean over
+    the tokens. With pooling ``none`` they are the network's pooled output. Raise SourceError if it is
+    damaged, does not accept texts, or its tokenizer is of an unknown kind.
     """
     hub = load_keras_hub()
     for setting in ("size", "crop", "scale", "mean", "std", "channels"):
@@ -55,11 +54,13 @@ def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
             f"{summary_of(error)}."
         ) from error
     _use_exact_gelu(backbone, folder)
-    words, said = tokenizer_of(folder), _sentence(folder)
+    words, sentence = tokenizer_of(folder), _sentence(folder)
     decoding = Texts(
-        tokenizer=words.tokenizer, max_tokens=_max_tokens(backbone, declaration, said), pad_id=words.pad_id
+        tokenizer=words.tokenizer,
+        max_tokens=_max_tokens(backbone, declaration, sentence),
+        pad_id=words.pad_id,
     )
-    model = _model(backbone, declaration, said, words.pad_id)
+    model = _model(backbone, declaration, sentence, words.pad_id)
     return Network(
         info=BackboneInfo(
             name=declaration.name,
@@ -85,7 +86,7 @@ def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
     )
 
 
-def _model(backbone: Any, declaration: Declaration, said: _Sentence, pad_id: int) -> Any:
+def _model(backbone: Any, declaration: Declaration, sentence: _Sentence, pad_id: int) -> Any:
     keras = load_keras()
     ops = keras.ops
     ids = keras.Input((None,), dtype="int32", name="ids")
@@ -95,12 +96,12 @@ def _model(backbone: Any, declaration: Declaration, said: _Sentence, pad_id: int
     if not {"token_ids", "padding_mask"} <= names <= set(fed):
         raise SourceError(
             f"Expected a network of texts, of {', '.join(fed)}. Received: {type(backbone).__name__}, of "
-            f"{', '.join(sorted(names)) or 'others'}."
+            f"{', '.join(sorted(names)) or 'unnamed inputs'}."
         )
     values = _output(backbone, declaration)({name: fed[name] for name in names})
-    features = ops.cast(_pooled(values, real, declaration.pooling or said.pooling), "float32")
-    if said.normalized and declaration.layer is None:
-        # Not `ops.norm`, which fails on JAX with an axis.
+    features = ops.cast(_pooled(values, real, declaration.pooling or sentence.pooling), "float32")
+    if sentence.normalized and declaration.layer is None:
+        # Not `ops.norm`, because it fails on JAX with an axis.
         squares = ops.sum(ops.square(features), axis=-1, keepdims=True)
         features = features / ops.maximum(ops.sqrt(squares), 1e-12)
     model = keras.Model(ids, {LAST: features})
@@ -109,11 +110,11 @@ def _model(backbone: Any, declaration: Declaration, said: _Sentence, pad_id: int
 
 
 def _output(backbone: Any, declaration: Declaration) -> Any:
-    """Return the network up to the declared layer or output, its tokens', or its pooled output."""
+    """Return the network up to the declared layer or output, by default its tokens or its pooled output."""
     keras = load_keras()
     outputs = backbone.output if isinstance(backbone.output, dict) else {"sequence_output": backbone.output}
-    usual = "pooled_output" if declaration.pooling == "none" else "sequence_output"
-    name = declaration.layer or usual
+    default = "pooled_output" if declaration.pooling == "none" else "sequence_output"
+    name = declaration.layer or default
     layers = [layer.name for layer in backbone.layers]
     if name in outputs:
         return keras.Model(backbone.input, outputs[name])
@@ -137,12 +138,12 @@ def _pooled(values: Any, real: Any, pooling: str) -> Any:
     kept = ops.cast(ops.expand_dims(real, -1), "float32")
     if pooling == "max":
         return ops.max(values - (1 - kept) * 1e9, axis=1)
-    # Rows with only padding fill up a batch.
+    # A batch is filled with rows of only padding.
     return ops.sum(values * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
 
 
 def _use_exact_gelu(backbone: Any, folder: HubFolder) -> None:
-    """Use the exact activation of a checkpoint where KerasHub uses its approximation."""
+    """Use the exact activation of a checkpoint instead of KerasHub's approximation."""
     if folder.format is not Format.TRANSFORMERS or folder.config.get("hidden_act") != "gelu":
         return
     keras = load_keras()
@@ -151,12 +152,12 @@ def _use_exact_gelu(backbone: Any, folder: HubFolder) -> None:
             layer.activation = keras.activations.gelu
 
 
-def _max_tokens(backbone: Any, declaration: Declaration, said: _Sentence) -> int:
+def _max_tokens(backbone: Any, declaration: Declaration, sentence: _Sentence) -> int:
     own = getattr(backbone, "max_sequence_length", None)
-    usual = said.max_tokens or MAX_TOKENS
-    tokens = declaration.max_tokens or min(usual, own or usual)
+    default = sentence.max_tokens or MAX_TOKENS
+    tokens = declaration.max_tokens or min(default, own or default)
     if own is not None and tokens > own:
-        raise SourceError(f"Expected at most {own} tokens, as the network takes. Received: {tokens}.")
+        raise SourceError(f"Expected at most {own} tokens, the network's limit. Received: {tokens}.")
     return int(tokens)
 
 
@@ -165,8 +166,8 @@ def _sentence(folder: HubFolder) -> _Sentence:
     modules = folder.json("modules.json")
     if modules is None:
         return _Sentence()
-    said: Mapping[str, Any] = folder.json("1_Pooling/config.json") or {}
-    modes = [mode.removeprefix("pooling_mode_") for mode, chosen in said.items() if chosen is True]
+    pooling_config: Mapping[str, Any] = folder.json("1_Pooling/config.json") or {}
+    modes = [mode.removeprefix("pooling_mode_") for mode, chosen in pooling_config.items() if chosen is True]
     chosen = [_POOLINGS.get(mode) for mode in modes if mode != "include_prompt"]
     if len(chosen) > 1 or None in chosen:
         raise SourceError(f"Expected one pooling of {', '.join(_POOLINGS)}. Received: {', '.join(modes)}.")

@@ -1,4 +1,4 @@
-"""Tokenizers as files of the library ``tokenizers``, which needs neither KerasHub nor TensorFlow."""
+"""Tokenizers as files of the library ``tokenizers``, so that KerasHub and TensorFlow are not needed."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -39,10 +39,12 @@ def read_model(proto: bytes) -> PieceModel:
         unknown = next(piece[_PIECE][-1].decode() for piece in pieces if piece[_TYPE] == [_UNKNOWN])
     except (IndexError, ValueError, TypeError, StopIteration, struct.error) as error:
         raise SourceError(
-            f"Expected a model of SentencePiece. Received: a damaged one, {type(error).__name__}: {error}."
+            f"The SentencePiece model is damaged: {type(error).__name__}: {error}. Download it again."
         ) from error
     if (trainer[_MODEL_TYPE] or [_UNIGRAM]) != [_UNIGRAM] or any(trainer[_BYTE_FALLBACK]):
-        raise SourceError("Expected a model of SentencePiece of unigrams, not bytes. Received: another.")
+        raise SourceError(
+            "The SentencePiece model is not a unigram model, or falls back to bytes. Use another."
+        )
     characters: Sequence[bytes] = normalizer[_CHARACTERS]
     return PieceModel(scores=scores, unknown=unknown, normalization=characters[-1] if characters else b"")
 

@@ -1,4 +1,4 @@
-"""What every source of image networks shares: options, and the network around a model."""
+"""The options of every source of image networks, and the network around a model."""
 
 from typing import Any
 

@@ -55,7 +55,7 @@ NETWORKS: Mapping[str, _Facts] = {
 class KerasApplications:
     """``keras:NAME``, such as ``keras:MobileNetV3Large``.
 
-    Its weights are ImageNet's, which Keras downloads once and verifies, or those of the declared file.
+    Its weights are those for ImageNet, which Keras downloads once and verifies, or those of a declared file.
     """
 
     options = IMAGE_OPTIONS | {"weights"}

@@ -59,13 +59,13 @@ class KerasFile:
 
 def check_keras_file(path: Path) -> None:
     """Raise `SourceError` for a Keras file with parts outside Keras or with code, before loading it."""
-    # Keras reads a file by its name: with another suffix it would not read the archive that is checked here.
+    # Keras chooses the format by suffix: with another one it would not read the archive that is checked here.
     if path.suffix != ".keras":
         raise SourceError(f"Expected a file whose name ends in .keras. Received: {path.name}.")
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            # Keras reads the other entries completely.
+            # Keras reads the other entries as a whole.
             check_methods(entries)
             most = _SLACK_BYTES + _MOST_INFLATED * path.stat().st_size
             if sum(entry.file_size for entry in entries) > most:

@@ -1,4 +1,4 @@
-"""Networks of KerasHub, and through it of Hugging Face and timm."""
+"""Networks of KerasHub, which also loads those of Hugging Face and timm."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from headstart_server.backbones.sources.source import Source, SourceError
 class KerasHub:
     """``kerashub:PRESET``, ``hf:ORG/NAME``, ``timm:NAME``, or with any of them the path of a local folder.
 
-    The content of the folder decides how it is read, so any scheme may declare a folder of Hugging Face.
+    The content of the folder determines its format, so any scheme may declare a folder of Hugging Face.
     """
 
     options = IMAGE_OPTIONS | {"modality", "max_tokens"}

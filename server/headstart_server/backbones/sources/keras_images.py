@@ -1,4 +1,4 @@
-"""From a Keras model of images to a network from uint8 pixels to features."""
+"""Conversion of a Keras image model to a network from uint8 pixels to features."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.sources.image_networks import declared_network
 from headstart_server.backbones.sources.source import SourceError
 
-#: Changes whenever the layers added around a model compute something else.
+#: Changes whenever the layers added around a model compute other values.
 _FORM = "keras-images/2"
 
 
@@ -35,13 +35,13 @@ def image_network(
     """Put preprocessing before a Keras model, and pooling after it.
 
     Args:
-        body: model from float32 pixels [n, height, width, 3] to one output, or to several by name of which
-            one is declared as the layer, or with the declared layer.
+        body: model from float32 pixels [n, height, width, 3] to one output, or to several named outputs if
+            the declaration names one of them, or an inner layer.
         architecture: identifies the model and `preprocess` in the digest, independent of file paths.
         weights: SHA-256 of its weights in hexadecimal.
-        size: height and width that it takes, in pixels.
-        preprocess: its preprocessing of pixels 0 to 255 unless scale, mean or std are declared; blue is their
-            first channel if that is declared.
+        size: height and width of its images, in pixels.
+        preprocess: its preprocessing of pixels 0 to 255 unless scale, mean or std are declared; the pixels
+            are BGR if these channels are declared.
         crop: default fraction of the shorter side.
         pooling: default pooling of tokens.
         license: default license of the weights.
@@ -56,7 +56,7 @@ def image_network(
     if declaration.channels == "bgr":
         pixels = pixels[..., ::-1]
     scaled = _scaled(pixels, declaration) if replaces_preprocessing(declaration) else preprocess(pixels)
-    features = _pooled(_output(body, declaration)(scaled), declaration.pooling, usual=pooling)
+    features = _pooled(_output(body, declaration)(scaled), declaration.pooling, default=pooling)
     model = keras.Model(images, {LAST: keras.ops.cast(features, "float32")})
     model.trainable = False
     decoding = Images(size=size, crop=crop if declaration.crop is None else declaration.crop)
@@ -76,7 +76,7 @@ def image_network(
 def weights_digest(model: Any) -> str:
     """Return the SHA-256 over the weights of a Keras model in order: positions, shapes and values."""
     digest = hashlib.sha256()
-    # Not their names: Keras numbers layers by the count of earlier ones.
+    # Not their names, because Keras numbers layers by the count of earlier ones.
     for place, weight in enumerate(model.weights):
         values = np.ascontiguousarray(load_keras().ops.convert_to_numpy(weight))
         digest.update(f"{place} {values.dtype} {values.shape}\n".encode())
@@ -85,9 +85,9 @@ def weights_digest(model: Any) -> str:
 
 
 def side_of(body: Any, declaration: Declaration) -> int:
-    """Return the height and width of a model's images, in pixels: fixed, or declared if it takes any.
+    """Return the height and width of a model's images, in pixels: fixed, or declared if it accepts any.
 
-    Raise SourceError if it takes no images of three channels, or another size than declared.
+    Raise SourceError if it does not accept images of three channels, or of the declared size.
     """
     shape = tuple(body.input_shape) if not isinstance(body.input_shape, dict | list) else ()
     if len(shape) != 4 or shape[3] not in (3, None):
@@ -98,7 +98,7 @@ def side_of(body: Any, declaration: Declaration) -> int:
     sizes = {declaration.size} if declaration.size else own
     if len(own | sizes) != 1:
         raise SourceError(
-            "Expected a network of square images whose size is its own, or declared. Received: input "
+            "Expected a network of square images of a fixed or declared size. Received: input "
             f"shape {list(shape)}, declared size {declaration.size}."
         )
     return int((own | sizes).pop())
@@ -137,15 +137,15 @@ def _output(body: Any, declaration: Declaration) -> Any:
     return load_keras().Model(body.input, body.get_layer(declaration.layer).output)
 
 
-def _pooled(features: Any, declared: str | None, *, usual: str | None) -> Any:
-    """Pool each image into one vector: the mean of maps, and of tokens by `usual`, unless declared."""
+def _pooled(features: Any, declared: str | None, *, default: str | None) -> Any:
+    """Pool each image into one vector: the mean of maps, and of tokens by `default`, unless declared."""
     ops = load_keras().ops
     if not hasattr(features, "shape"):
         raise SourceError(
-            f"Expected a network of one output. Received: {len(features)}; name one with the setting layer."
+            f"Expected a network of one output. Received: {len(features)}. Name one with the setting layer."
         )
     rank = len(features.shape)
-    pooling = declared or ("none" if rank == 2 else (usual if rank == 3 else None) or "avg")
+    pooling = declared or ("none" if rank == 2 else (default if rank == 3 else None) or "avg")
     places = {3: (1,), 4: (1, 2)}.get(rank)
     if pooling == "none" and rank == 2:
         return features

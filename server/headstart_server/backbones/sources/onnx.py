@@ -13,7 +13,7 @@ from headstart_server.backbones.sources.protobuf_wire import WireError, messages
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
 
-#: Fields of ONNX's messages (onnx.proto): tensors, and the external location of a tensor's values.
+#: Field numbers of ONNX's messages (onnx.proto): tensors, and the external location of a tensor's values.
 _GRAPH, _FUNCTIONS = 7, 25
 _NODES, _INITIALIZERS, _SPARSE = 1, 5, 15
 _FUNCTION_NODES = 7
@@ -45,7 +45,7 @@ class Onnx:
 
 
 def onnx_digest(path: Path) -> str:
-    """Return the SHA-256 of an ONNX file, or over the names and contents of all files with its tensors.
+    """Return the SHA-256 of an ONNX file; with external tensors, over the names and contents of all files.
 
     Raise SourceError if it is not an ONNX file, or names files that are missing or outside its folder.
     """
@@ -58,8 +58,8 @@ def onnx_digest(path: Path) -> str:
             raise SourceError(f"Expected tensors in files next to {path.name}. Received: {place!r}.")
         if not (path.parent / place).is_file():
             raise SourceError(
-                f"Expected {place!r} next to {path.name}, which stores its tensors there. Received: "
-                "none. Put it there, or save the network as one file."
+                f"The file {place!r} with tensors of {path.name} is missing. Put it next to {path.name}, or "
+                "save the network as one file."
             )
     return files_digest(path.parent, [path, *(path.parent / place for place in places)])
 

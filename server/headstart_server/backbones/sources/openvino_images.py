@@ -1,4 +1,4 @@
-"""From an OpenVINO model of images to a network from uint8 pixels to features."""
+"""Conversion of an OpenVINO image model to a network from uint8 pixels to features."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -16,12 +16,12 @@ from headstart_server.backbones.sources.image_networks import declared_network
 from headstart_server.backbones.sources.openvino_reading import reason_of
 from headstart_server.backbones.sources.source import SourceError
 
-#: Operations between a classifier's product and the output that hardly change the order of classes.
+#: Operations that may follow a classifier's product before the output.
 _PASSED = {"Softmax", "LogSoftmax", "Sigmoid", "Convert", "Squeeze", "Add", "Subtract", "Multiply", "Divide"}
 
 
 def features_of(model: Any, layer: str | None, *, takes_last: bool) -> Any:
-    """Return the output whose values are the features.
+    """Return the output with the features.
 
     Args:
         layer: name of an output, else of a tensor, else of a node; None chooses the input of a final
@@ -106,13 +106,13 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(some) or "none"
 
 
-#: Changes whenever the layers added around a model compute something else.
+#: Changes whenever the layers added around a model compute other values.
 _FORM = "openvino-images/1"
 
 #: Minimum declared side of images, in pixels.
 _LEAST_SIZE = 8
 
-#: Maximum difference of a row alone and in a batch, relative to its largest feature: rounding stays below.
+#: Maximum difference of a row alone and in a batch, relative to its largest feature; rounding stays below.
 _ROW_TOLERANCE = 1e-3
 
 
@@ -138,8 +138,8 @@ def image_network(
         takes_last: whether the last of several outputs is the default.
 
     Raises:
-        SourceError: it takes no images, the layer is missing, its values cannot be pooled, or its rows depend
-            on each other.
+        SourceError: the model does not accept images, the layer is missing, its values cannot be pooled, or
+            rows depend on each other.
     """
     pixels = _the_input(model)
     channels_first, size = _shaped(model, pixels, declaration)
@@ -150,7 +150,7 @@ def image_network(
     model = load_openvino().Model([pooled], [images], "backbone")
     for node in model.get_ordered_ops():
         for output in node.outputs():
-            # Its name would remain in addition to ours if OpenVINO finds no operation after it.
+            # Otherwise its name would remain in addition to ours if no operation follows the output.
             output.get_tensor().set_names({LAST} if output == pooled.output(0) else set())
     shape = model.output(0).get_partial_shape()
     if shape.rank.get_length() != 2 or shape[1].is_dynamic or shape[1].get_length() < 1:
@@ -173,17 +173,17 @@ def image_network(
 def _the_input(model: Any) -> Any:
     inputs = model.get_parameters()
     if len(inputs) != 1:
-        names = ", ".join(one.get_friendly_name() for one in inputs) or "none"
+        names = [one.get_friendly_name() for one in inputs]
         raise SourceError(f"Expected a network of one input, images. Received: {len(inputs)}, {names}.")
     return inputs[0]
 
 
 def _shaped(model: Any, pixels: Any, declaration: Declaration) -> tuple[bool, int]:
-    """Give the input any number of images of one size; return whether channels come first, and the size."""
+    """Allow any number of images of one size as input; return whether channels are first, and the size."""
     shape = pixels.get_partial_shape()
     if shape.rank.is_dynamic or len(shape) != 4:
         raise SourceError(
-            "Expected a network that takes images, [n, 3, height, width] or [n, height, width, 3]. "
+            "Expected a network of images, [n, 3, height, width] or [n, height, width, 3]. "
             f"Received: input shape {shape}."
         )
     refusals = []
@@ -196,7 +196,7 @@ def _shaped(model: Any, pixels: Any, declaration: Declaration) -> tuple[bool, in
         else:
             return channels_first, size
     raise SourceError(
-        "Expected a network of square images whose size is its own, or declared, and any number of them. "
+        "Expected a network of any number of square images of a fixed or declared size. "
         f"Received: input shape {shape}, declared size {declaration.size}. {' '.join(refusals)}"
     )
 
@@ -206,7 +206,7 @@ def _layouts(shape: Any, declaration: Declaration) -> Iterator[tuple[bool, int]]
     for channels_first, channels, sides in ((True, shape[1], shape[2:]), (False, shape[3], shape[1:3])):
         sizes = {side.get_length() for side in sides if side.is_static}
         sizes |= {declaration.size} if declaration.size else set()
-        # The three channels of the other layout are not a size.
+        # The three channels of the other layout must not be taken for a size.
         if (
             (channels.is_dynamic or channels.get_length() == 3)
             and len(sizes) == 1
@@ -270,9 +270,9 @@ def _pooled(features: Any, declaration: Declaration, *, channels_first: bool) ->
 
 
 def _places(shape: Any, *, channels_first: bool) -> list[int]:
-    """Return the axes of height and width: the two equal ones, because images are square; else the input's.
+    """Return the axes of height and width: two of equal size, because images are square; else the input's.
 
-    Inside a network that takes channels last they are often first.
+    Inside a network whose input has channels last, channels are often first.
     """
     sides = [side.get_length() if side.is_static else None for side in shape]
     alike = [axes for axes in ([2, 3], [1, 2]) if len(sides) == 4 and sides[axes[0]] == sides[axes[1]]]
@@ -290,14 +290,14 @@ def _check_rows(model: Any, decoding: Images) -> None:
         alone = [compiled(row[None])[0].copy() for row in rows]
     except RuntimeError as error:
         raise SourceError(
-            f"Expected a network that takes any number of images. Received: {reason_of(error)}"
+            f"Expected a network that accepts any number of images. Received: {reason_of(error)}"
         ) from error
     apart = np.concatenate(alone)
     bound = _ROW_TOLERANCE * float(np.max(np.abs(apart), initial=0.0))
     if together.shape != apart.shape or not np.all(np.abs(together - apart) <= bound):  # a NaN fails too
         raise SourceError(
-            "Expected a network whose features of an image depend on it alone, and are numbers. Received: "
-            f"others for two images together, {list(together.shape)}, than for each alone."
+            "The features of an image must depend on this image only, and be numbers. For two images "
+            f"together, of shape {list(together.shape)}, they differ from those of each alone."
         )
 
 

@@ -26,7 +26,7 @@ def read_model(framework: str, path: Path) -> Any:
     except Exception as error:  # its class depends on the stage that failed
         raise SourceError(f"{path.name} cannot be read by OpenVINO: {reason_of(error)}") from error
     if not model.get_results():
-        raise SourceError(f"Expected a network in {path.name}. Received: none that OpenVINO can read.")
+        raise SourceError(f"{path.name} has no output, so it has no network that OpenVINO can use.")
     return model
 
 
@@ -34,7 +34,7 @@ def reason_of(error: Exception) -> str:
     """Return OpenVINO's error message without the location in its source."""
     unconverted = _UNCONVERTED.search(str(error))
     if unconverted:
-        return f"it has no such operations: {unconverted[1]}."
+        return f"it does not support the operations {unconverted[1]}."
     lines = [line.strip() for line in str(error).splitlines()]
     telling = [line for line in lines if line and not line.startswith(_PLACES)]
     return " ".join(telling or lines)[:500]

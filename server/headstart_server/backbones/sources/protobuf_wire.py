@@ -1,4 +1,4 @@
-"""Parses protobuf messages without their generated classes."""
+"""Parse protobuf messages without their generated classes."""
 
 from collections import defaultdict
 from collections.abc import Iterator

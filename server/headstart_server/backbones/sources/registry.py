@@ -99,7 +99,7 @@ def source_of(declaration: Declaration) -> Source:
         if setting not in _FOR_ALL and setting not in source.options:
             heeded = ", ".join(sorted({*source.options, *_FOR_ALL}))
             raise DeclarationError(
-                f"Backbone {declaration.name!r}: Expected settings that source {declaration.scheme} heeds: "
+                f"Backbone {declaration.name!r}: Expected settings of the source {declaration.scheme}: "
                 f"{heeded}. Received: {setting}."
             )
     return source

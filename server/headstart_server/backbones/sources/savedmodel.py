@@ -21,7 +21,7 @@ _FILE = "saved_model.pb"
 _SERVING = "serving_default"
 #: Tag of the serving graph; others are for training.
 _SERVE = "serve"
-#: Fields of TensorFlow's messages (saved_model.proto, meta_graph.proto).
+#: Field numbers of TensorFlow's messages (saved_model.proto, meta_graph.proto).
 _META_GRAPHS, _META_INFO, _TAGS, _SIGNATURES = 2, 1, 4, 5
 _KEY, _VALUE = 1, 2
 _INPUTS, _OUTPUTS = 1, 2
@@ -112,7 +112,7 @@ def _graph(folder: Path) -> memoryview:
 
 @contextmanager
 def _serving(folder: Path, signature: str) -> Iterator[Path]:
-    """Yield a folder of the model that serves a signature: OpenVINO always reads the serving one."""
+    """Yield a folder of the model that serves a signature, because OpenVINO always reads the serving one."""
     if signature == _SERVING:
         yield folder
         return

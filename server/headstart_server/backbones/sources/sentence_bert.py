@@ -1,4 +1,4 @@
-"""BERTs with averaged tokens, in folders of sentence-transformers."""
+"""BERT networks with averaged tokens, in folders of sentence-transformers."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ _NORMALIZE = "sentence_transformers.models.Normalize"
 
 
 class BertFolder:
-    """Reads such a folder without running any of its content.
+    """Read a folder of sentence-transformers without running any of its content.
 
     Args:
         path: folder with ``config.json``, ``tokenizer.json``, ``model.safetensors``, ``modules.json``,
@@ -166,8 +166,7 @@ class SentenceBert:
         most = declaration.max_tokens or folder.max_tokens()
         if most > shape.positions:
             raise SourceError(
-                f"Expected at most {shape.positions} tokens, for which the network has places. Received: "
-                f"{most}."
+                f"Expected at most {shape.positions} tokens, the network's limit. Received: {most}."
             )
         model = build(shape, folder.state())
         decoding = Texts(

@@ -10,7 +10,7 @@ from headstart_server.backbones.networks.network import Network
 
 
 class Source(Protocol):
-    """Opens the networks of one scheme, without running their code."""
+    """Open the networks of one scheme, without running their code."""
 
     @property
     def options(self) -> Collection[str]:
@@ -21,7 +21,7 @@ class Source(Protocol):
         """Whether its networks are Keras models, which also run on GPUs; else OpenVINO runs them."""
 
     def modality(self, declaration: Declaration) -> Modality:
-        """Return the modality of a declared backbone, as far as known before it is opened."""
+        """Return the modality of a declared backbone, if known before it is opened."""
 
     def info(self, declaration: Declaration) -> BackboneInfo | None:
         """Return the metadata if known before the network is opened; fast. Raise SourceError if invalid."""
@@ -48,8 +48,7 @@ def check_pin(declaration: Declaration, weights: str) -> str:
     """Return the SHA-256 of the weights; raise `SourceError` if the declaration pins another one."""
     if declaration.digest not in {None, weights}:
         raise SourceError(
-            f"Expected weights of {declaration.source} with the digest that is pinned, "
-            f"{declaration.digest}. Received: {weights}. Either they were changed or replaced, or "
-            "the pin is that of another file."
+            f"Expected weights of {declaration.source} with the declared digest, {declaration.digest}. "
+            f"Received: {weights}. Either the weights were changed, or the digest is of another file."
         )
     return weights

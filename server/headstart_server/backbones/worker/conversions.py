@@ -1,4 +1,4 @@
-"""Networks converted for OpenVINO: shipped with an image, or prepared on first use."""
+"""Networks converted for OpenVINO: shipped with an image, or prepared at first use."""
 
 from pathlib import Path
 
@@ -22,11 +22,11 @@ from headstart_server.errors import BackboneNotFound
 
 
 class Conversions:
-    """Finds the converted network of a backbone, and prepares it if missing.
+    """Find the converted network of a backbone, and prepare it if it is missing.
 
     Args:
         cache: folder of downloads and prepared backbones.
-        shipped: read-only folder of backbones prepared ahead, searched first; None without one.
+        shipped: read-only folder of backbones prepared in advance, searched first; None without one.
     """
 
     def __init__(self, cache: Path, shipped: Path | None) -> None:
@@ -35,7 +35,7 @@ class Conversions:
         self._preparations = Preparations()
         #: Progress of each backbone that is being converted.
         self._progress: dict[str, Progress] = {}
-        #: Whether a backbone is loaded, so that serving goes first.
+        #: Whether a backbone is loaded, so that serving has priority.
         self.yields = False
 
     def find(self, declaration: Declaration, *, low_priority: bool = False) -> tuple[Card, Path]:
@@ -79,7 +79,7 @@ class Conversions:
         """Quantize a backbone, unless done before, and return card and folder of its quantized form.
 
         Args:
-            samples: folder of samples to calibrate on; None for those of packages.
+            samples: folder of samples to calibrate on; None for samples of packages.
 
         Raises:
             BackboneNotFound, SourceError, BackboneUnavailable, Draining or OSError: as `find`, or the
@@ -135,4 +135,6 @@ class Conversions:
 def _check_convertible(declaration: Declaration) -> None:
     """Raise a SourceError if the conversion of a backbone needs Keras, which is not installed."""
     if source_of(declaration).in_keras and (lacking := keras_missing("Converting it from Keras")):
-        raise SourceError(f"{lacking} Or convert it elsewhere, and give its folder as --prepared-backbones.")
+        raise SourceError(
+            f"{lacking} Or convert it on another machine, and pass its folder as --prepared-backbones."
+        )

@@ -1,8 +1,8 @@
 """Export command: ``python -m headstart_server.backbones.worker.export_command`` and the arguments of `main`.
 
-It keeps Keras and TensorFlow out of the server. It reads the request from its folder and writes the export
-into the other. It exits with `REFUSED` and one line of JSON on stdout if the version cannot be exported, and
-exits immediately when stdin ends: the caller has left.
+It keeps Keras and TensorFlow out of the server. It reads the request from one folder and writes the export to
+the other. It exits with `REFUSED` and one line of JSON on stdout if the version cannot be exported. It exits
+immediately when stdin ends, because the caller has left.
 """
 
 import json
@@ -82,7 +82,7 @@ def export_into(
 
 
 class _OtherBackboneError(Exception):
-    """The backbone differs from the one of the version; the message is its digest."""
+    """The backbone differs from the version's; the message is its digest."""
 
 
 def _write_openvino(

@@ -80,18 +80,18 @@ def export_in_process(
             raise _refusal(json.loads(ended.stdout.splitlines()[-1]), request)
         if ended.code != 0:
             raise ExportFailed(
-                "Expected the process that exports to end with an export. "
+                "Expected the export process to end with an export. "
                 f"Received: {death(ended.code, ended.stderr)}"
             )
 
 
-def _refusal(said: dict[str, str], request: ExportRequest) -> HeadstartError:
-    message, form = said["message"], request.form
-    match Refusal(said["kind"]):
+def _refusal(refusal: dict[str, str], request: ExportRequest) -> HeadstartError:
+    message, form = refusal["message"], request.form
+    match Refusal(refusal["kind"]):
         case Refusal.OTHER_BACKBONE:
             return BackboneMismatch(
                 f"Expected the backbone that the version was fitted on, digest {request.digest[:12]}. "
-                f"Received: digest {message[:12]}. Fine-tune it again, or export it where it was made."
+                f"Received: digest {message[:12]}. Fine-tune it again, or export it where it was fine-tuned."
             )
         case Refusal.DAMAGED:
             return ArtifactDamaged(f"The version's tail does not fit its backbone. {message}")

@@ -43,7 +43,7 @@ TOKENIZER_FILE = "tokenizer.json"
 
 
 class Answers(StrEnum):
-    """Outputs that scores become.
+    """Conversion of scores to outputs.
 
     SOFTMAX: probabilities of classes of which one applies.
     SIGMOID: independent probabilities of classes.
@@ -64,13 +64,13 @@ class Answers(StrEnum):
 class ExportRequest:
     """A version as numbers.
 
-    The head takes views side by side, prepares each row, passes an optional hidden layer, and is calibrated:
+    The head concatenates views, prepares each row, applies an optional hidden layer, and is calibrated:
     ``answers(slopes * (x @ weights + bias) + offsets)``.
     """
 
     form: ExportFormat
     digest: str  # backbone digest of the version
-    views: tuple[str, ...]  # names of the views, side by side
+    views: tuple[str, ...]  # names of the concatenated views
     roots: bool  # whether the signed square root of each feature is taken
     lengths: bool  # whether each row is then scaled to Euclidean length 1
     hidden_weights: Float32  # [D, H]; empty without a hidden layer
@@ -79,7 +79,7 @@ class ExportRequest:
     bias: Float32  # [C]
     slopes: Float32  # factors of scores, [C]
     offsets: Float32  # added to them, [C]
-    answers: Answers  # outputs that scores become
+    answers: Answers  # conversion of scores to outputs
     tail: TailWeights | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)  # additional metadata, as JSON values
 
@@ -93,7 +93,7 @@ class ExportRequest:
     def save(self, folder: Path) -> None:
         """Write the request into a folder."""
         parts = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "tail"}
-        # Without `allow_pickle`: NumPy before 2.2 stores it in the file as another array.
+        # Without `allow_pickle`, because NumPy before 2.2 would store it in the file as another array.
         arrays: dict[str, Any] = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
         values = {name: part for name, part in parts.items() if name not in arrays}
         if self.tail is not None:

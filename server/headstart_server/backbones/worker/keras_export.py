@@ -37,7 +37,7 @@ def keras_version(network: Network, request: ExportRequest, name: str) -> Any:
     output = request.answers.output
     answers = keras.layers.Activation(activation[request.answers], name=output)(x)
     model = keras.Model(rows, {output: answers}, name="headstart")
-    # Keras exports only called models; for rows of any length, sixteen is an example.
+    # Keras exports only models that were called; sixteen is an example for rows of any length.
     model(np.zeros([1, *(size or 16 for size in rows.shape[1:])], rows.dtype))
     return model
 
@@ -64,11 +64,11 @@ def write_keras(model: Any, form: ExportFormat, facts: Mapping[str, Any], folder
 
 
 def _check_loads(path: Path) -> None:
-    """Load the written model: some layers of other libraries save arguments that they do not accept."""
+    """Load the written model, because some layers of other libraries save arguments that they reject."""
     try:
         load_keras().models.load_model(path, safe_mode=True)
-    except Exception as error:  # layers fail with any
-        # The reason is the last line, after all configurations.
+    except Exception as error:  # layers raise any class
+        # The reason is in the last line, after all configurations.
         raise ValueError(
             f"Expected layers that Keras loads again. Received: {str(error).strip()[-300:]}"
         ) from error
@@ -85,7 +85,7 @@ def _views(network: Network, request: ExportRequest, name: str) -> tuple[Any, Ma
     views = dict(model(rows))
     if request.tail is not None:
         plan = network.info.tails[request.tail.blocks]
-        # A copy: `taps` remain those of the backbone's blocks.
+        # A copy, because `taps` keep the outputs of the backbone's blocks.
         tail = keras.models.clone_model(tail_model(model, plan))
         put(tail, model, plan, request.tail)
         views[LAST] = tail(views[plan.cut.name])[LAST]
@@ -115,8 +115,8 @@ def _dense(x: Any, name: str, weights: Any, bias: Any, activation: str | None = 
 def _add_entry(path: Path, facts: Mapping[str, Any]) -> None:
     """Add the metadata to a file as an entry of a ZIP archive.
 
-    A Keras file is one. A LiteRT file is read from its start and an archive from its end, so one file is
-    both; LiteRT tools read such entries as associated files.
+    A Keras file is an archive. A LiteRT file is read from its start and an archive from its end, so one file
+    can be both; LiteRT tools read such entries as associated files.
     """
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(FACTS_FILE, json.dumps(facts, indent=1, ensure_ascii=False))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def write_onnx(model: Any, facts: Mapping[str, Any], path: Path) -> None:
-    """Write a Keras model with metadata; raise ImportError without tf2onnx, ValueError if impossible."""
+    """Write a Keras model with metadata; raise ImportError without tf2onnx, and ValueError if it fails."""
     with _gelu_by_erf(), _captured_constants() as constants:
         model.export(str(path), format="onnx", verbose=False)
     written = onnx.load(path)
@@ -51,8 +51,8 @@ def _put(constants: Mapping[str, NDArray[np.generic]], graph: Any) -> None:
 def _captured_constants() -> Iterator[dict[str, NDArray[np.generic]]]:
     """Return the constants that tf2onnx turns into inputs of the graph, by their names in the file.
 
-    Keras computes values that depend on no input, such as the two values of a mask, before there is a graph.
-    TensorFlow passes them to the graph like weights, and tf2onnx makes constants of weights only.
+    Keras computes values that depend on no input, such as the two values of a mask, before it builds a graph.
+    TensorFlow passes them to the graph like weights, but tf2onnx only converts weights to constants.
     """
     import tensorflow as tf  # noqa: PLC0415 - Keras has imported it by now
     from tf2onnx import convert  # noqa: PLC0415 - an extra
@@ -61,7 +61,7 @@ def _captured_constants() -> Iterator[dict[str, NDArray[np.generic]]]:
     found: dict[str, NDArray[np.generic]] = {}
 
     def from_function(function: Any, input_signature: Any = None, **settings: Any) -> Any:
-        # Traced once: tf2onnx uses the same graph.
+        # Traced only once, so that tf2onnx uses the same graph.
         traced = function.get_concrete_function(*input_signature)
         values = traced.captured_inputs
         places = traced.inputs[len(traced.inputs) - len(values) :]

@@ -41,7 +41,7 @@ def openvino_version(path: Path | None, info: BackboneInfo, request: ExportReque
             floating = path.with_name(FLOAT_FILE)
             views[LAST] = _with_tail(floating if floating.is_file() else path, info, request, views)
     for view in views.values():
-        # Names of former outputs; the input's stays.
+        # Remove the names of former outputs, but not the input's.
         if view.get_node() is not rows:
             view.get_tensor().set_names(set())
     rows.output(0).get_tensor().set_names({name})

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from headstart_server.backbones.contract.runtimes import keras_backend
 from headstart_server.backbones.worker.export_request import ExportFormat
 
-#: Packages that the extra `server` adds to `serving`, and the slim image lacks.
+#: Packages that the extra `server` adds to `serving`; the slim image lacks them.
 _KERAS = ("keras", "tensorflow")
-#: Packages that each export format needs besides those of Keras.
+#: Packages that each export format needs in addition to those of Keras.
 _OF_FORMS = {
     ExportFormat.KERAS: _KERAS,
     ExportFormat.SAVED_MODEL: _KERAS,
@@ -19,7 +19,7 @@ _OF_FORMS = {
 
 
 def trains_networks() -> bool:
-    """Return whether networks can be trained: Keras and one of its backends are installed."""
+    """Return whether networks can be trained, because Keras and one of its backends are installed."""
     return training_missing("") is None
 
 

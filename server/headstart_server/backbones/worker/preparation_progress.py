@@ -31,11 +31,11 @@ TYPICAL_SECONDS = {
     Step.CONVERTING: 0.7,
 }
 _STEPS = tuple(Step)
-#: Bounds of the estimated pace of a machine and network, from the completed steps.
+#: Bounds of the pace of a machine and network, which is estimated from the completed steps.
 _PACE = (0.5, 4.0)
-#: Seconds that count as completed at the typical pace, so that one odd step does not decide alone.
+#: Seconds that count as completed at the typical pace, so that a single unusual step has limited weight.
 _PRIOR_SECONDS = 3.0
-#: Fraction of its time so far that a step longer than expected is assumed to need still.
+#: Remaining time of a step that takes longer than expected, as a fraction of its time so far.
 _OVERRUN = 0.25
 
 

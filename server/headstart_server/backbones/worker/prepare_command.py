@@ -3,8 +3,8 @@
 Run it as ``python -m headstart_server.backbones.worker.prepare_command DECLARATION CACHE FOLDER NICE``.
 
 It keeps Keras, TensorFlow and other frameworks out of the server. It writes a line of JSON to stdout at each
-step. It exits with `REFUSED` and one more line if the declaration, the network or the disk is at fault, and
-exits when stdin ends: the server has stopped.
+step. It exits with `REFUSED` and one more line if the declaration, the network or the disk is at fault. It
+exits when stdin ends, because the server has stopped.
 """
 
 import json
@@ -35,10 +35,10 @@ def main(text: str, cache: str, folder: str, nice: str) -> None:
     output = own_stdout()
     end_with_stdin()
     os.nice(int(nice))
-    # Keras exports to OpenVINO from TensorFlow only; it reads this when it is imported later.
+    # Keras exports to OpenVINO from TensorFlow only; it reads this variable at its later import.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     load_openvino()
-    # The declaration of listed metadata may change later, while prepared files stay as they are.
+    # The declared metadata may change later, while prepared files stay unchanged.
     declaration = replace(Declaration.of_json(text), license=None, description=None)
 
     def begin(step: Step) -> None:

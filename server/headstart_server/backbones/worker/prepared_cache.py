@@ -28,16 +28,16 @@ log = structlog.get_logger(__name__)
 PROGRAM = "headstart_server.backbones.worker.prepare_command"
 QUANTIZE_PROGRAM = "headstart_server.backbones.worker.quantize_command"
 
-#: Follows the name of a backbone's folder in that of its quantized form.
+#: Suffix of the folder of a backbone's quantized form.
 QUANTIZED = "-int8"
 
 #: Time limit of a preparation in seconds; on two cores it takes about ten, more for large networks.
 PREPARATION_SECONDS = 1800.0
 
-#: Exit code of a preparation if the backbone is at fault, and not the program.
+#: Exit code of a preparation if the backbone is at fault rather than the program.
 REFUSED = 3
 
-#: File with the fingerprint of the source that a prepared backbone was made from.
+#: File with the fingerprint of the source of a prepared backbone.
 _FINGERPRINT = "fingerprint"
 
 #: Settings that do not affect the prepared files. The digest is checked whenever a card is read.
@@ -46,15 +46,15 @@ _WORDS = {"name", "license", "description", "digest"}
 
 def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: RuntimeKind) -> Path:
     """Return the folder of a backbone prepared for a runtime and, with OpenVINO, for its release."""
-    said = json.loads(declaration.as_json())
-    said = {name: value for name, value in said.items() if name not in _WORDS}
-    key = hashlib.sha256(json.dumps([said, fingerprint], sort_keys=True).encode()).hexdigest()
+    settings = json.loads(declaration.as_json())
+    settings = {name: value for name, value in settings.items() if name not in _WORDS}
+    key = hashlib.sha256(json.dumps([settings, fingerprint], sort_keys=True).encode()).hexdigest()
     runtime = f"openvino-{package_version('openvino')}" if kind is RuntimeKind.OPENVINO else kind.value
     return cache / f"{key[:32]}-{runtime}-{FORM}"
 
 
 def folder_without_source(declaration: Declaration, cache: Path, suffix: str = "") -> Path | None:
-    """Return the folder of a prepared backbone, with a suffix; do not read its source. None if missing."""
+    """Return the folder of a prepared backbone without reading its source; None if missing."""
     for file in sorted(cache.glob(f"*{suffix}/{_FINGERPRINT}")):
         fingerprint = file.read_text(encoding="utf-8")
         expected = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
@@ -76,7 +76,7 @@ def quantize_into(
 
     Args:
         prepared: folder of the backbone in floating point.
-        samples: folder of samples to calibrate on; None for those of packages.
+        samples: folder of samples to calibrate on; None for samples of packages.
 
     Raises:
         SourceError, BackboneUnavailable, Draining or OSError: as `prepare_into`.
@@ -107,7 +107,7 @@ def prepare_into(
         low_priority: whether to run at low priority, because no call waits.
 
     Raises:
-        SourceError: the declaration or the network is at fault; the message says why.
+        SourceError: the declaration or the network is at fault; the message has the reason.
         BackboneUnavailable: the process failed; the message has its last output.
         Draining: the server is stopping.
         OSError: the cache cannot be read or written.
@@ -134,7 +134,7 @@ def prepared_in(folder: Path) -> Card | None:
 
 
 def keep_card(folder: Path, card: Card) -> Card:
-    """Store a card unless one exists, and return the stored one: it proves that features have not changed."""
+    """Store a card unless one exists; return the stored one, which proves that features have not changed."""
     kept = prepared_in(folder)
     if kept is not None:
         return kept
@@ -148,7 +148,7 @@ def _in_place_of(folder: Path) -> Iterator[Path]:
     """Yield a staging folder that replaces a missing or damaged folder."""
     with staged_folder(folder) as part:
         yield part
-        # Checked again: another process may have made it meanwhile.
+        # Checked again, because another process may have written it meanwhile.
         if folder.is_dir() and prepared_in(folder) is None:
             shutil.rmtree(folder)
 
@@ -165,9 +165,9 @@ def _prepare(
     arguments = [declaration.as_json(), str(cache), str(folder), str(nice)]
 
     def watch(line: str) -> None:
-        said = json.loads(line) if line else {}
-        if "step" in said:
-            progress.begin(Step(said["step"]))
+        report = json.loads(line) if line else {}
+        if "step" in report:
+            progress.begin(Step(report["step"]))
         elif not line:
             progress.log()
 

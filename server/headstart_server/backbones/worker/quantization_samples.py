@@ -1,7 +1,7 @@
-"""Samples that packages ship: to calibrate quantization on, and to prove it with.
+"""Samples in installed packages, on which quantization is calibrated and proven.
 
-Photographs and handwritten digits come with scikit-learn, which NNCF requires, and texts with Python itself:
-the first paragraphs of the docstrings of its standard library, labeled with their packages.
+Photographs and handwritten digits are part of scikit-learn, which NNCF requires. Texts are part of Python:
+the first paragraphs of docstrings in its standard library, labeled with their packages.
 """
 
 import ast
@@ -19,7 +19,7 @@ from headstart_server.backbones.contract.backbone import Content, Modality
 
 #: Media types by the suffix of a sample's file.
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
-#: Packages of the standard library that classes are made of; every installation of Python has them.
+#: Packages of the standard library that become classes; every installation of Python has them.
 _PACKAGES = (
     "asyncio",
     "email",
@@ -35,7 +35,7 @@ _TEXTS_PER_CLASS = 150
 
 
 def calibration_contents(modality: Modality, folder: Path | None, count: int) -> list[Content]:
-    """Return contents to calibrate on.
+    """Return contents on which quantization is calibrated.
 
     Args:
         folder: folder whose files are read, with its subfolders; None for samples of packages.
@@ -45,7 +45,7 @@ def calibration_contents(modality: Modality, folder: Path | None, count: int) ->
         OSError: a file cannot be read.
     """
     if modality is Modality.TENSOR:
-        raise ValueError("Expected a backbone for images or texts. Received: a backbone for tensors.")
+        raise ValueError("A backbone for tensors cannot be quantized. Choose one for images or texts.")
     if folder is not None:
         return [content for content, _ in labeled_files(modality, folder)][:count]
     if modality is Modality.TEXT:
@@ -57,7 +57,7 @@ def calibration_contents(modality: Modality, folder: Path | None, count: int) ->
 def labeled_contents(modality: Modality, folder: Path | None) -> tuple[str, list[tuple[Content, str]]]:
     """Return the name of a labeled dataset and its contents with their classes; see `calibration_contents`.
 
-    Of a folder, the classes are the names of its subfolders.
+    With a folder, the classes are the names of its subfolders.
     """
     if folder is not None:
         return folder.name, labeled_files(modality, folder)
@@ -72,7 +72,7 @@ def labeled_files(modality: Modality, folder: Path) -> list[tuple[Content, str]]
     paths = sorted(each for each in folder.rglob("*") if each.suffix.lower() in suffixes and each.is_file())
     if not paths:
         raise ValueError(
-            f"Expected {modality.value} files ({', '.join(sorted(suffixes))}) in {folder}. Received: none."
+            f"{folder} has no {modality.value} files ({', '.join(sorted(suffixes))}). Choose another folder."
         )
     order = np.random.default_rng(0).permutation(len(paths))
     return [

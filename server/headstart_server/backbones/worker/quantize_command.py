@@ -4,7 +4,7 @@ Run it as ``python -m headstart_server.backbones.worker.quantize_command PREPARE
 
 It quantizes the weights and activations of a prepared backbone to 8 bits after training, with NNCF, which
 only this process imports. It exits with `REFUSED` and a line of JSON on stdout if the samples or the network
-are at fault, and exits when stdin ends.
+are at fault. It also exits when stdin ends.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE
 from headstart_server.backbones.worker.prepared_cache import REFUSED
 from headstart_server.backbones.worker.quantization_samples import calibration_contents
 
-#: Calibration samples. More hardly change the ranges of activations.
+#: Number of calibration samples. More hardly change the ranges of activations.
 SAMPLES = 300
 
 
@@ -38,7 +38,7 @@ def main(prepared: str, samples: str, folder: str, nice: str) -> None:
     output = own_stdout()
     end_with_stdin()
     os.nice(int(nice))
-    os.environ["NNCF_CI"] = "1"  # It would report each use to its maker.
+    os.environ["NNCF_CI"] = "1"  # Otherwise NNCF reports each use to its vendor.
     try:
         quantize(Path(prepared), Path(samples) if samples else None, Path(folder))
     except ModuleNotFoundError as error:
@@ -56,8 +56,8 @@ def quantize(prepared: Path, samples: Path | None, folder: Path) -> None:
 
     Args:
         prepared: folder of the backbone in floating point.
-        samples: folder of images or texts that ranges are calibrated on; None for those of packages.
-        folder: receives the quantized network, the one in floating point, and their card.
+        samples: folder of images or texts to calibrate ranges on; None for samples of packages.
+        folder: receives the quantized network, the network in floating point, and their card.
     """
     import nncf  # noqa: PLC0415 - an extra
 
@@ -83,7 +83,7 @@ def quantize(prepared: Path, samples: Path | None, folder: Path) -> None:
 
 
 def _quantized_card(card: Card, folder: Path) -> Card:
-    """Return the card of a quantized backbone: its digest is that of both networks."""
+    """Return the card of a quantized backbone, with the digest of both networks."""
     openvino = load_openvino()
     compiled = openvino.compile_model(folder / NETWORK_FILE, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     content = golden_content(card.info.modality, next(iter(card.info.views.values())))

@@ -1,4 +1,4 @@
-"""Quantized forms of backbones: prepared ahead, proven, and preferred where they are faster."""
+"""Quantized forms of backbones: prepared in advance, proven, and preferred if they are faster."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class PrecisionChoice:
 class QuantizedBackbones:
     """The quantized forms of declared backbones.
 
-    Only `quantize` makes them; a server uses those that were prepared and proven before it started. Their
+    Only `quantize` creates them; a server uses forms that were prepared and proven before it started. Their
     cards are read once.
     """
 
@@ -48,7 +48,7 @@ class QuantizedBackbones:
         self._declared = declared
         self._conversions = conversions
         self._runtimes = runtimes
-        #: Each that is prepared and has a proof, by the name in floating point.
+        #: Each form that is prepared and has a proof, by the backbone's name in floating point.
         self._prepared: dict[str, _Prepared] = {}
         for name in declared:
             self._look(name)
@@ -59,7 +59,7 @@ class QuantizedBackbones:
         return prepared.proof if prepared else None
 
     def usable(self) -> list[str]:
-        """Return the names in floating point of the backbones whose quantized form may be used."""
+        """Return the names of the backbones, in floating point, whose quantized form may be used."""
         return [base for base, prepared in self._prepared.items() if not prepared.proof.problem]
 
     def preferred(self, name: str) -> str:
@@ -69,8 +69,8 @@ class QuantizedBackbones:
     def choice(self, base: str) -> PrecisionChoice:
         """Return whether the quantized form of a backbone is preferred, and why.
 
-        With the precision `INT8` it must be proven to be as accurate, and with None also faster, on a
-        processor that multiplies 8-bit integers and was measured.
+        With the precision `INT8`, it must be proven to be as accurate. With None, it must also be faster, on
+        this kind of processor, and the processor must multiply 8-bit integers.
         """
         proof, precision = self.proof(base), self._runtimes.precision
         if proof is None:
@@ -99,7 +99,7 @@ class QuantizedBackbones:
     def find(self, name: str) -> tuple[Card, Path]:
         """Return the card and the folder of a quantized backbone.
 
-        Raise SourceError if it is not prepared, or its proof does not allow to use it.
+        Raise SourceError if it is not prepared, or its proof forbids its use.
         """
         base = base_name(name) or ""
         prepared = self._prepared.get(base)
@@ -121,13 +121,13 @@ class QuantizedBackbones:
             self._look(base)
 
     def _obstacle(self, proof: QuantizationProof) -> str:
-        """Return why a quantized form must not be used at all; empty if it may."""
+        """Return the reason not to use a quantized form at all; empty if it may be used."""
         if self._runtimes.settled().kind is not RuntimeKind.OPENVINO:
             return "Only OpenVINO runs it in 8 bits."
         return proof.problem
 
     def _slower(self, base: str, proof: QuantizationProof) -> str:
-        """Return why a quantized form is not known to be the faster one here; empty if it is."""
+        """Return the reason why a quantized form is not known to be faster here; empty if it is."""
         if self._runtimes.precision is not None:
             return f"The server computes with --precision {self._runtimes.precision.value}."
         if not has_int8():
@@ -140,7 +140,7 @@ class QuantizedBackbones:
         if proof.speedup < MIN_SPEEDUP:
             return (
                 f"In 8 bits it computes {proof.speedup:.2f} times as many rows per second as in "
-                f"{proof.float_runtime}; --precision auto expects {MIN_SPEEDUP:.2f} times."
+                f"{proof.float_runtime}; --precision auto requires {MIN_SPEEDUP:.2f} times."
             )
         return ""
 

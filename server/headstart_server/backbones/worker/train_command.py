@@ -1,7 +1,7 @@
 """Train command: ``python -m headstart_server.backbones.worker.train_command DECLARATION CACHE FOLDER``.
 
 It reads the request from the folder and writes the result there. Each epoch is a line of JSON on stdout. It
-exits when stdin ends: the server has stopped.
+exits when stdin ends, because the server has stopped.
 """
 
 import importlib.util

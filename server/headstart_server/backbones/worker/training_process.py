@@ -41,7 +41,7 @@ def train_in_process(
             if ended.code == 0:
                 return TailResult.load(folder)
         how = death(ended.code, ended.stderr)
-        raise TrainerDied(f"Expected the process that trains to end with a result. Received: {how}")
+        raise TrainerDied(f"Expected the training process to end with a result. Received: {how}")
 
 
 def _check(checkpoint: Callable[[], None], process: int, memory_bytes: int | None) -> None:
@@ -52,8 +52,8 @@ def _check(checkpoint: Callable[[], None], process: int, memory_bytes: int | Non
     held = resident_bytes(process)
     if held > memory_bytes:
         raise JobMemoryLimit(
-            f"The process that trains took {held / 2**20:,.0f} MiB of memory, and this server gives "
-            f"{memory_bytes / 2**20:,.0f} MiB to jobs (--job-memory). Use fewer blocks, or a smaller "
+            f"The training process used {held / 2**20:,.0f} MiB of memory, and this server limits jobs to "
+            f"{memory_bytes / 2**20:,.0f} MiB (--job-memory). Use fewer blocks, or a smaller "
             "backbone.",
             metadata={"limit": str(memory_bytes), "estimate": str(held)},
         )

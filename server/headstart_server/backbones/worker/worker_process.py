@@ -1,4 +1,4 @@
-"""Python programs in worker processes: watched, and killed when they are no longer needed."""
+"""Python programs in worker processes, which are watched and killed when no longer needed."""
 
 import os
 import selectors
@@ -17,13 +17,13 @@ from headstart_server.errors import Draining
 CHECK_SECONDS = 0.1
 #: Seconds without a line after which the watcher of a preparation is called.
 QUIET_SECONDS = 5.0
-#: Kept bytes of stdout and of stderr, the last ones.
+#: Maximum bytes of stdout and of stderr that are kept, from the end.
 OUTPUT_BYTES = 8 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgramExit:
-    """Exit of a process: `code`, below 0 a signal; and the last `OUTPUT_BYTES` of stdout and stderr."""
+    """Exit of a process: `code`, negative for a signal, and the last `OUTPUT_BYTES` of stdout and stderr."""
 
     code: int
     stdout: str
@@ -67,7 +67,7 @@ def run_program(
 
 
 class Preparations:
-    """Runs programs that prepare backbones, until it is stopped."""
+    """Run programs that prepare backbones, until stopped."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
@@ -115,11 +115,13 @@ class Preparations:
 
     def _check_open(self) -> None:
         if self._stopped.is_set():
-            raise Draining("The server is stopping and prepares no backbones. Try again at another replica.")
+            raise Draining(
+                "The server is stopping and does not prepare backbones. Try again at another replica."
+            )
 
 
 class _Output:
-    """The end of what a process writes to a pipe, and its complete lines."""
+    """The end of a process's output in a pipe, and its complete lines."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
@@ -146,7 +148,7 @@ def _follow(process: Any, check: Callable[[], None], on_line: Callable[[str], No
             check()
             ready = selector.select(CHECK_SECONDS)
             if not ready and process.poll() is not None:
-                # A process that it started keeps the pipe open.
+                # A child of the process may keep the pipe open.
                 break
             for key, _ in ready:
                 content = os.read(key.fd, 1 << 16)

@@ -130,7 +130,7 @@ weights = "../small.weights.h5"
         ("[backbones.a]\nsource = 'keras:X'\nmean = true", "mean: Expected one number or three"),
         ("[backbones.'a b']\nsource = 'keras:X'", "name: Expected letters"),
         ("[backbone.a]\nsource = 'keras:X'", "Expected tables [backbones.NAME] only. Received: backbone."),
-        ("backbones = 3", "Expected tables [backbones.NAME] only."),
+        ("backbones = 3", "must have a table [backbones.NAME]"),
         ("[backbones.a", "cannot be read as TOML"),
     ],
 )
@@ -153,7 +153,7 @@ def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
 def test_two_backbones_of_one_name_are_refused_unless_they_are_the_same() -> None:
     same = ["a=keras:Xception", "a=keras:Xception"]
     assert len(declared(None, same)) == 1
-    with pytest.raises(DeclarationError, match="from keras:Xception and keras:VGG16"):
+    with pytest.raises(DeclarationError, match="named 'a': keras:Xception and keras:VGG16"):
         declared(None, ["a=keras:Xception", "a=keras:VGG16"])
 
 

@@ -110,7 +110,7 @@ def test_a_refusal_is_an_error_of_its_kind(
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        ("raise SystemExit('out of luck')", "exit code 1. Its last words: out of luck"),
+        ("raise SystemExit('out of luck')", "exit code 1. Its last output: out of luck"),
         ("import os; os.kill(os.getpid(), 9)", r"signal 9 \(SIGKILL\)"),
     ],
 )

@@ -152,7 +152,7 @@ def test_what_is_wrong_is_reported_and_nothing_is_left(folder: Path) -> None:
     with pytest.raises(SourceError, match="Expected better"):
         prepare(folder, FakePreparations(refusal))
     killed = ProgramExit(code=-9, stdout="", stderr="Loading.\n")
-    with pytest.raises(BackboneUnavailable, match=r"ended with signal 9 \(SIGKILL\); .*words: Loading"):
+    with pytest.raises(BackboneUnavailable, match=r"ended with signal 9 \(SIGKILL\); .*output: Loading"):
         prepare(folder, FakePreparations(killed))
     assert list(folder.parent.iterdir()) == []
 

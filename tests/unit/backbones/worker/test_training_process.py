@@ -111,9 +111,9 @@ def test_a_result_comes_back_from_its_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        ("raise SystemExit('out of luck')", r"exit code 1\. Its last words: out of luck"),
-        ("1 / 0", r"exit code 1\. Its last words: ZeroDivisionError: division by zero"),
-        ("import os; os.kill(os.getpid(), 9)", r"signal 9 \(SIGKILL\); the system ends processes so when"),
+        ("raise SystemExit('out of luck')", r"exit code 1\. Its last output: out of luck"),
+        ("1 / 0", r"exit code 1\. Its last output: ZeroDivisionError: division by zero"),
+        ("import os; os.kill(os.getpid(), 9)", r"signal 9 \(SIGKILL\); the system does this when"),
         ("import os; os.kill(os.getpid(), 11)", r"signal 11 \(SIGSEGV\)\.$"),
         ("pass", "exit code 0 and no result"),
     ],
@@ -146,7 +146,7 @@ def test_a_process_that_is_not_wanted_any_more_is_ended_at_once(tmp_path: Path) 
 def test_a_process_that_takes_too_much_memory_ends_at_once_and_its_server_lives(tmp_path: Path) -> None:
     greedy = "import time\nheld = bytearray(400 << 20)\nheld[::4096] = held[::4096]\ntime.sleep(600)"
     requested = replace(request(tmp_path), memory_bytes=200 << 20)
-    with pytest.raises(JobMemoryLimit, match="this server gives 200 MiB to jobs") as raised:
+    with pytest.raises(JobMemoryLimit, match="this server limits jobs to 200 MiB") as raised:
         train_in_process(["-c", greedy], requested, lambda _: None, lambda: None)
     assert int(raised.value.metadata["estimate"]) > 200 << 20
     assert not any(is_waiting(child) for child in psutil.Process().children())

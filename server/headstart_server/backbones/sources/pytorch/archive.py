@@ -1,11 +1,11 @@
-"""Sanitizes exported programs before `torch.export.load`, which by itself runs code in files.
+"""Sanitize exported programs before `torch.export.load`, which would run code in files.
 
-`torch.export.load` unpickles weights, constants and example inputs that claim to be pickled, and evaluates
-sizes as Python: each ran a command, in PyTorch 2.13. It also looks up what nodes call in all of `torch`,
-`math` and `operator`, before it checks whether that is an operation, and makes source of names. So a file is
-parsed here first, and rewritten with only harmless content: raw tensors, a graph of ATen's operations, names
-that are names, and sizes that are sums and products. Example inputs, guards and notes on the origin of nodes
-are left out; nothing needs them.
+`torch.export.load` unpickles weights, constants and example inputs that are marked as pickled, and evaluates
+sizes as Python: in PyTorch 2.13, each of these could run a command. It also resolves the targets of nodes in
+all of `torch`, `math` and `operator` before it checks whether they are operations, and generates source from
+names. So a file is parsed here first, and rewritten with only harmless content: raw tensors, a graph of
+ATen's operations, valid names, and sizes that are sums and products. Example inputs, guards and notes on the
+origin of nodes are unneeded, so they are omitted.
 """
 
 import ast
@@ -25,11 +25,11 @@ _TENSOR = re.compile(r"data/(weights|constants)/(weight|tensor)_\d+")
 _CONFIG = re.compile(r"data/(weights|constants)/[A-Za-z0-9_.-]+_(weights|constants)_config\.json")
 _OF_ARCHIVE = {"archive_format", "archive_version", "byteorder", ".data/version", ".data/serialization_id"}
 _NAME = re.compile(r"[A-Za-z0-9_.]*")
-#: Operations of ATen, and those on sizes.
+#: Operations of ATen, and operations on sizes.
 _TARGET = re.compile(r"torch\.ops\.aten\.(?!from_file\.)_?[A-Za-z0-9]\w*\.[A-Za-z0-9]\w*", re.ASCII)
 _ON_SIZES = {f"_operator.{name}" for name in ("getitem", "add", "sub", "mul", "floordiv", "mod", "neg")}
 _SYMBOL = re.compile(r"[su]\d+")
-#: Allowed parts of sizes, as SymPy writes them.
+#: Allowed parts of sizes in SymPy's form.
 _CALLS = {
     "Symbol",
     "Integer",
@@ -52,10 +52,10 @@ def sanitize(path: Path) -> tuple[io.BytesIO, list[int | None]]:
     """Sanitize a file of `torch.export.save` for `torch.export.load`.
 
     Returns:
-        The file, and the shape of the network's input, None where it may vary.
+        The file, and the shape of the network's input, with None for sizes that may vary.
 
     Raises:
-        SourceError: it is another kind of file, or has anything that could run code.
+        SourceError: the file has another format, or content that could run code.
     """
     try:
         members = _members(path)
@@ -138,7 +138,7 @@ def _check_text(text: str, key: str) -> None:
     elif key in {"in_spec", "out_spec"}:
         good = _is_containers(json.loads(text))
     elif key in {"as_string", "torch_version"}:
-        good = len(text) <= 200 and text.isprintable()  # is a value there, and never source
+        good = len(text) <= 200 and text.isprintable()  # it is a value, and never becomes source
     else:
         good = _NAME.fullmatch(text) is not None
     if not good:
@@ -149,7 +149,7 @@ def _check_text(text: str, key: str) -> None:
 
 
 def _is_size(text: str) -> bool:
-    """Return whether an expression has only whole numbers and symbols: it is evaluated as Python."""
+    """Return whether an expression has only integers and symbols, because it is evaluated as Python."""
     tree = ast.parse(text, mode="eval")
     called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):

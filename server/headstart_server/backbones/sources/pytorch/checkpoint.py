@@ -1,4 +1,4 @@
-"""Reads the weights in a PyTorch checkpoint without PyTorch, and without running code of the pickle.
+"""Read the weights in a PyTorch checkpoint without PyTorch, and without running code of the pickle.
 
 A checkpoint is a pickle of tensors that refer to storages by key. Before PyTorch 1.6 the storages followed it
 in the same file (the legacy format); since then both are members of an uncompressed zip archive.
@@ -175,7 +175,7 @@ def _parse_zip(data: bytes) -> dict[str, NDArray[np.generic]]:
             raise CheckpointError("Expected an uncompressed zip archive. Received: compressed members.")
         check_disjoint(members.values(), len(data))
         if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
-            raise CheckpointError("Expected a little-endian checkpoint. Received: another byte order.")
+            raise CheckpointError("The checkpoint is not little-endian. Save it again on such a machine.")
         reader = _PickleReader(archive.read(members["data.pkl"]))
         state = reader.next()
         storages: dict[str, bytes | memoryview] = {
@@ -196,7 +196,7 @@ def _read_state(state: object, storages: Mapping[str, bytes | memoryview]) -> di
 
 
 class _PickleReader:
-    """Reads consecutive pickles, and collects the storages that they name."""
+    """Read consecutive pickles, and collect the storages that they name."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

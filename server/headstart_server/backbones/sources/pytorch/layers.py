@@ -1,4 +1,4 @@
-"""Keras layers that compute what PyTorch's do, with their weights from a state dict."""
+"""Keras layers that compute the same as PyTorch's, with weights from a state dict."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _COUNTS = ".num_batches_tracked"
 
 
 class TorchLayers:
-    """Adds layers to a graph under PyTorch's names, and records the tensors that they use.
+    """Add layers to a graph under PyTorch's names, and record the tensors that they use.
 
     Args:
         state: tensors by the names of a PyTorch module.
@@ -81,7 +81,7 @@ class TorchLayers:
         return self._layers.Add(name=name)([x, y])
 
     def _padded(self, x: Any, kernel: int) -> Any:
-        """Pad zeros equally on all sides, where Keras would pad more to the right and below."""
+        """Pad zeros equally on all sides, because Keras would pad more to the right and below."""
         return self._layers.ZeroPadding2D(kernel // 2)(x) if kernel > 1 else x
 
     def _weighted(self, x: Any, layer: Any, axes: Sequence[int], name: str, norm: str) -> Any:

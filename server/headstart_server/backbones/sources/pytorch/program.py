@@ -42,7 +42,7 @@ class TorchProgram:
 def _converted(path: Path) -> Any:
     if path.suffix in {".pth", ".safetensors"}:
         raise SourceError(
-            f"Expected an exported program, .pt2. Received: {path.name}. A file of weights is declared as "
+            f"Expected an exported program, .pt2. Received: {path.name}. Declare a file of weights as "
             "torch-weights:PATH with its architecture."
         )
     file, shape = sanitize(path)
@@ -54,7 +54,7 @@ def _converted(path: Path) -> Any:
             model = openvino.convert_model(torch.export.load(file))
         # The conversion drops sizes.
         model.reshape(openvino.PartialShape([-1 if size is None else size for size in shape]))
-    except Exception as error:  # of either, by the stage that failed
+    except Exception as error:  # its class depends on the stage that failed
         raise SourceError(f"{path.name} cannot be converted to OpenVINO: {reason_of(error)}") from error
     return model
 
@@ -64,7 +64,7 @@ def _load_torch() -> Any:
         import torch  # noqa: PLC0415 - in the preparing process only
     except ImportError as error:
         raise SourceError(
-            "Expected PyTorch, which reads exported programs. Received: none. Install it with: "
+            "PyTorch, which reads exported programs, is missing. Install it with: "
             f"pip install 'headstart[torch]' ({error})"
         ) from error
     return torch

@@ -1,4 +1,4 @@
-"""The layouts of torchvision's networks as Keras networks."""
+"""Torchvision's architectures as Keras networks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

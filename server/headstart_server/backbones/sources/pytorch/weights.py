@@ -25,7 +25,7 @@ from headstart_server.backbones.sources.source import SourceError, check_pin
 #: Torchvision's preprocessing of pixels 0 to 1; part of the digest through `_FORM`.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SIZE = 224
-#: Changes whenever the networks or their preprocessing compute something else.
+#: Changes whenever the networks or their preprocessing compute other values.
 _FORM = "torch-weights/1"
 
 
@@ -85,11 +85,12 @@ class TorchWeights:
 
 
 def _architecture(declaration: Declaration) -> _Architecture:
-    name = declaration.architecture
-    if name is None or name not in _ARCHITECTURES:
+    name, known = declaration.architecture, ", ".join(_ARCHITECTURES)
+    if name is None:
+        raise SourceError(f"The setting architecture is missing. Choose one of {known}.")
+    if name not in _ARCHITECTURES:
         raise SourceError(
-            f"Expected the setting architecture, one of {', '.join(_ARCHITECTURES)}. "
-            f"Received: {'none' if name is None else repr(name)}."
+            f"Expected the setting architecture, one of {', '.join(_ARCHITECTURES)}. Received: {name!r}."
         )
     return _ARCHITECTURES[name]
 
