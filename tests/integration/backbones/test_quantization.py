@@ -169,7 +169,7 @@ def test_samples_without_classes_are_refused(cache: Path, tmp_path: Path) -> Non
     ended = prepare(tmp_path / "cache", "--int8", "--samples", str(tmp_path), NAME)
 
     assert ended.returncode == 1
-    assert f"Expected image files (.bmp, .gif, .jpeg, .jpg, .png, .webp) in {tmp_path}" in ended.stderr
+    assert f"{tmp_path} has no image files (.bmp, .gif, .jpeg, .jpg, .png, .webp)" in ended.stderr
     # Nothing is prepared that could not be proven.
     assert not (tmp_path / "cache").exists()
 

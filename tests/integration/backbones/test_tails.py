@@ -109,7 +109,7 @@ def test_keras_and_openvino_give_the_same_features_of_a_tail() -> None:
 def test_weights_of_another_shape_are_refused(kind: RuntimeKind) -> None:
     backbone = load(Precision.FLOAT32, kind)
     weights = untouched(NAME, 1)
-    with pytest.raises(TailMismatch, match="Expected tensor head/kernel"):
+    with pytest.raises(TailMismatch, match="Tensor head/kernel is missing"):
         backbone.tail(TailWeights(blocks=1, tensors=_without(weights, "head/kernel")))
     wrong = {**weights.tensors, "head/bias": np.zeros(3, np.float32)}
     with pytest.raises(TailMismatch, match=r"Expected a tensor of shape .* Received: \[3\]"):

@@ -242,7 +242,7 @@ def scrambled(file: Path) -> None:
             "last.weights",
             Path.unlink,
             {"size": 32},
-            "Expected 'last.weights' next to last.onnx",
+            "The file 'last.weights' with tensors of last.onnx is missing",
         ),
         ("onnx:last.onnx", "last.weights", shortened, {"size": 32}, "last.onnx cannot be read by OpenVINO"),
         ("savedmodel:hub", "hub/saved_model.pb", shortened, {}, "Expected a SavedModel in hub"),

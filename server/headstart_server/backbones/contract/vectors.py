@@ -59,7 +59,7 @@ class TensorDecoder:
             place = int(np.argmin(finite))
             raise UndecodableInput(
                 f"Expected {self._expected()}, each finite in float32. "
-                f"Received: {content[place]} at index {place}, and {int((~finite).sum())} such in total."
+                f"Received: {content[place]} at index {place}, and {int((~finite).sum())} such in all."
             )
         return row
 

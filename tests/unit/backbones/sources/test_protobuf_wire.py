@@ -120,7 +120,7 @@ def test_tensors_are_next_to_their_file(tmp_path: Path, location: str) -> None:
 
 
 def test_tensors_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"Expected 'own\.weights' next to own\.onnx"):
+    with pytest.raises(SourceError, match=r"The file 'own\.weights' with tensors of own\.onnx is missing"):
         onnx_digest(model(tmp_path / "own.onnx", "own.weights"))
 
 
