@@ -182,9 +182,9 @@ class Server:
         held here. They are rejected only once their connection is closing, so that their callers retry on
         another connection (docs/lab/serving.md).
 
-        A call that arrives after gRPC begins to stop, but before its connection is notified (a network trip
-        and a few milliseconds later), still ends as CANCELLED. gRPC cannot notify connections earlier, so
-        clients must handle this case; Headstart's client retries such a call.
+        A connection is notified a few milliseconds after gRPC begins to stop. A call that arrives between
+        still ends as CANCELLED. gRPC cannot notify connections earlier, so clients must handle this case;
+        Headstart's client retries such a call.
 
         Args:
             grace: seconds that running calls have.

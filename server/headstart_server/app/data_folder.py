@@ -27,7 +27,7 @@ FEATURE_STORE_REST = 1.0
 
 
 def open_database(storage: StorageGroup, closing: ExitStack, *, is_shared: bool) -> Database:
-    """Open the database, and wait for one that does not answer yet.
+    """Open the database; wait if it does not answer yet.
 
     Args:
         storage: the settings.

@@ -30,9 +30,9 @@ class KeysUnavailableError(Exception):
 class KeySet:
     """The keys of an issuer by their IDs.
 
-    Keys at an address are fetched for the first token, after `FRESH_SECONDS`, and immediately if a token
-    names an unknown key, but at most once in `RETRY_SECONDS`. If the address does not answer, the known keys
-    stay valid. A file is read again when it changes.
+    Keys at an address are fetched for the first token, after `FRESH_SECONDS`, and if a token names an unknown
+    key, but at most once in `RETRY_SECONDS`. If the address does not answer, the known keys stay valid. A
+    file is read again when it changes.
 
     Args:
         make: makes a key from its JSON form; None for an unknown kind of key.

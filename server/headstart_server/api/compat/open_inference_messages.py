@@ -62,7 +62,7 @@ async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_i
     if len(request.inputs) != 1:
         names = [each.name for each in request.inputs[:10]]
         raise InvalidField(
-            f"Expected one input tensor, such as 'input'. Received: {len(request.inputs)} of names {names}.",
+            f"Expected one input tensor, such as 'input'. Received: {names}.",
             field="inputs",
         )
     tensor = request.inputs[0]

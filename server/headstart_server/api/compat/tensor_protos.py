@@ -84,9 +84,7 @@ def examples_of(examples: Sequence[pb.Example], backbone: BackboneInfo, max_inpu
         features = example.features.feature
         if len(features) != 1:
             names = sorted(features)[:10]
-            raise InvalidField(
-                f"Expected one feature in {field}. Received: {len(features)} of names {names}.", field=field
-            )
+            raise InvalidField(f"Expected one feature in {field}. Received: {names}.", field=field)
         ((name, feature),) = features.items()
         kind = feature.WhichOneof("kind")
         if kind == "float_list":

@@ -67,4 +67,4 @@ class CallCheck:
         """Change a response before it is sent."""
 
     def end(self, call: Call, error: BaseException | None) -> None:
-        """Release what the call holds. The error may be changed in place before it becomes a status."""
+        """Release the resources of the call. The error may be changed in place before it becomes a status."""

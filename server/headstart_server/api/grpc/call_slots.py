@@ -1,7 +1,7 @@
 """Limits of concurrent calls on the gRPC port, in total and for callers without a token.
 
-gRPC receives the message of a unary call before its handler runs, so a caller could hold a call, and the
-memory for a message, without ever being identified. Here handlers run first, and then wait for the message.
+gRPC receives the message of a unary call before its handler runs. So an unidentified caller could hold a call
+and the memory for a message. Here handlers run first, and then wait for the message.
 """
 
 # Annotations are not evaluated: grpc's handler class accepts type arguments in its stubs only.

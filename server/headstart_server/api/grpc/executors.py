@@ -69,5 +69,5 @@ class CallThreads:
         return self._executors[kind]
 
     async def run(self, kind: Work, work: Callable[..., T], *arguments: object) -> T:
-        """As `BoundedExecutor.run`, in the threads of a kind."""
+        """Run work as `BoundedExecutor.run` does, in the threads of a kind."""
         return await self._executors[kind].run(work, *arguments)

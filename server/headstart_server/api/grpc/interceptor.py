@@ -1,8 +1,8 @@
 """The interceptor of every call: it observes the call, checks it, and parses its requests once.
 
-The steps have a fixed order, and the first that fails ends the call: reject calls of a stopping server, run
-the checks before the request, parse the request within the limits of the contract, run the checks of the
-request, and run the method. Errors become statuses here, for every protocol.
+The first failing step ends the call. The steps are, in this order: reject calls of a stopping server, run the
+checks before the request, parse the request within the contract's limits, check it, run the method. Errors
+become statuses here, for every protocol.
 """
 
 # Annotations are not evaluated: grpc's handler class accepts type arguments in its stubs only.

@@ -79,7 +79,7 @@ class RequestBody:
         self._seconds_left = min(self._idle_seconds, self._seconds_left - (clock() - began) + earned)
         return event
 
-    async def gone(self) -> None:
+    async def disconnected(self) -> None:
         """Wait until the body is complete and the caller has disconnected."""
         await self._whole.wait()
         while not self._is_gone:

@@ -12,7 +12,7 @@ from headstart_server.errors import InvalidField, MessageTooLarge
 #: Maximum bytes of one JSON text: reading it takes several times its size in memory.
 MAX_JSON_BYTES = 16 << 20
 FORM = "multipart/form-data"
-#: Media types of JSON, and those that clients send by default.
+#: Media types of JSON, and default media types of clients.
 _JSON = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
 #: First bytes of files that may be sent with the content type of JSON by mistake, and their content types.
 _BEGINNINGS = (

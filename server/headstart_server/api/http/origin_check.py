@@ -40,8 +40,8 @@ class KnownHosts:
 def known_hosts(config: Settings) -> KnownHosts | None:
     """Return the accepted hosts of a server's settings; None for any.
 
-    Any host is accepted with TLS, where a browser rejects the other name's certificate, and with an access
-    file, whose tokens the other page does not have.
+    With TLS any host is accepted, because a browser rejects the other name's certificate. So it is with an
+    access file, whose tokens the other page does not have.
     """
     if config.tls.tls_cert is not None or config.auth.access_file is not None:
         return None

@@ -182,7 +182,7 @@ def _value(field: Any, value: Any) -> str:
 
 
 def _reserved(part: DescriptorProto | EnumDescriptorProto, maximum: int) -> Iterator[str]:
-    # The ranges of messages exclude their end; those of enums include it.
+    # Ranges of messages exclude their end; ranges of enums include it.
     extra = 1 if isinstance(part, DescriptorProto) else 0
     for each in getattr(part, "extension_range", ()):
         yield f"extensions {_range(each.start, each.end - 1, maximum - 1)};"

@@ -76,7 +76,7 @@ class RoutedCall:
 
     async def _ended(self, task: "asyncio.Task[HttpResponse | None]") -> HttpResponse | None:
         """Return the response of a call; cancel it when its caller disconnects or its deadline passes."""
-        disconnected = asyncio.ensure_future(self._exchange.body.gone())
+        disconnected = asyncio.ensure_future(self._exchange.body.disconnected())
         try:
             await asyncio.wait(
                 {task, disconnected},

@@ -125,7 +125,7 @@ class Backbone(Protocol):
         """Rows of a batch that use a stream fully; longer batches only add latency."""
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:
-        """The same limit for rows of one shape, where lower; None if shapes do not matter."""
+        """Return the limit `batch` for rows of one shape, if it is lower; None if shapes do not matter."""
 
     def decode(self, content: Content) -> NDArray[np.generic]:
         """Convert one input to one row for `run`. Thread-safe.

@@ -35,7 +35,7 @@ class Precision(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RuntimeSettings:
-    """How networks are executed."""
+    """Settings of the execution of networks."""
 
     # runtime; None chooses Keras where it is installed and there is a GPU or no OpenVINO, else OpenVINO
     kind: RuntimeKind | None = None

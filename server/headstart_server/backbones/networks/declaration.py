@@ -72,7 +72,7 @@ class Declaration:
         return self.source.partition(":")[2]
 
     def given(self) -> dict[str, Any]:
-        """All set values except name, source and digest."""
+        """Return all set values except name, source and digest."""
         values = dataclasses.asdict(self)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return {

@@ -1,4 +1,4 @@
-"""How a backbone's inputs are decoded, as values stored in its card."""
+"""The decoding of a backbone's inputs, as values stored in its card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -32,14 +32,14 @@ class Grid:
     def __len__(self) -> int:
         return self.rows * self.columns
 
-    def part(self, place: int, height: int, width: int) -> tuple[slice, slice]:
+    def part(self, index: int, height: int, width: int) -> tuple[slice, slice]:
         """Return the pixels of a part by its index."""
-        row, column = divmod(place, self.columns)
+        row, column = divmod(index, self.columns)
         return self._span(row, self.rows, height), self._span(column, self.columns, width)
 
-    def _span(self, place: int, count: int, size: int) -> slice:
-        centre, half = (place + 0.5) * size / count, self.reach * size / count / 2
-        return slice(max(round(centre - half), 0), min(round(centre + half), size))
+    def _span(self, index: int, count: int, size: int) -> slice:
+        center, half = (index + 0.5) * size / count, self.reach * size / count / 2
+        return slice(max(round(center - half), 0), min(round(center + half), size))
 
 
 def covered(image: Pixels, grid: Grid) -> Iterator[Pixels]:

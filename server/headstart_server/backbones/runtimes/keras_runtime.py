@@ -151,8 +151,8 @@ class KerasRuntime:
     """Runs a model in inference mode, so that a row's features do not depend on its batch.
 
     Linear algebra libraries choose the order of sums by the shape of a product. With TensorFlow on two cores,
-    the last bits of a single row differ from those of the same row in a batch, and on some processors also in
-    the last of 32 rows. The constructor finds sizes without such differences, and batches are padded to them.
+    the last bits of a single row differ from those of the same row in a batch. On some processors, the last
+    of 32 rows also differs. The constructor finds sizes without such differences; batches are padded to them.
 
     Args:
         model: Keras model with one integer input, [n, ...], and named outputs, [n, size].

@@ -36,10 +36,10 @@ class _Converter:
 def hub_images(folder: HubFolder, declaration: Declaration) -> Network:
     """Open the image network in a folder.
 
-    Its features are the mean over a map, the class token if the network was trained with one, or, for a
-    network of images and texts, the embedding that is compared with texts. The latter also has the outputs
-    ``tokens`` and, before the projection, ``pooled``. Raise SourceError if it is damaged, does not accept
-    images, or its preprocessing is unknown.
+    Its features are the mean over a map, or the class token if the network was trained with one. For a
+    network of images and texts, they are the embedding that is compared with texts; such a network also has
+    the outputs ``tokens`` and, before the projection, ``pooled``. Raise SourceError if it is damaged, does
+    not accept images, or its preprocessing is unknown.
     """
     hub = load_keras_hub()
     converter = _converter(folder, declaration)

@@ -35,8 +35,8 @@ def image_network(
     """Put preprocessing before a Keras model, and pooling after it.
 
     Args:
-        body: model from float32 pixels [n, height, width, 3] to one output, or to several named outputs if
-            the declaration names one of them, or an inner layer.
+        body: model from float32 pixels [n, height, width, 3] to one output; to several named outputs only if
+            the declaration names an output or a layer.
         architecture: identifies the model and `preprocess` in the digest, independent of file paths.
         weights: SHA-256 of its weights in hexadecimal.
         size: height and width of its images, in pixels.

@@ -90,7 +90,7 @@ class BertFolder:
             ) from error
 
     def max_tokens(self) -> int:
-        """Maximum tokens of a text in training."""
+        """Return the maximum tokens of a text in training."""
         return int(self._json("sentence_bert_config.json")["max_seq_length"])
 
     def state(self) -> Mapping[str, NDArray[np.generic]]:

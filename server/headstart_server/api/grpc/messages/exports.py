@@ -92,7 +92,7 @@ async def export_messages(
 ) -> AsyncGenerator[pb.ExportVersionResponse, None]:
     """Yield the messages of an export: keepalives, its header, and its files.
 
-    Closing or cancelling leaves the export to its other callers; the last one to leave stops it.
+    A closed or cancelled generator leaves the export to its other callers; the last one stops it.
     """
     opening = asyncio.create_task(exporter.open(selector, form))
     try:

@@ -33,7 +33,7 @@ MAX_REPORTED = 100
 
 
 def findings_message(findings: DatasetFindings) -> pb.DatasetFindings:
-    """The message of findings."""
+    """Return the message of findings."""
     return pb.DatasetFindings(
         duplicates=map(_duplicates_message, findings.duplicates[:MAX_REPORTED]),
         duplicate_count=findings.duplicate_count,

@@ -58,9 +58,9 @@ def fill_predictions(
     _fill(predictions, answer)
 
 
-def fault_message(place: int, fault: HeadstartError) -> pb.InputFault:
+def fault_message(index: int, fault: HeadstartError) -> pb.InputFault:
     """Return the message of a skipped input with the reason."""
-    return pb.InputFault(index=place, reason=f"ERROR_REASON_{fault.reason}", message=fault.message)
+    return pb.InputFault(index=index, reason=f"ERROR_REASON_{fault.reason}", message=fault.message)
 
 
 def features_message(features: BackboneFeatures) -> pb.Features:

@@ -57,9 +57,9 @@ def _located(error: HeadstartError, before: int) -> HeadstartError:
 async def _check_complete(context: Context) -> None:
     """Check that a request stream ended because its caller ended it.
 
-    grpc.aio ends the iterator of an interrupted stream (cancelled, deadline passed, connection lost) like the
-    iterator of a complete one, and cancels the handler only a moment later. So an incomplete stream would
-    look complete. But sending fails on a call that is over, which distinguishes the two.
+    grpc.aio ends the iterator of an interrupted stream (cancelled, deadline passed, connection lost) like
+    that of a complete one. It cancels the handler only a moment later, so an incomplete stream would look
+    complete. But sending fails on a call that is over, which distinguishes the two.
     """
     try:
         await context.send_initial_metadata(())

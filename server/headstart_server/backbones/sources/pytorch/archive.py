@@ -1,9 +1,9 @@
 """Sanitize exported programs before `torch.export.load`, which would run code in files.
 
 `torch.export.load` unpickles weights, constants and example inputs that are marked as pickled, and evaluates
-sizes as Python: in PyTorch 2.13, each of these could run a command. It also resolves the targets of nodes in
-all of `torch`, `math` and `operator` before it checks whether they are operations, and generates source from
-names. So a file is parsed here first, and rewritten with only harmless content: raw tensors, a graph of
+sizes as Python: in PyTorch 2.13, each of these could run a command. It generates source from names. It also
+resolves the targets of nodes in all of `torch`, `math` and `operator` before it checks whether they are
+operations. So a file is parsed here first, and rewritten with only harmless content: raw tensors, a graph of
 ATen's operations, valid names, and sizes that are sums and products. Example inputs, guards and notes on the
 origin of nodes are unneeded, so they are omitted.
 """

@@ -89,9 +89,7 @@ def _architecture(declaration: Declaration) -> _Architecture:
     if name is None:
         raise SourceError(f"The setting architecture is missing. Choose one of {known}.")
     if name not in _ARCHITECTURES:
-        raise SourceError(
-            f"Expected the setting architecture, one of {', '.join(_ARCHITECTURES)}. Received: {name!r}."
-        )
+        raise SourceError(f"Expected the setting architecture, one of {known}. Received: {name!r}.")
     return _ARCHITECTURES[name]
 
 
