@@ -25,7 +25,7 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _MAX_KEPT_BUFFER)
         mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
-        # By default each thread has a heap of its own, and a message passes through several threads.
+        # By default each thread has a separate heap, and a message passes through several threads.
         mallopt(_ARENA_MAX, 1)
 
 

@@ -51,9 +51,9 @@ class TensorFlowPredictionService:
         found = await self._predictor.find(selector_of(request.model_spec), router, request_bytes)
         outputs = chosen(found.version.head, list(request.output_filter), "output_filter")
         if len(request.inputs) != 1:
-            names = ", ".join(map(repr, sorted(request.inputs)[:10])) or "none"
+            names = sorted(request.inputs)[:10]
             raise InvalidField(
-                f"Expected one input, such as '{INPUT}'. Received: {len(request.inputs)}: {names}.",
+                f"Expected one input, such as '{INPUT}'. Received: {names}.",
                 field="inputs",
             )
         ((name, tensor),) = request.inputs.items()

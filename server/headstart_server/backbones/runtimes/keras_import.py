@@ -33,7 +33,7 @@ def load_keras() -> Any:
 def _without(packages: Collection[str]) -> Iterator[None]:
     """Let imports of packages fail in this block, unless they are already imported."""
     absent = [name for name in packages if name not in sys.modules]
-    # The import of a module that is None in `sys.modules` fails like a missing package.
+    # None in `sys.modules` lets an import fail as if the package were missing.
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     try:
         yield

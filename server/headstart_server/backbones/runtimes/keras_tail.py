@@ -13,7 +13,10 @@ def tail_model(network: Any, plan: TailPlan) -> Any:
 
 
 def put(tail: Any, network: Any, plan: TailPlan, weights: TailWeights) -> None:
-    """Set the weights of a tail copy: the plan's layers, then the network's; or raise `TailMismatch`."""
+    """Set the weights of a tail copy: from `weights` for the plan's layers, else the network's.
+
+    Raise TailMismatch if they do not fit.
+    """
     for layer in tail.layers:
         if layer.name in plan.layers:
             layer.set_weights(_fitting(layer, weights))

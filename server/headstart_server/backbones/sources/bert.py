@@ -150,9 +150,12 @@ class _Network:
 
     def _weight(self, name: str, shape: Sequence[int]) -> NDArray[np.float32]:
         weight = self._state.get(name)
-        if weight is None or weight.shape != tuple(shape):
-            received = "none" if weight is None else str(weight.shape)
-            raise CheckpointError(f"Expected weight {name} of shape {tuple(shape)}. Received: {received}.")
+        if weight is None:
+            raise CheckpointError(f"Weight {name} of shape {tuple(shape)} is missing. Choose another file.")
+        if weight.shape != tuple(shape):
+            raise CheckpointError(
+                f"Expected weight {name} of shape {tuple(shape)}. Received: {weight.shape}."
+            )
         return weight.astype(np.float32)
 
 

@@ -118,7 +118,7 @@ class RequestParser:
         except TooManyElementsError:
             return True
         except (HeadstartError, DecodeError):
-            # Parsing fails in the same way, soon.
+            # Parsing raises the same error.
             return False
         return False
 
