@@ -55,7 +55,7 @@ class Manifest:
     # several labels: minimum probability at which each class applies; otherwise empty
     thresholds: tuple[float, ...] = ()
     task: Task = Task.SINGLE_LABEL
-    tail: TailFacts | None = None  # metadata of its own tail; None if it uses the backbone's last view
+    tail: TailFacts | None = None  # metadata of the version's tail; None if it uses the backbone's last view
     note: str = ""  # remark on the training for people; may be empty
     # the recipe of the request, before settings were chosen; None for `auto`
     requested_recipe: Recipe | None = None
