@@ -94,11 +94,6 @@ def has_bfloat16() -> bool:
     return not _words().isdisjoint(_BFLOAT16)
 
 
-def has_int8() -> bool:
-    """Return whether this processor multiplies 8-bit integers natively."""
-    return not _words().isdisjoint(_INT8)
-
-
 def processor() -> str:
     """Return the kind of this processor: its instructions that determine the fastest precision."""
     return " ".join(sorted(_words() & {*_BFLOAT16, *_INT8, "avx2", "avx512f"}))

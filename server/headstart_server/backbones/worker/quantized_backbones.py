@@ -8,7 +8,6 @@ from headstart_server.backbones.contract.runtimes import (
     Precision,
     RuntimeKind,
     RuntimeSettings,
-    has_int8,
     processor,
 )
 from headstart_server.backbones.networks.card import Card
@@ -130,8 +129,6 @@ class QuantizedBackbones:
         """Return the reason why a quantized form is not known to be faster here; empty if it is."""
         if self._runtimes.precision is not None:
             return f"The server computes with --precision {self._runtimes.precision.value}."
-        if not has_int8():
-            return "This processor does not multiply 8-bit integers natively."
         if proof.processor != processor():
             return (
                 "Its speed in 8 bits was measured on another kind of processor. Measure it on this one: "

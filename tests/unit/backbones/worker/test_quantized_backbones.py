@@ -50,18 +50,16 @@ class FoundFolder:
 
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepared:
-    """Makes quantized backbones with a proof, on a processor that multiplies 8-bit integers or not."""
+    """Makes quantized backbones with a proof."""
 
     def make(
         proof: QuantizationProof | None,
         precision: Precision | None = None,
         *,
         kind: RuntimeKind = RuntimeKind.OPENVINO,
-        has_int8: bool = True,
     ) -> QuantizedBackbones:
         if proof is not None:
             proof.write(tmp_path)
-        monkeypatch.setattr(quantized_backbones, "has_int8", lambda: has_int8)
         monkeypatch.setattr(quantized_backbones, "processor", lambda: "vnni")
         declared = {name: Declaration(name=name, source=f"keras:{name}") for name in (NAME, "other")}
         conversions = cast(Conversions, FoundFolder(tmp_path))
@@ -83,7 +81,6 @@ def test_auto_prefers_what_is_proven_and_faster(prepared: Prepared) -> None:
     [
         ({"accuracy": 0.9}, {}, "accuracy on digits is 90.00%"),
         ({"rows_per_second": 104.0}, {}, "1.04 times as many rows per second"),
-        ({}, {"has_int8": False}, "does not multiply 8-bit integers"),
         ({"processor": "avx2"}, {}, "another kind of processor.*headstart-server prepare --int8 resnet"),
         ({"processor": ""}, {}, "another kind of processor"),
         ({}, {"kind": RuntimeKind.KERAS}, "Only OpenVINO"),
@@ -128,7 +125,7 @@ def test_a_card_is_read_once(tmp_path: Path) -> None:
 
 
 def test_int8_needs_a_proof_but_no_gain(prepared: Prepared) -> None:
-    slow = prepared(replace(PROOF, rows_per_second=90.0), Precision.INT8, has_int8=False)
+    slow = prepared(replace(PROOF, rows_per_second=90.0), Precision.INT8)
 
     assert slow.preferred(NAME) == "resnet:int8"
     slow.require(NAME)
