@@ -135,7 +135,7 @@ def test_waiting_survives_a_restart_of_the_server(client: Client, server: FakeSe
 def test_waiting_too_long_says_that_the_job_goes_on(client: Client, server: FakeServer):
     server.standing["Status"] = tuning.StatusResponse(job=job("RUNNING"))
 
-    with pytest.raises(TimeoutError, match="Job job-1 is RUNNING and goes on"):
+    with pytest.raises(TimeoutError, match="Job job-1 is RUNNING and continues"):
         client.job("job-1").result(timeout=0.01)
 
 
@@ -146,7 +146,7 @@ def test_waiting_too_long_for_events_says_so_too(client: Client, server: FakeSer
 
     server.standing["Watch"] = silent
 
-    with pytest.raises(TimeoutError, match="goes on"):
+    with pytest.raises(TimeoutError, match="continues"):
         client.job("job-1").result(timeout=0.05, on_event=print)
 
 

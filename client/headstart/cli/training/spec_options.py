@@ -91,7 +91,7 @@ RequirePromotionOption: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--require-promotion",
-        help="Exit with 5 if the alias stays on the old version. Implies --promote-if-not-worse.",
+        help="Like --promote-if-not-worse, but exit with 5 if the alias stays.",
     ),
 ]
 ParentOption: TypeAlias = Annotated[
