@@ -51,7 +51,7 @@ def load(cache: Path, precision: Precision, *, streams: int = 2) -> Backbone:
 
 
 def test_float32_features_equal_those_of_keras(cache: Path, rows: NDArray[np.uint8]) -> None:
-    in_keras = Catalog().network(NAME).model(rows)
+    in_keras = Catalog().network(NAME)(rows)
     backbone = load(cache, Precision.FLOAT32)
     received = backbone.run(rows)
     assert received.keys() == backbone.info.views.keys()

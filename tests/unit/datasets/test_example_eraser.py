@@ -322,7 +322,7 @@ def test_a_version_whose_list_is_damaged_is_listed_apart(bench: Workbench) -> No
 
 def test_what_is_not_there_is_reported(bench: Workbench) -> None:
     bench.published(pets(4))
-    with pytest.raises(ExampleNotFound, match="No version and no job") as caught:
+    with pytest.raises(ExampleNotFound, match="No version and no unfinished job") as caught:
         bench.eraser.erase("cat99")
     assert caught.value.metadata == {"id": "cat99"}
     with pytest.raises(ModelNotFound):

@@ -883,7 +883,7 @@ def test_a_model_has_so_many_aliases_and_no_more(
     publisher.publish()
     for name in ("one", "two"):
         publisher.registry.set_alias("pets", name, 1)
-    with pytest.raises(QuotaExceeded, match="at most 2 aliases"):
+    with pytest.raises(QuotaExceeded, match="maximum number of aliases, 2"):
         publisher.registry.set_alias("pets", "three", 1)
     # Those there are can be moved, and room made.
     publisher.registry.set_alias("pets", "one", 1)

@@ -167,7 +167,7 @@ def test_a_store_that_is_opened_leaves_alone_what_another_replica_is_writing(
 def test_the_manifest_of_files_that_are_no_version_can_be_read(store: VersionStore) -> None:
     written, _ = store.write("job-2.1.fit", make_head(), make_manifest())
     assert store.read_manifest("job-2.1.fit") == written
-    with pytest.raises(ArtifactDamaged, match="no manifest"):
+    with pytest.raises(ArtifactDamaged, match="no readable manifest"):
         store.read_manifest("job-3.1.fit")
 
 

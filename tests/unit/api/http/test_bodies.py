@@ -118,7 +118,10 @@ async def test_a_form_gives_files_their_folder_or_field_as_class_however_it_is_c
     ],
 )
 async def test_a_body_that_is_not_what_it_says_is_refused(tmp_path: Path, body: bytes, kind: str) -> None:
-    with pytest.raises(InvalidField, match=r"Expected .* Received|Cannot read [^:]+: "):
+    with pytest.raises(
+        InvalidField,
+        match=r"Expected .* Received|Cannot read [^:]+: |boundary is missing|has no name\. Name it",
+    ):
         await read(body, kind, tmp_path, message_bytes=1 << 20)
 
 
@@ -306,7 +309,7 @@ async def test_a_form_has_no_more_inputs_than_a_call_may_have(tmp_path: Path, co
     if count == 3:
         assert len((await work).inputs) == 3
     else:
-        with pytest.raises(InvalidField, match="at most 3 inputs"):
+        with pytest.raises(InvalidField, match="more than 3 inputs"):
             await work
 
 
