@@ -505,7 +505,7 @@ def test_an_address_of_a_file_names_it(given: str, file: str) -> None:
 def test_an_invalid_address_is_reported_without_its_password(given: str) -> None:
     with pytest.raises(
         ValueError,
-        match="Expected a database of sqlite:///FILE or postgresql://|names no database\\. Append /NAME",
+        match=r"Expected a database of sqlite:///FILE or postgresql://|names no database\. Append /NAME",
     ) as caught:
         address_of(given)
     assert "secret" not in str(caught.value)
