@@ -93,7 +93,7 @@ async def test_damage_to_a_tail_is_its_own_versions_alone(stall: Stall) -> None:
 async def test_a_tail_that_does_not_fit_its_backbone_is_damage(stall: Stall) -> None:
     stall.publisher.publish(tail=TailWeights(blocks=1, tensors={"other": np.zeros(1, np.float32)}))
     with pytest.raises(
-        ArtifactDamaged, match=r"its tail does not fit its backbone. Expected tensor top/bias"
+        ArtifactDamaged, match=r"its tail does not fit its backbone. Tensor top/bias is missing"
     ):
         await stall.predict(CONTENTS)
 

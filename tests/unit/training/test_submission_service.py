@@ -721,7 +721,7 @@ def test_a_uri_that_is_not_allowed_is_refused_before_anything_is_stored(counter:
 
 def test_examples_come_from_the_stream_or_from_a_uri(counter: Counter) -> None:
     upload = counter.open(dataset_uri=URI)
-    with pytest.raises(InvalidStream, match="Send one or the other"):
+    with pytest.raises(InvalidStream, match="Send only one of them"):
         upload.add(PETS)
     upload.close()
     assert counter.files() == []

@@ -55,9 +55,7 @@ class TailWeights:
         try:
             return self.tensors[name]
         except KeyError:
-            raise TailMismatch(
-                f"Tensor {name} is missing in the tail of {self.blocks} blocks. Fine-tune the version again."
-            ) from None
+            raise TailMismatch(f"Tensor {name} is missing in the tail of {self.blocks} blocks.") from None
 
 
 class Tail(Protocol):
