@@ -10,17 +10,18 @@ from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.column_json import dump_columns, load_columns
-from headstart_server.datasets.dataset_writer import INDEX, DatasetWriter
+from headstart_server.datasets.dataset_writer import DatasetWriter
 from headstart_server.datasets.example_archive import (
+    INDEX,
     ArchiveReader,
     OpenArchive,
     archive_name,
     damage_reported,
     member_name,
+    write_list,
 )
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
@@ -34,19 +35,14 @@ from headstart_server.learning.examples.dataset import (
 )
 from headstart_server.learning.examples.stored_example import StoredExample, decode, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.metrics.example_list import LEVEL, ExampleList
+from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.storage.directory import DirectoryFolder, Folder, old_entries
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_member import read_stored
 
 
-def write_single(
-    folder: Folder, archive: str, example: Example, index_name: str
-) -> tuple[StoredExample, int]:
+def write_single(folder: Folder, archive: str, example: Example) -> tuple[StoredExample, int]:
     """Write the archive of one example; it is durable when this returns.
-
-    Args:
-        index_name: the name of the member that lists the examples.
 
     Returns:
         The example, and the bytes of the archive.
@@ -64,12 +60,11 @@ def write_single(
         weight=example.weight,
         archive=archive,
     )
-    listed = dump_columns(ExampleList(examples=[stored]).to_json())
     staged = folder.staging_path(f"{archive}.{uuid.uuid4().hex}.zip")
     try:
         with storage_errors(), ZipFile(staged, "w", ZIP_STORED) as members:
             members.writestr(member_name(stored.member), content)
-            members.writestr(index_name, listed, compress_type=ZIP_DEFLATED)
+            write_list(members, ExampleList(examples=[stored]))
         with storage_errors():
             nbytes = staged.stat().st_size
         folder.commit(archive_name(archive), staged=staged)
@@ -189,7 +184,7 @@ class DatasetStore:
     def listed(self, job_id: str) -> ExampleList:
         """Return the list in a job's archive; raise StorageUnavailable if the bucket does not answer."""
         with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
-            return ExampleList.from_json(load_columns(archive.members.read(INDEX)))
+            return archive.listed()
 
     def rewrite(
         self, job_id: str, members: Collection[int], listed_in: Collection[ArchiveMember] = ()
@@ -209,7 +204,7 @@ class DatasetStore:
             with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
                 count = len(gone & set(archive.members.namelist()))
                 unlisted = {*((job_id, member) for member in members), *listed_in}
-                listed = ExampleList.from_json(load_columns(archive.members.read(INDEX)))
+                listed = archive.listed()
                 changes = count or any((one.archive, one.member) in unlisted for one in listed.examples)
                 if changes:
                     with storage_errors():
@@ -229,7 +224,7 @@ class DatasetStore:
 
         Raise StorageUnavailable if the bucket does not answer.
         """
-        return write_single(self._folder, archive, example, INDEX)
+        return write_single(self._folder, archive, example)
 
     def read(self, example: StoredExample) -> Content:
         """Return the content of one example, without opening its whole archive."""
@@ -292,5 +287,4 @@ def _copy(source: ZipFile, target: Path, gone: Collection[str], listed: ExampleL
         for name in source.namelist():
             if name not in gone and name != INDEX:
                 copy.writestr(name, source.read(name))
-        content = dump_columns(listed.to_json())
-        copy.writestr(INDEX, content, compress_type=ZIP_DEFLATED, compresslevel=LEVEL)
+        write_list(copy, listed)

@@ -4,22 +4,19 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 from headstart_server.column_json import dump_columns
-from headstart_server.datasets.example_archive import archive_name, media_type, member_name
+from headstart_server.datasets.example_archive import archive_name, media_type, member_name, write_list
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import InvalidField, StorageUnavailable
 from headstart_server.learning.examples.dataset import DatasetCount, DatasetLimits, DatasetSummary, Example
 from headstart_server.learning.examples.stored_example import StoredExample, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.metrics.example_list import LEVEL, ExampleList
+from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.storage.directory import Folder
 from headstart_server.storage.disk import storage_errors
-
-#: Name of the archive's member that lists the examples.
-INDEX = "examples.json"
 
 
 class DatasetWriter:
@@ -149,8 +146,7 @@ class DatasetWriter:
 
     def _commit(self, dataset: ExampleList, *, shared: bool) -> None:
         with storage_errors():
-            content = dump_columns(dataset.to_json())
-            self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED, compresslevel=LEVEL)
+            write_list(self._archive, dataset)
             self._archive.close()
             self.nbytes = self._staged.stat().st_size
         self._folder.commit(archive_name(self._job_id), shared=shared)

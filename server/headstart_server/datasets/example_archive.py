@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.backbones.preprocessing.image_files import media_type_of
+from headstart_server.column_json import dump_columns, load_columns
 from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
 from headstart_server.learning.examples.stored_example import StoredExample, decode
+from headstart_server.learning.metrics.example_list import LEVEL, ExampleList
 from headstart_server.lru import LruCache
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Version
@@ -16,6 +18,8 @@ from headstart_server.storage.directory import Folder
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_member import check_methods
 
+#: Name of the member that lists the examples.
+INDEX = "examples.json"
 #: Maximum open archives; each needs a file and the list of its members in memory.
 MAX_OPEN = 8
 #: Maximum archives of one dataset that are opened in advance and kept open.
@@ -39,6 +43,12 @@ def media_type(content: Content) -> str:
     return "text/plain; charset=utf-8" if isinstance(content, str) else "application/json"
 
 
+def write_list(archive: ZipFile, listed: ExampleList) -> None:
+    """Write the list of a dataset into an archive."""
+    content = dump_columns(listed.to_json())
+    archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED, compresslevel=LEVEL)
+
+
 class OpenArchive:
     """An archive that is open for reading.
 
@@ -55,6 +65,10 @@ class OpenArchive:
         except BaseException:
             self._file.close()
             raise
+
+    def listed(self) -> ExampleList:
+        """Return the list of the dataset; raise an exception of any kind if it is damaged."""
+        return ExampleList.from_json(load_columns(self.members.read(INDEX)))
 
     def close(self) -> None:
         """Close the archive."""

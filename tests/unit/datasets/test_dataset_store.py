@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.datasets import example_archive
 from headstart_server.datasets.dataset_store import Dataset, DatasetStore
-from headstart_server.datasets.dataset_writer import INDEX
+from headstart_server.datasets.example_archive import INDEX
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import (
     ArtifactDamaged,
