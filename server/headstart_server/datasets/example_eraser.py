@@ -13,19 +13,18 @@ from sqlalchemy import Connection, Row, bindparam, exists, func, insert, literal
 from headstart_server.auth.permissions import Scope
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.database.database import Database
-from headstart_server.database.dataset_tables import archive_uses, forgotten
+from headstart_server.database.dataset_tables import forgotten
 from headstart_server.database.locks import Lock
 from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest
 from headstart_server.datasets.example_finder import ExampleFinder, FoundExample
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField
-from headstart_server.jobs.archive_retention import CHUNK
+from headstart_server.jobs.archive_retention import CHUNK, held_archives
 from headstart_server.jobs.erased_members import erased_members
 from headstart_server.models import feedback_rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.rows import next_revision
-from headstart_server.models.usage import is_held
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +49,6 @@ _REWRITTEN = (
     .values(removed=1, rewritten=bindparam("now"))
 )
 _REMOVED = update(forgotten).where(forgotten.c.archive == bindparam("of_archive")).values(removed=2)
-_HELD = select(archive_uses.c.archive).where(
-    archive_uses.c.archive.in_(bindparam("archives", expanding=True)), is_held()
-)
 _LAST_NUMBER, _INSERT = select(func.max(forgotten.c.number)), insert(forgotten)
 
 
@@ -312,7 +308,7 @@ class ExampleEraser:
             ]
             if rows:
                 connection.execute(_INSERT, rows)
-            held = _held(connection, archives).union(found.feedback_ids)
+            held = held_archives(connection, archives).union(found.feedback_ids)
             found.stored.update(place for place in found.places if place[0] in held and not known.get(place))
             if also is not None:
                 also(connection)
@@ -353,7 +349,3 @@ def _note_rewritten(connection: Connection, archive: str, *, found: int, now: fl
         connection.execute(_REWRITTEN, {**here, "now": now})
     else:
         connection.execute(_REMOVED, here)
-
-
-def _held(connection: Connection, archives: Collection[str]) -> set[str]:
-    return set(connection.execute(_HELD, {"archives": sorted(archives)}).scalars())

@@ -8,7 +8,19 @@ unused files, which the next start removes.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, exists, func, insert, or_, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+)
 
 from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import archive_sizes, archive_uses
@@ -75,14 +87,16 @@ class ArchiveFileStore(Protocol):
         """
 
 
+def held_archives(connection: Connection, archives: Collection[str]) -> set[str]:
+    """Return the archives, of some, that a job or a version holds."""
+    return _among(connection, _HELD, archives)
+
+
 def hold(connection: Connection, holder: str, archives: Collection[str]) -> None:
     """Record the archives of a job when it is accepted; raise ExamplesNotKept if one may be gone."""
     others = sorted(set(archives) - {holder})
-    found: set[str] = set()
     usage.lock(connection, others)
-    for part in batched(others, CHUNK):
-        found.update(connection.execute(_HELD, {"archives": part}).scalars())
-    if set(others) - found:
+    if set(others) - held_archives(connection, others):
         raise ExamplesNotKept(
             "The parent version or the dataset of the fine-tune was deleted, or its examples were, while the "
             "call was handled. Send all examples again without it."
@@ -168,7 +182,7 @@ class ArchiveRetention:
             if not holders:
                 return None
             dropped = set(connection.execute(_FORGET_USES, {"holders": holders}).scalars())
-            dropped -= _named(connection, dropped)
+            dropped -= _among(connection, _NAMED, dropped)
             for part in batched(sorted(dropped), CHUNK):
                 connection.execute(_FORGET_SIZES, {"archives": part})
             return dropped
@@ -218,7 +232,7 @@ class ArchiveRetention:
 
     def _needed(self, archives: Collection[str]) -> set[str]:
         with self._database.read() as connection:
-            return _named(connection, archives)
+            return _among(connection, _NAMED, archives)
 
 
 #: Key of a version in the order of release: when it was published, and the job that created it.
@@ -263,8 +277,8 @@ def _oldest_kept(connection: Connection) -> Sequence[_Cursor]:
     return [(row.created, row.job_id) for row in connection.execute(query.limit(CHUNK))]
 
 
-def _named(connection: Connection, archives: Collection[str]) -> set[str]:
+def _among(connection: Connection, query: Select[str], archives: Collection[str]) -> set[str]:
     found: set[str] = set()
     for part in batched(sorted(archives), CHUNK):
-        found.update(connection.execute(_NAMED, {"archives": part}).scalars())
+        found.update(connection.execute(query, {"archives": part}).scalars())
     return found

@@ -92,7 +92,7 @@ def _texts(values: Any, message: Any, path: _Path) -> Iterator[tuple[_Path, str,
     if not isinstance(values, dict):
         return
     for name, value in values.items():
-        field = message.fields_by_name.get(name) or message.fields_by_camelcase_name.get(name)
+        field = _field(message, name)
         if field is None:
             continue
         inner = field.message_type

@@ -50,7 +50,8 @@ def content_of(message: input_pb2.Input, field: str) -> Content:
 
 def contents_of(messages: Sequence[input_pb2.Input]) -> list[Content]:
     """Return the contents of the inputs of a call."""
-    return [content_of(messages[place], f"inputs[{place}]") for place in range(len(messages))]
+    # A copy, because iteration over repeated fields ends with an error that protobuf formats.
+    return [content_of(message, f"inputs[{place}]") for place, message in enumerate(messages[:])]
 
 
 def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Example]:
