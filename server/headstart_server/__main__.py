@@ -3,6 +3,7 @@
 import tomllib
 import traceback
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,7 +85,7 @@ def _run(settings: Settings, warnings: Iterable[str]) -> None:
         if (count := process_count(settings)) > 1:
             supervise(settings, count, warnings=warnings)
             return
-        from headstart_server.app.lifecycle import serve as run
+        from headstart_server.app.serve import serve as run
 
         run(settings, warnings=warnings)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - each error is reported in one line
@@ -147,21 +148,12 @@ def _taken(info: Any) -> str:
 
 
 def _catalog(settings: Settings) -> Any:
-    from headstart_server.backbones.catalog import Catalog
-    from headstart_server.backbones.contract.runtimes import RuntimeKind, RuntimeSettings, default_cache
-    from headstart_server.backbones.networks.declaration import declared
-    from headstart_server.backbones.sources.allowed_sources import check_sources
+    from headstart_server.app.backbone_catalog import catalog_of
+    from headstart_server.backbones.contract.runtimes import RuntimeKind, runtime_settings
 
-    chosen = settings.backbones
-    runtimes = RuntimeSettings(
-        kind=RuntimeKind.OPENVINO,
-        cache=chosen.backbone_cache or default_cache(),
-        shipped=chosen.prepared_backbones,
-    )
     try:
-        found = declared(chosen.backbones_file, chosen.backbone)
-        check_sources(found, chosen.allow_backbone)
-        return Catalog(found, runtimes=runtimes)
+        runtimes = replace(runtime_settings(settings.backbones), kind=RuntimeKind.OPENVINO)
+        return catalog_of(settings, runtimes)
     except ValueError as error:
         fail([str(error)], code=2)
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from fakes import FakeBackbone, FakeSource, settings_of
 from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
-from headstart_server.app.lifecycle import serve
+from headstart_server.app.serve import serve
 from headstart_server.app.supervise import process_count, supervise
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.backbone import Backbone, BackboneInfo, Content, Truncation

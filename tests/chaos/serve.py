@@ -26,7 +26,7 @@ from chaos import data_bugs, skewed_clock
 from fakes import FakeBackbone, FakeSource, settings_of
 from full_disk import FullDisk
 from headstart_server.app import maintenance
-from headstart_server.app.lifecycle import serve
+from headstart_server.app.serve import serve
 from headstart_server.app.supervise import process_count, supervise
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.storage import bucket

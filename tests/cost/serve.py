@@ -13,6 +13,7 @@ import time
 
 from fakes import FakeBackbone, FakeSource, settings_of
 from headstart_server.app import lifecycle
+from headstart_server.app.serve import serve
 
 _TICK = 0.001
 
@@ -65,4 +66,4 @@ if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     ProbedApp.probe_port = settings.pop("probe")
     lifecycle.App = ProbedApp  # type: ignore[misc]
-    lifecycle.serve(settings_of(default_backbone="fake", **settings), FakeSource(FakeBackbone()))
+    serve(settings_of(default_backbone="fake", **settings), FakeSource(FakeBackbone()))

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from headstart_server.api.grpc.job_watcher import JobWatcher
 from headstart_server.api.grpc.redaction import LOCATIONS
 from headstart_server.app import configured
+from headstart_server.app.backbone_catalog import catalog_of, default_backbone
 from headstart_server.app.captures import open_captures
 from headstart_server.app.data_folder import (
     checked_roots,
@@ -122,7 +123,7 @@ class Objects:
         self._observe(settings.observability)
         self.authenticator = Authenticator(settings.auth.access_file)
         self._open_storage(settings.storage, closing)
-        local = source or configured.catalog(settings)
+        local = source or catalog_of(settings)
         self.source: BackboneSource = local
         if not part.runs_jobs:
             self.source = EngineBackbones(local, part.engine, processes=part.place.count)
@@ -281,7 +282,7 @@ class Objects:
         self.pool = BackbonePool(
             self.source,
             embedder_factory(settings, self.cache, self.telemetry, part),
-            configured.default_backbone(local, settings.backbones.default_backbone),
+            default_backbone(local, settings.backbones.default_backbone),
             waiters=Waiters(
                 max_calls=max(1, part.share(settings.limits.max_concurrent_requests) // WAITING_SHARE)
             ),

@@ -4,15 +4,11 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
-import structlog
-
 from headstart_server.api.grpc.messages.dataset_manifest import read_dataset_list
 from headstart_server.auth.audit import AuditLog
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.runtimes import RuntimeKind, has_gpu, runtime_settings
-from headstart_server.backbones.networks.declaration import Declaration, declared
 from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
-from headstart_server.backbones.sources.allowed_sources import check_sources
 from headstart_server.database.address import sqlite_file
 from headstart_server.datasets.uris.location import Kind
 from headstart_server.datasets.uris.policy import dataset_uri_policy
@@ -32,26 +28,9 @@ from headstart_server.settings.job_groups import BackbonesGroup, LimitsGroup
 from headstart_server.settings.settings import Settings
 from headstart_server.training.job_admission import memory_budget
 
-log = structlog.get_logger(__name__)
-
 #: Maximum total bytes of cached exports, and the seconds after which an export is created again.
 EXPORT_BYTES = 1 << 30
 EXPORT_SECONDS = 3600.0
-
-
-def catalog(settings: Settings) -> Catalog:
-    """Return the catalog of backbones."""
-    return Catalog(
-        _declarations(settings.backbones),
-        max_pixels=settings.limits.max_pixels,
-        runtimes=runtime_settings(settings.backbones),
-    )
-
-
-def _declarations(backbones: BackbonesGroup) -> list[Declaration]:
-    found = declared(backbones.backbones_file, backbones.backbone)
-    check_sources(found, backbones.allow_backbone)
-    return found
 
 
 def audit_log(auth: AuthGroup, part: Part, closing: ExitStack) -> AuditLog | None:
@@ -63,16 +42,6 @@ def audit_log(auth: AuthGroup, part: Part, closing: ExitStack) -> AuditLog | Non
     )
     closing.callback(audit.close)
     return audit
-
-
-def default_backbone(source: BackboneSource, name: str) -> str:
-    """Return the default backbone: the quantized form of the configured one if it is preferred."""
-    if not isinstance(source, Catalog):
-        return name
-    choice = source.quantized.choice(name)
-    if choice.reason:
-        log.info("backbone_precision_chosen", backbone=name, int8=choice.is_quantized, reason=choice.reason)
-    return source.quantized.preferred(name)
 
 
 def exporter(source: BackboneSource, registry: Registry, folder: Path, part: Part) -> Exporter:

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
@@ -16,8 +16,8 @@ from headstart_server.app.build import Objects
 from headstart_server.app.gauges import add_gauges
 from headstart_server.app.maintenance import Maintenance
 from headstart_server.app.membership import Membership
-from headstart_server.app.memory import keep_freed_memory, keep_started_objects
-from headstart_server.app.server_logs import configure_server_logs, warn_unprotected
+from headstart_server.app.memory import keep_started_objects
+from headstart_server.app.server_logs import warn_unprotected
 from headstart_server.app.services import grpc_server, http_port, webhook_sender
 from headstart_server.embedding.backbone_pool import BackboneSource
 from headstart_server.errors import DatabaseUnavailable, StorageFull
@@ -206,24 +206,6 @@ class App:
         await self._membership.ready(self.objects, server, embedder)
         # This is another daemon thread, for the same reason.
         threading.Thread(target=pool.prepare_all, name="prepare", daemon=True).start()
-
-
-def serve(settings: Settings, source: BackboneSource | None = None, *, warnings: Iterable[str] = ()) -> None:
-    """Run a server in this process until it is stopped.
-
-    Args:
-        settings: the settings of the server.
-        source: provides the backbones; None uses the `Catalog`.
-        warnings: warnings about the settings, which are logged.
-
-    Raises:
-        Exception: as `App` and `App.run`.
-    """
-    keep_freed_memory()
-    configure_server_logs(settings)
-    for warning in warnings:
-        log.warning("unknown_setting", message=warning)
-    asyncio.run(App(settings, source).run())
 
 
 def _task(stopping: AsyncExitStack, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:

@@ -38,14 +38,9 @@ def _backbones(settings: Settings) -> None:
     backbones = settings.backbones
     if not (backbones.backbones_file or backbones.backbone or backbones.default_backbone):
         return
-    from headstart_server.backbones.catalog import Catalog
-    from headstart_server.backbones.contract.runtimes import runtime_settings
-    from headstart_server.backbones.networks.declaration import declared
-    from headstart_server.backbones.sources.allowed_sources import check_sources
+    from headstart_server.app.backbone_catalog import catalog_of
 
-    found = declared(backbones.backbones_file, backbones.backbone)
-    check_sources(found, backbones.allow_backbone)
-    catalog = Catalog(found, runtimes=runtime_settings(backbones))
+    catalog = catalog_of(settings)
     if not backbones.default_backbone:
         return
     try:

@@ -1,6 +1,7 @@
 """The backbones of a server, and how to load them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -75,6 +76,8 @@ class Catalog:
         self.quantized = QuantizedBackbones(self._declared, self._conversions, runtimes)
         for base in self.quantized.usable():
             self._list_quantized(base)
+        #: Backbones that were requested early, until they are requested.
+        self._early: dict[str, Future[Backbone]] = {}
 
     def list(self) -> Sequence[BackboneInfo]:
         """Return the known metadata of each backbone, preferred quantized ones first."""
@@ -107,23 +110,23 @@ class Catalog:
                 self._opened(declaration)
         return self.info(name)
 
+    def load_early(self, name: str) -> None:
+        """Begin to load a backbone in a thread if it is prepared for OpenVINO; `load` then waits for it."""
+        declaration = self._declaration(name)
+        if base_name(name) is not None or (
+            self._kind(declaration) is RuntimeKind.OPENVINO and self._conversions.has(declaration)
+        ):
+            thread = ThreadPoolExecutor(1, "load-early")
+            self._early[name] = thread.submit(self._load, name, declaration)
+            thread.shutdown(wait=False)
+
     def load(self, name: str = DEFAULT) -> Backbone:
         """Load a backbone, warm it up, and verify its features. Takes seconds.
 
         Raise BackboneUnavailable if the source is unavailable, or provides another network than declared.
         """
-        declaration = self._declaration(name)
-        with _unavailable(declaration):
-            if size_of(declaration.source) is not None:
-                return self._loaded_without_network(declaration)
-            if base_name(name) is not None:
-                return self._loaded_quantized(declaration, *self.quantized.find(name))
-            if self._kind(declaration) is RuntimeKind.OPENVINO:
-                backbone = self._loaded_in_openvino(declaration)
-            else:
-                backbone = self._loaded_in_keras(declaration)
-        self._conversions.yields = True
-        return backbone
+        early = self._early.pop(name, None)
+        return early.result() if early else self._load(name, self._declaration(name))
 
     def load_quantized(self, name: str, samples: Path | None = None) -> Backbone:
         """Quantize a backbone to 8 bits, unless done before, and load its quantized form without a proof.
@@ -203,6 +206,19 @@ class Catalog:
     def weights(self, name: str = DEFAULT) -> str:
         """Return the SHA-256 of the weights of a prepared backbone, which a declaration may pin."""
         return self._cards[name].weights
+
+    def _load(self, name: str, declaration: Declaration) -> Backbone:
+        with _unavailable(declaration):
+            if size_of(declaration.source) is not None:
+                return self._loaded_without_network(declaration)
+            if base_name(name) is not None:
+                backbone = self._loaded_quantized(declaration, *self.quantized.find(name))
+            elif self._kind(declaration) is RuntimeKind.OPENVINO:
+                backbone = self._loaded_in_openvino(declaration)
+            else:
+                backbone = self._loaded_in_keras(declaration)
+        self._conversions.yields = True
+        return backbone
 
     def _loaded_in_openvino(self, declaration: Declaration) -> Backbone:
         card, folder = self._prepared(declaration)

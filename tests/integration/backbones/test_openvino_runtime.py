@@ -1,7 +1,9 @@
 """The converted networks in OpenVINO, against Keras and against themselves."""
 
+import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from headstart_server.backbones.contract.runtimes import (
 )
 from headstart_server.backbones.networks.golden import golden_image
 from headstart_server.backbones.runtimes.openvino_runtime import NETWORK_FILE
+from headstart_server.errors import BackboneUnavailable
 
 # TensorFlow warns about its own parts at import; nothing here depends on them.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -103,6 +106,38 @@ Catalog(runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=Path(sys.argv[
 assert not {"keras", "tensorflow"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code, str(cache)], check=True)
+
+
+def test_a_prepared_backbone_may_be_loaded_before_it_is_requested(
+    cache: Path, rows: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    expected = load(cache, Precision.FLOAT32)
+    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, precision=Precision.FLOAT32, streams=2, cache=cache)
+    catalog = Catalog(runtimes=settings)
+    catalog.load_early(NAME)
+    early = [thread for thread in threading.enumerate() if thread.name.startswith("load-early")]
+    assert len(early) == 1
+    backbone = catalog.load(NAME)
+    np.testing.assert_array_equal(backbone.run(rows)["last"], expected.run(rows)["last"])
+    assert catalog.load(NAME) is not backbone
+
+
+def test_a_backbone_that_must_be_prepared_is_not_loaded_early(tmp_path: Path) -> None:
+    catalog = Catalog(runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=tmp_path))
+    catalog.load_early(NAME)
+    assert not any(thread.name.startswith("load-early") for thread in threading.enumerate())
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_failed_early_load_is_reported_by_the_load(cache: Path, tmp_path: Path) -> None:
+    load(cache, Precision.FLOAT32)
+    copy = shutil.copytree(cache, tmp_path / "cache")
+    for network in copy.rglob("network.xml"):
+        network.write_text("x" * network.stat().st_size)
+    catalog = Catalog(runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=copy))
+    catalog.load_early(NAME)
+    with pytest.raises(BackboneUnavailable, match=f"Backbone '{NAME}' is unavailable"):
+        catalog.load(NAME)
 
 
 def test_openvino_reports_no_telemetry(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class Command:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     command = Command(tmp_path)
-    monkeypatch.setattr("headstart_server.app.lifecycle.serve", command.keep)
+    monkeypatch.setattr("headstart_server.app.serve.serve", command.keep)
     # Building the options takes longer than parsing a line, and the runner would do it for each.
     monkeypatch.setattr("typer.testing._get_command", built)
     for one in with_files():

@@ -67,6 +67,11 @@ class Conversions:
         card = prepared_in(folder) or self._make(declaration, fingerprint, folder, low_priority=low_priority)
         return card, folder
 
+    def has(self, declaration: Declaration) -> bool:
+        """Return whether the converted network of a backbone is present, without reading its source."""
+        folders = (folder_without_source(declaration, each) for each in (self._shipped, self._cache) if each)
+        return any(folder is not None and prepared_in(folder) is not None for folder in folders)
+
     def quantized(self, declaration: Declaration) -> tuple[Card, Path] | None:
         """Return the card and the folder of the quantized form of a backbone; None if it is not prepared."""
         for cache in filter(None, (self._shipped, self._cache)):

@@ -68,8 +68,8 @@ class QuantizedBackbones:
     def choice(self, base: str) -> PrecisionChoice:
         """Return whether the quantized form of a backbone is preferred, and why.
 
-        With the precision `INT8`, it must be proven to be as accurate. With None, it must also be faster, on
-        this kind of processor, and the processor must multiply 8-bit integers.
+        With the precision `INT8`, it must be proven to be as accurate. With None, it must also be faster on
+        this kind of processor.
         """
         proof, precision = self.proof(base), self._runtimes.precision
         if proof is None:
