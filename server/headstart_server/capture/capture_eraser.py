@@ -98,19 +98,17 @@ class BatchRewriter:
         self._database = database
         self._files = files
 
-    def replace(self, batches: Sequence[Row[Any]]) -> None:
-        """Replace batches of one model with the same views by one, without inputs erased meanwhile."""
-        while not self._replaced(batches):
-            pass
-
     def doom(self, model: str, batches: Sequence[str]) -> None:
         """Mark batches of a model for removal, with their inputs."""
         with self._database.write("captures.doom") as connection:
             connection.execute(MODEL, {"model": model}).all()
             doom(connection, batches)
 
-    def _replaced(self, batches: Sequence[Row[Any]]) -> bool:
-        """Try once to replace the batches; return False if an input was erased or moved meanwhile."""
+    def replace(self, batches: Sequence[Row[Any]]) -> bool:
+        """Replace batches of one model with the same views by one.
+
+        Return False, and change nothing, if an input was erased or moved meanwhile.
+        """
         model, names = batches[0].model, [row.batch for row in batches]
         kept = self._kept(batches)
         if kept is None:
@@ -253,7 +251,8 @@ class CaptureEraser:
         with self._database.read() as connection:
             dirty = connection.execute(query).all()
         for row in dirty:
-            self._rewriter.replace([row])
+            while not self._rewriter.replace([row]):
+                pass
 
     def remove_doomed(self, model: str = "") -> int:
         """Remove the objects marked for removal, and return their number; "" means all models."""
@@ -274,6 +273,7 @@ class CaptureEraser:
             span = {"since": now - 2 * _MERGED_SECONDS, "until": now - _SETTLED_SECONDS}
             found = connection.execute(_SMALL, span).all()
         for group in _mergeable(found):
+            # Not repeated: a batch that was replaced or removed meanwhile does not come back.
             self._rewriter.replace(group)
 
     def _expire(self) -> None:

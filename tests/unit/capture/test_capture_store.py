@@ -276,3 +276,29 @@ def test_inputs_erased_while_their_object_is_written_again_are_gone(
     assert read(captures, "three") == b"three"
     captures.eraser.clean()
     assert len(captures.objects()) == 1
+
+
+def test_a_merge_ends_if_one_of_its_batches_is_removed_meanwhile(
+    captures: Captures, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures.model()
+    for name in ("oldest", "middle", "newest"):
+        clock.advance(1.0)
+        captures.write([name])
+    clock.advance(61.0)
+    write = captures.files.write
+    written: list[str] = []
+
+    def remove_one(batch: str, *arguments: Any) -> Any:
+        written.append(batch)
+        assert len(written) < 3, "The merge does not end."
+        if len(written) == 1:
+            captures.eraser.erase("pets", "oldest")
+        return write(batch, *arguments)
+
+    monkeypatch.setattr(captures.files, "write", remove_one)
+    captures.eraser.clean()
+    assert captures.inputs.find("pets", "oldest") is None
+    captures.eraser.clean()
+    assert [read(captures, name) for name in ("middle", "newest")] == [b"middle", b"newest"]
+    assert len(captures.objects()) == 1
