@@ -22,6 +22,7 @@ from headstart_server.capture.selection import CaptureSelector, Selection
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import (
     DatabaseUnavailable,
+    ModelNotFound,
     ServiceUnavailable,
     StorageFull,
     TenantQuotaExceeded,
@@ -161,10 +162,10 @@ class InputCapture:
         for group in _groups(waiting):
             try:
                 yield from self._selected(group)
-            except VersionNotFound:
+            except (ModelNotFound, VersionNotFound):
                 # The version was deleted; so are its predictions.
                 continue
-            except ServiceUnavailable:
+            except (ServiceUnavailable, StorageFull):
                 count = sum(len(each.contents) for each in group)
                 self._lost(group[0].prediction.version.model, "storage_failed", count)
 

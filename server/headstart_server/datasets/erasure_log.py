@@ -22,9 +22,7 @@ from headstart_server.storage.json_values import JsonValue
 
 # Built once: building a statement takes longer than executing it.
 _ERASURE = select(erasures).where(erasures.c.erasure_id == bindparam("erasure_id"))
-_OLDEST = (
-    select(erasures).where(erasures.c.tenant == bindparam("tenant")).order_by(erasures.c.started).limit(1)
-)
+_OLDEST = select(erasures).where(erasures.c.tenant == bindparam("tenant")).order_by(erasures.c.started)
 _OF_REQUEST = _OLDEST.where(erasures.c.request_id == bindparam("request_id"))
 _UNFINISHED = _OLDEST.where(
     erasures.c.finished.is_(None),
@@ -118,15 +116,19 @@ class ErasureLog:
         self._database = database
 
     def find(self, request: ErasureRequest) -> ErasureRecord | None:
-        """Return the erasure of a request ID; without an ID, an unfinished erasure of the same example."""
+        """Return the erasure of a request ID; without an ID, an unfinished erasure that is the same."""
         if request.request_id:
             query, values = _OF_REQUEST, {"request_id": request.request_id}
         else:
             query, values = _UNFINISHED, {"example_id": request.example_id, "model": request.model}
         with self._database.read() as connection:
-            row = connection.execute(query, {"tenant": request.tenant, **values}).one_or_none()
-            if row is None:
+            found = connection.execute(query, {"tenant": request.tenant, **values}).all()
+            if not request.request_id:
+                # Erasures of other scopes erase it in other models.
+                found = [row for row in found if row.scope == _scope_json(request.scope)]
+            if not found:
                 return None
+            row = found[0]
             if (row.example_id, row.model) != (request.example_id, request.model):
                 raise InvalidField(
                     f"The request ID {request.request_id!r} was used to erase another example. Send another "
@@ -166,7 +168,6 @@ class ErasureLog:
         if request.request_id and (found := connection.execute(same).scalar()) is not None:
             return str(found)
         erasure_id = uuid.uuid4().hex
-        scope = request.scope
         connection.execute(
             insert(erasures),
             {
@@ -175,7 +176,7 @@ class ErasureLog:
                 "request_id": request.request_id or erasure_id,
                 "example_id": request.example_id,
                 "model": request.model,
-                "scope": None if scope is None else {"tenant": scope.tenant, "models": list(scope.models)},
+                "scope": _scope_json(request.scope),
                 "started": self._database.now(connection),
                 "contents": contents,
             },
@@ -239,6 +240,10 @@ class ErasureLog:
                 .values(finished=self._database.now(connection))
             )
         return self.get(erasure_id)
+
+
+def _scope_json(scope: Scope | None) -> dict[str, Any] | None:
+    return None if scope is None else {"tenant": scope.tenant, "models": list(scope.models)}
 
 
 def _add_versions(connection: Connection, erasure_id: str, versions: Collection[tuple[str, int]]) -> None:

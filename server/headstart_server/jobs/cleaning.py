@@ -70,7 +70,8 @@ def _take_turn(connection: Connection, name: str, *, now: float, seconds: float)
     A turn lasts for the given seconds. The caller holds the cleaning lock.
     """
     until = connection.execute(_UNTIL, {"turn": name}).scalar()
-    if until is not None and until > now:
+    # A later end than any turn has was set while the clock was ahead, and must not stop the task until then.
+    if until is not None and now < until <= now + seconds:
         return False
     if until is None:
         connection.execute(_FIRST_TURN, {"name": name, "until": now + seconds})

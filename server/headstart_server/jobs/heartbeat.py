@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from headstart_server.errors import DatabaseUnavailable
+from headstart_server.errors import DatabaseUnavailable, StorageFull
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.jobs.job_runs import JobRuns
@@ -187,7 +187,7 @@ class Heartbeat:
         for claim in claims:
             try:
                 self._runs.release(claim.job)
-            except DatabaseUnavailable:
+            except (DatabaseUnavailable, StorageFull):
                 # The lease of the job will end, and another replica will take it over.
                 log.warning("job_release_failed", job_id=claim.job.job_id)
             claim.lose()

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, update
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs
-from headstart_server.errors import DatabaseUnavailable
+from headstart_server.errors import DatabaseUnavailable, StorageFull
 from headstart_server.jobs import claiming, cleaning, rows, submitting
 from headstart_server.jobs.claiming import Claimant, ClaimResult
 from headstart_server.jobs.job import Job, JobState
@@ -169,7 +169,7 @@ class JobQueue:
                 if not claiming.is_any(connection, claimant, self._database.now(connection)):
                     return None
             return self._claim(claimant)
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, StorageFull):
             raise
         except Exception:
             self._on_claim_failed()
@@ -222,7 +222,7 @@ class JobQueue:
         for job_id in job_ids:
             try:
                 job = self._claim(claimant, job_id)
-            except DatabaseUnavailable:
+            except (DatabaseUnavailable, StorageFull):
                 raise
             except Exception as error:  # noqa: BLE001 - recorded as the job's end
                 self._fail_unclaimable(job_id, f"{type(error).__name__}: {error}")
@@ -236,7 +236,7 @@ class JobQueue:
             with self._database.write("jobs.claim") as connection:
                 self._database.lock(connection, Lock.QUEUE)
                 claiming.fail(connection, job_id, cause, self._database.now(connection))
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, StorageFull):
             raise
         except Exception:
             # The job stays in its state. The alert on failed claims notifies an operator.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from headstart_server.errors import DatabaseUnavailable, JobTimeLimit
+from headstart_server.errors import DatabaseUnavailable, JobTimeLimit, StorageFull
 from headstart_server.jobs.heartbeat import Claim, Heartbeat
 from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.jobs.job_runner import InterruptedRunError, JobRunner
@@ -110,8 +110,8 @@ class WorkerPool:
                     may_take_over=self._heartbeat.may_take_over,
                     used_bytes=self._heartbeat.used_bytes,
                 )
-            except DatabaseUnavailable:
-                # The heartbeat logs the outage.
+            except (DatabaseUnavailable, StorageFull):
+                # The heartbeat logs an outage, and the database a full disk.
                 return None
             except Exception:
                 log.exception("job_claim_failed")

@@ -18,6 +18,7 @@ from headstart_server.errors import DatabaseUnavailable, StorageFull, StorageUna
 from headstart_server.jobs.stored import TenantLimits
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.resident import ResidentVersion
+from headstart_server.models.version import Version
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.prediction.predict_options import PredictOptions
 from headstart_server.prediction.prediction_capture import outside_traffic
@@ -210,6 +211,28 @@ def test_inputs_of_a_model_deleted_meanwhile_are_no_error(captures: Captures) ->
     capture.store_waiting()
     captures.eraser.clean()
     assert captures.objects() == []
+
+
+def test_inputs_of_other_models_are_stored_if_one_is_deleted_or_unreadable(
+    captures: Captures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "full", "pets"):
+        captures.model(name, rare_class_fraction=0.1)
+    capture = make_capture(captures)
+    for name in ("gone", "full", "pets"):
+        observe(capture, captures, ["a"], model=name)
+    captures.publisher.registry.delete_model("gone", force=True)
+    evaluation = captures.publisher.registry.files.evaluation
+
+    def read(version: Version) -> object:
+        if version.model == "full":
+            raise StorageFull
+        return evaluation(version)
+
+    monkeypatch.setattr(captures.publisher.registry.files, "evaluation", read)
+    capture.settle()
+    assert captures.inputs.status("pets").captured_count == 1
+    assert captures.inputs.status("full").storage_failed == 1
 
 
 def test_many_inputs_are_stored_in_few_objects(captures: Captures) -> None:

@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import grpc
 import pytest
 import structlog
-from sqlalchemy import insert, select, text
+from sqlalchemy import Connection, insert, select, text
 
 from fakes import JobDriver
 from headstart_server.api.grpc.status import status_of
 from headstart_server.database.database import Database
 from headstart_server.database.tables import jobs
-from headstart_server.errors import WrittenByNewerRelease
+from headstart_server.errors import StorageFull, WrittenByNewerRelease
 from headstart_server.jobs.job import JobState
 from headstart_server.jobs.job_store import JobStore
 from postgres import on_both_databases
@@ -138,6 +139,33 @@ def test_a_row_that_the_database_refuses_to_claim_fails_and_the_next_job_runs(
     assert driver.job_store.reader.get("bad").state is JobState.FAILED
     assert len(failures) == 2
     assert "job_claim_failed" in [event["event"] for event in logs]
+
+
+def test_a_full_disk_fails_no_queued_job(
+    driver: JobDriver,
+    job_store: JobStore,
+    failures: list[str],
+    logs: list[dict[str, object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver.submit("good")
+    write, commits = driver.publisher.database.write, iter([StorageFull(), StorageFull()])
+
+    @contextmanager
+    def full(name: str) -> Iterator[Connection]:
+        with write(name) as connection:
+            yield connection
+            for error in commits:
+                raise error
+
+    monkeypatch.setattr(driver.publisher.database, "write", full)
+    for _ in range(2):
+        with pytest.raises(StorageFull):
+            job_store.queue.claim()
+    job = job_store.queue.claim()
+    assert job is not None
+    assert job.job_id == "good"
+    assert (failures, logs) == ([], [])
 
 
 def refuse(database: Database) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from fakes import LEASE, PATIENCE, JobDriver, ManualClock
-from headstart_server.errors import DatabaseUnavailable
+from headstart_server.errors import DatabaseUnavailable, HeadstartError, StorageFull
 from headstart_server.jobs.heartbeat import DatabaseContact, Heartbeat, Lease
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_store import JobStore
@@ -20,6 +20,7 @@ class FlakyJobStore:
         self.job_store = job_store
         self.queue = self.runs = self
         self.is_away = False
+        self.error: HeadstartError = DatabaseUnavailable("gone")
         self.beats = 0
 
     def renew(self, held: Collection[Job]) -> Mapping[str, bool]:
@@ -30,7 +31,7 @@ class FlakyJobStore:
 
     def release(self, job: Job) -> None:
         if self.is_away:
-            raise DatabaseUnavailable("gone")
+            raise self.error
         self.job_store.runs.release(job)
 
 
@@ -145,11 +146,15 @@ def test_what_is_in_hand_can_be_given_back_at_once(ward: Ward) -> None:
         claim.check()
 
 
-def test_giving_back_without_a_database_does_no_harm(ward: Ward) -> None:
-    ward.heartbeat.track(ward.driver.running("a"), ward.clock())
-    ward.job_store.is_away = True
+@pytest.mark.parametrize("error", [DatabaseUnavailable("gone"), StorageFull()])
+def test_giving_back_without_a_database_does_no_harm(ward: Ward, error: HeadstartError) -> None:
+    claims = [ward.heartbeat.track(ward.driver.running(name), ward.clock()) for name in ("a", "b")]
+    ward.job_store.is_away, ward.job_store.error = True, error
     ward.heartbeat.release_all()
     assert ward.driver.job_store.reader.get("a").state is JobState.RUNNING
+    for claim in claims:
+        with pytest.raises(JobLostError):
+            claim.check()
 
 
 def test_no_job_is_taken_over_before_a_lease_of_steady_contact(ward: Ward) -> None:

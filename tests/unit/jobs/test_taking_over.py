@@ -335,6 +335,14 @@ def test_one_replica_at_a_time_cleans(driver: JobDriver, clock: ManualClock) -> 
     assert not driver.job_store.cleaner.take_cleaning_turn("rows", 30)
 
 
+def test_cleaning_goes_on_after_the_clock_was_ahead(driver: JobDriver, clock: ManualClock) -> None:
+    clock.advance(86_400)
+    assert driver.job_store.cleaner.take_cleaning_turn("rows", 30)
+    clock.advance(-86_400)
+    assert driver.job_store.cleaner.take_cleaning_turn("rows", 30)
+    assert not driver.job_store.cleaner.take_cleaning_turn("rows", 30)
+
+
 def test_a_replica_leaves_jobs_to_those_that_know_their_backbones(
     driver: JobDriver, clock: ManualClock
 ) -> None:

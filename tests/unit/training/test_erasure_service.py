@@ -279,6 +279,26 @@ def test_versions_of_several_models_are_replaced_within_a_scope(bench: Bench) ->
     assert bench.registry.reader.version("blue/pets", 1).number == 1
 
 
+@on_both_databases
+def test_an_erasure_of_more_models_does_not_join_an_unfinished_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in ("red/pets", "red/cars"):
+        bench.published(pets(4), model=model)
+    narrow = ErasureRequest(example_id="cat0", scope=Scope(tenant="red", models=("p*",)))
+
+    def fails(*_: object, **__: object) -> object:
+        raise StorageUnavailable("The bucket does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.driver.publisher.store, "write", fails)
+        with pytest.raises(StorageUnavailable):
+            bench.erased(narrow)
+    record = bench.erased(ErasureRequest(example_id="cat0", scope=Scope(tenant="red", models=("*",))))
+    assert sorted(record.versions) == [("red/cars", 1), ("red/pets", 1)]
+    assert list(bench.erased(narrow).versions) == [("red/pets", 1)]
+
+
 def test_a_version_that_cannot_be_fitted_again_is_skipped_with_the_reason(bench: Bench) -> None:
     bench.published(without(pets(2, words=("cat", "dog")), "cat1"))
     bench.published(pets(4))
