@@ -45,6 +45,14 @@ class HeadstartError(Exception):
         self.retry_after = retry_after
         self.further = tuple(further)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # `Exception` would call the class with the message, but subclasses have other parameters.
+        return _restored, (type(self), *self.args), self.__dict__
+
+
+def _restored(kind: type[HeadstartError], *args: object) -> HeadstartError:
+    return kind.__new__(kind, *args)
+
 
 def redacted_message(reason: str, message: str, metadata: Mapping[str, str]) -> str:
     """Return the message of an error without paths and URLs of the server."""

@@ -10,7 +10,7 @@ from headstart_server.column_json import dump_columns
 from headstart_server.datasets.example_archive import archive_name, media_type, member_name, write_list
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import InvalidField, StorageUnavailable
+from headstart_server.errors import InvalidField, ServiceUnavailable
 from headstart_server.learning.examples.dataset import DatasetCount, DatasetLimits, DatasetSummary, Example
 from headstart_server.learning.examples.stored_example import StoredExample, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
@@ -171,7 +171,8 @@ class DatasetWriter:
         # Closing writes the archive's directory, which may fail on a full disk; the file is removed anyway.
         with suppress(OSError, ValueError):
             self._archive.close()
-        self._staged.unlink(missing_ok=True)
-        # A cleaning removes leftovers in a bucket.
-        with suppress(StorageUnavailable):
+        # A cleaning removes leftovers. The error that ended the upload must be raised.
+        with suppress(OSError):
+            self._staged.unlink(missing_ok=True)
+        with suppress(ServiceUnavailable):
             self._folder.remove(archive_name(self._job_id))

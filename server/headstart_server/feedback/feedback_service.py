@@ -19,7 +19,7 @@ from headstart_server.errors import (
     HeadstartError,
     InputTooLarge,
     InvalidField,
-    StorageUnavailable,
+    ServiceUnavailable,
     UndecodableInput,
     UnknownClass,
     WrongTask,
@@ -250,7 +250,7 @@ class FeedbackService:
         return found, outcome
 
     def _remove(self, feedback_id: str) -> None:
-        with suppress(StorageUnavailable):
+        with suppress(ServiceUnavailable):
             self._datasets.remove(feedback_id)
 
 

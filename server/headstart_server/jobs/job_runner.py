@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -176,10 +177,13 @@ class JobRunner:
                 metadata={"estimate": str(job.memory_bytes)},
             ) from error
         except ArtifactDamaged as error:
-            if job.storage_retries < MISSING_TRIES and is_missing(error) and self._queue.has_other_replicas():
-                # Another replica may find the archive, if this one is configured with the wrong storage.
-                raise StorageRetryError(job.job_id) from error
-            raise
+            if job.storage_retries >= MISSING_TRIES or not is_missing(error):
+                raise
+            with suppress(DatabaseUnavailable):
+                if not self._queue.has_other_replicas():
+                    raise
+            # Another replica may find the archive, if this one is configured with the wrong storage.
+            raise StorageRetryError(job.job_id) from error
         except LocalStorageUnavailable as error:
             if job.storage_retries >= MAX_STORAGE_RETRIES:
                 raise

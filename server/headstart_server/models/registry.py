@@ -12,7 +12,7 @@ from headstart_server.errors import (
     AliasNotFound,
     EtagMismatch,
     ModelNotEmpty,
-    StorageUnavailable,
+    ServiceUnavailable,
     VersionInUse,
     VersionNotFound,
 )
@@ -322,7 +322,7 @@ class Registry:
         for model, number, artifact in deleted:
             self._resident.drop(model, number)
             # Its row is deleted, and so is the version; a later cleaning removes the files.
-            with suppress(StorageUnavailable):
+            with suppress(ServiceUnavailable):
                 self._store.remove(artifact)
         if deleted and refresh:
             self._on_deleted()

@@ -120,7 +120,10 @@ class _Client:
             while True:
                 (number, method, arguments), files = self.channel.receive()
                 if method in _NOTES:
-                    getattr(self, f"_{method}")(*arguments, *files)
+                    try:
+                        getattr(self, f"_{method}")(*arguments, *files)
+                    except Exception as error:  # noqa: BLE001 - later requests must be handled
+                        log.error("engine_request_failed", error=f"{type(error).__name__}: {error}")
                 elif method in _SLOW:
                     threading.Thread(
                         target=self._answer,

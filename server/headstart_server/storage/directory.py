@@ -142,12 +142,13 @@ class DirectoryFolder:
             return (self._root / name).open("rb")
 
     def remove(self, name: str) -> None:
-        for path in (self._staging / name, self._root / name):
-            with failpoint("folder.remove"):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+        with storage_errors(writes=False):
+            for path in (self._staging / name, self._root / name):
+                with failpoint("folder.remove"):
+                    if path.is_dir():
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        path.unlink(missing_ok=True)
 
     def names(self) -> Sequence[str]:
         with storage_errors(writes=False):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from headstart_server.errors import (
     DatabaseUnavailable,
     QuotaExceeded,
-    StorageUnavailable,
+    ServiceUnavailable,
     TenantQuotaExceeded,
 )
 from headstart_server.evaluation.paired_predictions import ComparedHead
@@ -114,7 +114,7 @@ class PublishStep:
     def remove(self, artifact: str | None) -> None:
         """Remove files that are no longer needed; a cleaning removes them if the bucket is unavailable."""
         if artifact is not None:
-            with suppress(StorageUnavailable):
+            with suppress(ServiceUnavailable):
                 self._versions.remove(artifact)
 
 

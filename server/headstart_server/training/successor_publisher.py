@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from headstart_server.datasets.erasure_log import ErasureLog, RebuiltVersion
-from headstart_server.errors import StorageUnavailable, VersionNotFound
+from headstart_server.errors import ServiceUnavailable, VersionNotFound
 from headstart_server.evaluation.promotion_check import MAX_PROMOTION_CHECKS, PromotionCheck
 from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.learning.metrics.promotion import Promotion
@@ -91,7 +91,7 @@ class SuccessorPublisher:
 
     def _remove(self, artifact: str) -> None:
         """Remove files that were not published; a cleaning removes them if the bucket is unavailable."""
-        with suppress(StorageUnavailable):
+        with suppress(ServiceUnavailable):
             self._store.remove(artifact)
 
     def _forget(self, version: Version) -> None:

@@ -276,13 +276,18 @@ def test_a_quota_is_a_full_disk_too(
 def test_any_other_fault_of_the_disk_is_not_called_full(
     store: DatasetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*args: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise OSError(errno.EIO, "broken")
 
     writer = store.writer("job")
     monkeypatch.setattr(zipfile.ZipFile, "writestr", broken)
+    # Linux mounts a failing file system read-only.
+    monkeypatch.setattr(Path, "unlink", broken)
     with pytest.raises(LocalStorageUnavailable, match="EIO"):
-        writer.add([CAT])
+        try:
+            writer.add([CAT])
+        finally:
+            writer.discard()
     writer.discard()
 
 

@@ -665,6 +665,28 @@ def test_a_job_whose_archive_is_missing_fails_once_no_replica_has_found_it(
     assert tries == len(expected)
 
 
+def test_a_job_whose_archive_is_missing_waits_while_the_database_does_not_answer(
+    driver: JobDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(driver)
+
+    def fail() -> bool:
+        raise DatabaseUnavailable("gone")
+
+    def work(job: Job, _: Checkpoint) -> int:
+        raise ArtifactDamaged("The stored examples of job a are missing.") from FileNotFoundError()
+
+    monkeypatch.setattr(driver.job_store.queue, "has_other_replicas", fail)
+    shop.work = work
+    shop.pool.start()
+    try:
+        shop.submit("a")
+        assert shop.outcomes(1) == ["postponed"]
+    finally:
+        shop.stop()
+    assert driver.job_store.reader.get("a").state is JobState.QUEUED
+
+
 def test_a_run_that_takes_too_long_fails_at_its_next_checkpoint(driver: JobDriver) -> None:
     clock = ManualClock(0.0)
     shop = Shop(driver, clock=clock, time_limit=7200.0)

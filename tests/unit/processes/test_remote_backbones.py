@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -20,7 +20,16 @@ from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.dataset_features import extract
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue
-from headstart_server.errors import BackboneNotFound, Loading
+from headstart_server.errors import (
+    BackboneNotFound,
+    DatabaseUnavailable,
+    DataUnavailable,
+    HeadstartError,
+    Loading,
+    LocalStorageUnavailable,
+    StorageFull,
+    WrittenByNewerRelease,
+)
 from headstart_server.processes.engine_client import EngineClient, RemoteFeatureStore
 from headstart_server.processes.engine_service import EngineHooks, EngineService
 from headstart_server.processes.remote_backbones import EngineBackbones, RemoteBackbone
@@ -162,6 +171,53 @@ def test_a_tail_is_dropped_with_its_last_user(engine: Engine, backbone: RemoteBa
 def test_an_unknown_backbone_is_the_same_error(engine: Engine, client: EngineClient):
     with pytest.raises(BackboneNotFound):
         EngineBackbones(engine.source, client, processes=1).load("other")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StorageFull(),
+        WrittenByNewerRelease("The row", {"model": "pets"}),
+        DataUnavailable("https://example.org"),
+        DatabaseUnavailable("gone", is_busy=True),
+        LocalStorageUnavailable("The disk failed.", metadata={"errno": "EIO"}),
+    ],
+)
+def test_an_error_of_a_request_keeps_its_type_and_later_requests_are_answered(
+    engine: Engine, client: EngineClient, monkeypatch: pytest.MonkeyPatch, error: HeadstartError
+):
+    def fail(_: str) -> NoReturn:
+        raise error
+
+    source = EngineBackbones(engine.source, client, processes=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.source, "load", fail)
+        caught = in_time(lambda: source.load("fake"))
+    assert type(caught) is type(error)
+    assert vars(caught) == vars(error)
+    assert isinstance(in_time(lambda: client.current().call("cached", "key", ["digest"])), dict)
+
+
+def test_a_failing_note_does_not_end_the_connection(engine: Engine, client: EngineClient):
+    client.note("drop", 5)
+    assert isinstance(in_time(lambda: client.current().call("cached", "key", ["digest"])), dict)
+
+
+def in_time(call: Callable[[], object]) -> object:
+    """Return the result of a call or its error; fail if neither comes."""
+    results: list[object] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except Exception as error:  # noqa: BLE001 - returned
+            results.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert results, "The engine does not answer."
+    return results[0]
 
 
 def test_features_of_callers_need_no_engine(engine: Engine):
