@@ -149,15 +149,19 @@ def _path_name(path: str) -> str:
 def _csv_rows(
     lines: Iterable[str], name: str, layout: Layout, row_ended: Callable[[], None], dialect: str = "excel"
 ) -> Iterator[tuple[int, Row]]:
-    reader = csv.DictReader(_utf8(lines, name), dialect=dialect)
+    reader, line = csv.reader(_utf8(lines, name), dialect=dialect), 0
     try:
-        header = dict.fromkeys(reader.fieldnames or ())
-        _check_header(name, header, layout)
-        for row in reader:
+        header = next(reader, [])
+        _check_header(name, dict.fromkeys(header), layout)
+        line = reader.line_num
+        for cells in reader:
             row_ended()
-            yield reader.line_num, row
+            line = reader.line_num
+            if cells:
+                # Missing cells are left out: filling them in would take time for each column of the header.
+                yield line, dict(zip(header, cells, strict=False))
     except csv.Error as error:
-        raise ValueError(f"{name}, line {reader.line_num + 1}: {error}") from None
+        raise ValueError(f"{name}, line {line + 1}: {error}") from None
 
 
 def _tsv_rows(

@@ -1,5 +1,6 @@
 """The rule that decides whether a label is a class or a number."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -60,6 +61,17 @@ class IntegerLabels:
         self.check()
 
 
+def to_float(value: Any) -> float:
+    """Return a number, or a text that contains one, as a float; infinity for a too large integer.
+
+    Raise ValueError for another text.
+    """
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def is_integer_text(text: str) -> bool:
     """Return whether a text contains an integer."""
     return _INTEGER.fullmatch(text) is not None
@@ -82,7 +94,7 @@ def class_or_number(
     if not isinstance(number, Real):
         return {"label": label}
     if task is Task.REGRESSION:
-        return {"value": float(number)}
+        return {"value": to_float(number)}
     if isinstance(number, Integral | np.bool_) or task is Task.SINGLE_LABEL:
         return {"label": label if is_text else _class_name(label)}
     raise ValueError(
@@ -94,7 +106,7 @@ def for_task(example: Example, task: Task | None) -> Example:
     """Return an example whose target has the type of the task: a number, or a class."""
     label, value = example.label, example.value
     if task is Task.REGRESSION and isinstance(label, Integral | np.bool_):
-        return replace(example, label=None, value=float(label))
+        return replace(example, label=None, value=to_float(label))
     if task is Task.SINGLE_LABEL and isinstance(value, Real) and not isinstance(value, bool | np.bool_):
         return replace(example, label=_class_name(value), value=None)
     return example

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.inputs.labels import class_or_number
+from headstart.inputs.labels import class_or_number, to_float
 from headstart.inputs.task import Task
 
 INPUT_COLUMNS: Final = ("path", "text", "image", "input", "features")
@@ -118,7 +118,7 @@ def _feature(value: object) -> float | None:
             return None if "_" in word else float(word)
         except ValueError:
             return None
-    return float(value) if isinstance(value, Real | np.bool_) else None
+    return to_float(value) if isinstance(value, Real | np.bool_) else None
 
 
 def _numbers(cells: Mapping[str, Any]) -> NDArray[np.float64]:
@@ -175,7 +175,7 @@ def _number(value: object, name: str) -> float:
     try:
         if isinstance(value, bool) or not isinstance(value, str | Real):
             raise ValueError
-        number = float(value)
+        number = to_float(value)
     except ValueError:
         raise ValueError(f"`{name}` must be a number. Received: {value!r}") from None
     if not math.isfinite(number) or (name == "weight" and number <= 0):
@@ -211,10 +211,9 @@ def check_spelling(place: str, columns: Iterable[object]) -> None:
     for name in columns:
         if not isinstance(name, str) or name in RECORD_COLUMNS:
             continue
-        meant = [column for column in RECORD_COLUMNS if _letters(column) == _letters(name)]
-        if meant:
+        if meant := _SPELLINGS.get(_letters(name)):
             raise ValueError(
-                f"{place}: the column {name!r} is misspelled. Rename it to `{meant[0]}`, or remove it"
+                f"{place}: the column {name!r} is misspelled. Rename it to `{meant}`, or remove it"
             )
 
 
@@ -228,6 +227,10 @@ def check_named(place: str, columns: Collection[object], wanted: Iterable[str]) 
         )
 
 
-def _letters(name: str) -> list[str]:
+def _letters(name: str) -> str:
     """Return a name's letters, sorted: equal for other orders, cases, separators and the plural."""
-    return sorted(filter(str.isalpha, name.lower().rstrip("s")))
+    return "".join(sorted(filter(str.isalpha, name.lower().rstrip("s"))))
+
+
+#: The columns by their letters; the first one of several with the same letters.
+_SPELLINGS = {_letters(name): name for name in reversed(RECORD_COLUMNS)}

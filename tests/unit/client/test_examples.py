@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart.inputs import records
+from headstart.inputs.dataset_manifest import read_list
 from headstart.inputs.examples import ExampleWarning, open_examples
 from headstart.inputs.inputs import Example, Text
 
@@ -60,6 +62,28 @@ def test_a_misspelt_column_is_refused_and_not_ignored(tmp_path, column):
 
     with pytest.raises(ValueError, match=rf"the column '{column}' is misspelled"):
         open_examples(table)
+
+
+def test_rows_take_time_for_their_own_cells_and_not_for_each_column_of_the_header():
+    header = ",".join(["text", "label", *(f"c{place}" for place in range(1000))])
+
+    rows = list(read_list([f"{header}\n", "a joy,good\n", "\n", "a,b,c,d\n"], name="l.csv", suffix=".csv"))
+
+    assert [dict(row.row) for row in rows] == [
+        {"text": "a joy", "label": "good"},
+        {"text": "a", "label": "b", "c0": "c", "c1": "d"},
+    ]
+
+
+def test_the_spelling_of_each_column_is_compared_once(monkeypatch):
+    compared = []
+    letters = records._letters
+    monkeypatch.setattr(records, "_letters", lambda name: compared.append(name) or letters(name))
+    row = {"text": "a joy", "label": "good", **{f"c{place}": 1 for place in range(100)}}
+
+    list(read_list([json.dumps(row)], name="l.jsonl", suffix=".jsonl"))
+
+    assert len(compared) == 100
 
 
 @pytest.mark.parametrize("column", ["height", "split", "uid", "note"])

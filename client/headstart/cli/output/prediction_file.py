@@ -138,7 +138,7 @@ def json_row(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any
 
 def prediction_cells(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
     """Return the table row of a prediction: the cells of its input, then the predicted values."""
-    cells: dict[str, Any] = {str(name): cell for name, cell in predicted.cells.items() if name is not None}
+    cells: dict[str, Any] = dict(predicted.cells)
     if not cells:
         cells["input"] = predicted.name
     match prediction.task:

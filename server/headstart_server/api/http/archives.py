@@ -81,7 +81,7 @@ def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tup
                         field=f"examples[{place}]",
                     )
                 yield path[0], "/".join(path), _read(archive, entry, place, max_bytes)
-    except (zipfile.BadZipFile, struct.error, NotImplementedError) as error:
+    except (zipfile.BadZipFile, struct.error, NotImplementedError, UnicodeDecodeError) as error:
         raise InvalidField(f"Expected a ZIP archive. Received: {error}.") from None
 
 

@@ -5,13 +5,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from typing import Any
 from urllib.parse import parse_qs
 
+from google.rpc import code_pb2
+
 from headstart_server.api.grpc.canary_call import ROUTING_KEY
 from headstart_server.api.http.body import RequestBody
 from headstart_server.api.http.call_context import HttpContext
 from headstart_server.api.http.downloads import Download
 from headstart_server.api.http.in_process_server import Metadatum
 from headstart_server.api.http.messages import line_of
-from headstart_server.api.http.response import HttpResponse
+from headstart_server.api.http.response import HttpError, HttpResponse
 from headstart_server.api.http.routes import Body, Route
 from headstart_server.errors import InvalidField
 
@@ -44,6 +46,16 @@ class HttpExchange:
         self.verb: str = scope["method"]
         self.path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
         self.query_text: str = scope["query_string"].decode("latin-1")
+
+    def check_framing(self) -> None:
+        """Reject a request with two lengths, of which a proxy may have used the other one (RFC 9112, 6.1)."""
+        if {"content-length", "transfer-encoding"} <= self.headers.keys():
+            raise HttpError(
+                400,
+                code_pb2.INVALID_ARGUMENT,
+                "The request has both Content-Length and Transfer-Encoding. Send one of them.",
+                {"connection": "close"},
+            )
 
     async def send_files(self, download: Download, messages: AsyncIterator[Any]) -> None:
         """Send the files of an export as they arrive."""

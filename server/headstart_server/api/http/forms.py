@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from headstart_server.api.http.body import PieceBuffer
@@ -42,6 +42,8 @@ async def parts_of(pieces: AsyncIterator[bytes], boundary: str, most: int) -> As
         boundary: the separator of parts, from the header of the request.
         most: maximum bytes of one part.
     """
+    if not boundary:
+        raise InvalidField("The content type multipart/form-data is incomplete: its boundary is missing.")
     reader, step = _Reader(most), _STEP_BYTES
     try:
         parser = MultipartParser(boundary.encode("latin-1", errors="replace"), reader.callbacks())
@@ -62,7 +64,7 @@ async def parts_of(pieces: AsyncIterator[bytes], boundary: str, most: int) -> As
                 step = _STEP_BYTES if done else min(2 * step, _LARGE_STEP_BYTES)
                 await asyncio.sleep(0)
         parser.finalize()
-    except MultipartParseError as error:
+    except FormParserError as error:
         raise InvalidField(f"Expected a form of multipart/form-data. Received: {error}.") from None
     if not reader.ended:
         raise InvalidField("The multipart/form-data form is incomplete: its final boundary is missing.")

@@ -208,6 +208,7 @@ class _Request:
             await self._exchange.send(answer)
 
     async def _response(self) -> HttpResponse | None:
+        self._exchange.check_framing()
         check_origin(self._exchange.headers, self._gateway.hosts)
         document = self._gateway.document(self._exchange)
         if document is not None:

@@ -29,6 +29,7 @@ _CHARACTERS = re.compile(
     rb'(?:[^"\\\x80-\xff]{1,64}+|[\xc0-\xff][\x80-\xbf]{0,3}+|[\x80-\xbf]|(?:\\[^u]){1,64}+'
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\u){1,4096}+",
 )
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _LITERALS = {b"true": True, b"false": False, b"null": None}
 
@@ -50,14 +51,18 @@ async def copied(nbytes: int, work: Callable[..., _Result], *arguments: Any) -> 
 def load_json(text: bytes) -> Any:
     """Return the value of a JSON text.
 
-    Raise ValueError if it is not JSON, repeats a key in an object, or has too many or too deep values.
+    Raise ValueError if it is not JSON, repeats a key in an object, has half of a surrogate pair, or has too
+    many or too deep values.
     """
     if len(text) > SMALL_BYTES:
         return _Reader(text).read()
     try:
-        return json.loads(text.decode(), object_pairs_hook=_object)
+        values = json.loads(text.decode(), object_pairs_hook=_object)
+        if _SURROGATE.search(text):
+            _check_characters(json.dumps(values, ensure_ascii=False))
     except RecursionError:
         raise _too_deep() from None
+    return values
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -192,7 +197,7 @@ class _Reader:
         self._place += 1
         if size <= MAX_TEXT:
             return "".join(parts)
-        return LongString(b"".join([part.encode(errors="surrogatepass") for part in parts]))
+        return LongString(b"".join([part.encode() for part in parts]))
 
     def _characters(self, start: int, end: int) -> str:
         """Return a part of a string. Raise ValueError for control characters and invalid escapes."""
@@ -201,6 +206,7 @@ class _Reader:
         except json.JSONDecodeError as error:
             message = error.msg[0].lower() + error.msg[1:]
             raise ValueError(f"no JSON: {message.removesuffix(' at')} in a string at byte {start}") from None
+        _check_characters(characters)
         return characters
 
     def _count(self) -> None:
@@ -230,6 +236,15 @@ class _List(list[Any]):
 
     def __repr__(self) -> str:
         return "a list"
+
+
+def _check_characters(text: str) -> None:
+    """Raise ValueError for half of a surrogate pair, which no message, file or response can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ord(text[error.start])
+        raise ValueError(f"half of a surrogate pair, \\u{half:04x}. Send whole characters") from None
 
 
 def _too_deep() -> ValueError:

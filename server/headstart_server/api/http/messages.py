@@ -25,6 +25,8 @@ _INTEGERS = frozenset(
         FieldDescriptor.CPPTYPE_UINT64,
     }
 )
+#: Errors of protobuf's parser; an overflow is a number beyond the range of its field.
+_UNREADABLE = (ParseError, RecursionError, ValueError, TypeError, AttributeError, OverflowError)
 #: Maximum characters of an error about values that may be long.
 _MAX_ERROR = 500
 _SWITCHES = {"true": True, "false": False, "1": True, "0": False, "": True}
@@ -52,11 +54,13 @@ def parse_values(values: Any, message: Message, where: str) -> int:
     try:
         strings = LongStrings(values)
         expanded = expand(values, message.DESCRIPTOR)
+        if not isinstance(expanded, dict):
+            raise ValueError(f"it must be a JSON object. Received: {str(expanded)[:80]}")
         texts = LongTexts(expanded, message.DESCRIPTOR)
         ParseDict(expanded, message)
         texts.put_into(message)
         return strings.put_into(message)
-    except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(message, where, error) from None
 
 
@@ -68,7 +72,7 @@ def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> N
         _set(tree, kind, path, texts, where)
     try:
         ParseDict(tree, message)
-    except (ParseError, ValueError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise _unreadable(message, where, error) from None
 
 
@@ -140,12 +144,18 @@ def _set(tree: dict[str, Any], kind: Descriptor, path: str, texts: Sequence[str]
             field=name[:80],
         )
     nested = field.message_type
+    is_written = nested is not None and nested.full_name in _WRITTEN
     if rest and nested is not None and nested.GetOptions().map_entry:
         tree.setdefault(field.json_name, {})[rest] = texts[-1]
-    elif rest and nested is not None and (not field.is_repeated or where == "the path"):
+    elif rest and nested is not None and not is_written and (not field.is_repeated or where == "the path"):
         part = tree.setdefault(field.json_name, [{}] if field.is_repeated else {})
         _set(part[0] if field.is_repeated else part, nested, rest, texts, where)
-    elif rest or (nested is not None and nested.full_name not in _WRITTEN):
+    elif is_written and rest:
+        raise InvalidField(
+            f"{_start(where)} has {path[:80]!r}, which is a part of a single value. Set {field.json_name!r}.",
+            field=field.name,
+        )
+    elif rest or (nested is not None and not is_written):
         raise InvalidField(
             f"{_start(where)} cannot set {name}, which is not a single value. Send it in a JSON body.",
             field=field.name,

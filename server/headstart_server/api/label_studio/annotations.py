@@ -1,5 +1,7 @@
 """Annotations of Label Studio as feedback."""
 
+import asyncio
+import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,6 +12,7 @@ from google.rpc import error_details_pb2
 
 from headstart.v1 import feedback_pb2 as pb
 from headstart_server.api.grpc.caller import tenant
+from headstart_server.api.http.long_strings import LongString
 from headstart_server.api.label_studio.calls import CallFailedError, Calls, ServedVersion
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.labeling import Labeling, check_task, labeling_of, region_ids
@@ -81,7 +84,9 @@ class AnnotationReceiver:
         label = labeling.label_of(annotation.get("result"))
         if label is None:
             return None
-        request = pb.SendFeedbackRequest(model=version.model, label=label, request_id=_request_id(annotation))
+        # In a thread, because results of other controls, such as masks, can be large.
+        request_id = await asyncio.to_thread(_request_id, annotation)
+        request = pb.SendFeedbackRequest(model=version.model, label=label, request_id=request_id)
         # An accepted pre-annotation has the ID of its prediction. Other results have IDs of Label Studio,
         # which match no captured prediction.
         for prediction_id in region_ids(annotation.get("result"), labeling)[:1]:
@@ -113,7 +118,11 @@ def _request_id(annotation: Mapping[str, Any]) -> str:
     known = [
         annotation.get(name) for name in ("unique_id", "id", "project", "task", "created_at", "updated_at")
     ]
-    return str(uuid.uuid5(_NAMESPACE, json.dumps([*known, annotation.get("result")])))
+    return str(uuid.uuid5(_NAMESPACE, json.dumps([*known, annotation.get("result")], default=_digest)))
+
+
+def _digest(string: LongString) -> str:
+    return hashlib.sha256(string.content).hexdigest()
 
 
 def _reason(error: CallFailedError) -> str:

@@ -67,12 +67,12 @@ class TaskContents:
                 field="tasks",
             )
         if not labeling.is_url:
-            return input_pb2.Input(text=value)
+            return _text(value)
         content = await asyncio.get_running_loop().run_in_executor(self._threads, self._read, value, tenant)
         if labeling.is_image:
             return input_pb2.Input(image=content)
         try:
-            return input_pb2.Input(text=content.decode())
+            return _text(content.decode())
         except UnicodeDecodeError:
             raise InvalidField(f"Expected UTF-8 at {value[:200]!r}.", field="tasks") from None
 
@@ -141,6 +141,12 @@ class TaskContents:
             raise DataUnavailable(url[:200]) from None
         except ValueError as error:
             raise InvalidField(f"Expected a URL of Label Studio. Received: {error}", field="tasks") from None
+
+
+def _text(text: str) -> input_pb2.Input:
+    if "\0" in text:
+        raise InvalidField("The text of the task has a NUL character. Remove it.", field="tasks")
+    return input_pb2.Input(text=text)
 
 
 def _no_base64() -> InvalidField:

@@ -5,8 +5,10 @@ from enum import Enum
 from typing import Any
 from xml.parsers import expat
 
+from headstart.inputs.labels import to_float
 from headstart.v1 import input_pb2, label_pb2
 from headstart.v1 import prediction_service_pb2 as pb
+from headstart_server.api.http.long_strings import LongString
 from headstart_server.errors import InvalidField
 
 #: Maximum characters of a labeling configuration.
@@ -61,7 +63,7 @@ class Labeling:
         if self.answer is Answer.NUMBER:
             number = values[0].get("number") if values and isinstance(values[0], dict) else None
             if isinstance(number, int | float) and not isinstance(number, bool):
-                return label_pb2.Label(number=number)
+                return label_pb2.Label(number=to_float(number))
             return None
         chosen = [name for value in values for name in _choices(value)]
         if self.answer is Answer.CHOICES:
@@ -102,14 +104,13 @@ class _Control:
 
 def labeling_of(config: Any) -> Labeling:
     """Return the labeling of a configuration: its first control that labels a whole image or text."""
-    if not isinstance(config, str) or not config.strip():
-        raise InvalidField(f"{_EXPECTED}. The request has no configuration string.", field=_FIELD)
-    if len(config) > MAX_CONFIG_BYTES:
+    if isinstance(config, LongString) or (isinstance(config, str) and len(config) > MAX_CONFIG_BYTES):
         raise InvalidField(
-            f"Expected a labeling configuration of at most {MAX_CONFIG_BYTES} characters. "
-            f"Received: {len(config)}.",
+            f"The labeling configuration is too long. Use at most {MAX_CONFIG_BYTES} characters.",
             field=_FIELD,
         )
+    if not isinstance(config, str) or not config.strip():
+        raise InvalidField(f"{_EXPECTED}. The request has no configuration string.", field=_FIELD)
     objects, controls = _parsed(config)
     for control in controls:
         shown = objects.get(control.attributes.get("toName", "").partition(",")[0].strip())

@@ -81,6 +81,10 @@ async def read(
     return messages[0].spec, [each for message in messages[1:] for each in message.examples.examples]
 
 
+#: An integer that is larger than every floating-point number.
+LARGE_NUMBER = b"1" + b"0" * 400
+
+
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 async def test_a_form_gives_files_their_folder_or_field_as_class_however_it_is_cut(
     tmp_path: Path, size: int
@@ -115,6 +119,11 @@ async def test_a_form_gives_files_their_folder_or_field_as_class_however_it_is_c
         (b"[" * 100_000, "application/jsonl"),
         (b'{"label": "a", "colour": "b"}', "application/jsonl"),
         (b"\xff\xfe", "application/jsonl"),
+        (FORM_OF_TWO, f"multipart/form-data; boundary={'x' * 300}"),
+        (b'{"spec": null}', "application/json"),
+        (b'{"spec": []}\n{"text": "a", "label": "b"}', "application/jsonl"),
+        (b'{"examples": [{"label": {"number": %s}}]}' % LARGE_NUMBER, "application/json"),
+        (b'{"examples": [{"label": "a", "weight": %s}]}' % LARGE_NUMBER, "application/json"),
     ],
 )
 async def test_a_body_that_is_not_what_it_says_is_refused(tmp_path: Path, body: bytes, kind: str) -> None:
@@ -191,6 +200,9 @@ async def test_a_table_gives_its_texts_or_columns_of_numbers(
         (b"", "text/csv", "The body"),
         (b'{"text": "a", "label": "b"}\n{"text": 3, "label": "b"}', "application/jsonl", "line 2"),
         (b'{"text": "a", "lable": "b"}', "application/jsonl", "line 1"),
+        (b'{"features": [%s], "label": "b"}' % LARGE_NUMBER, "application/jsonl", "line 1.*finite number"),
+        (b'{"text": "a", "value": %s}' % LARGE_NUMBER, "application/jsonl", "line 1.*finite number"),
+        (b'{"text": "a", "label": "b", "weight": %s}' % LARGE_NUMBER, "application/jsonl", "line 1.*weight"),
     ],
 )
 async def test_a_wrong_row_is_refused_by_its_line(
@@ -425,6 +437,12 @@ async def test_a_damaged_file_in_an_archive_is_named(tmp_path: Path) -> None:
         await read(bytes(body), "application/zip", tmp_path)
 
 
+async def test_a_name_in_an_archive_that_is_not_in_its_encoding_is_refused(tmp_path: Path) -> None:
+    body = archive([("é/1.jpg", b"a")]).replace("é/".encode(), b"\xff\xfe/")
+    with pytest.raises(InvalidField, match=r"Expected a ZIP archive"):
+        await read(body, "application/zip", tmp_path)
+
+
 async def test_an_archive_larger_than_a_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetTooLarge):
         await read(bytes(20 << 20), "application/zip", tmp_path, dataset_bytes=100)
@@ -469,6 +487,12 @@ def test_fields_are_filled_from_texts() -> None:
 def test_fields_there_are_not_and_values_they_cannot_have_are_refused(values: dict[str, list[str]]) -> None:
     with pytest.raises(InvalidField, match=r"Expected|unknown field|Cannot read|cannot set|Send it once"):
         fill(prediction_service_pb2.PredictRequest(), values, "the query")
+
+
+@pytest.mark.parametrize("values", [{"ttl": ["5s"], "ttl.seconds": ["1"]}, {"ttl.seconds": ["1"]}])
+def test_parts_of_a_value_that_has_one_text_are_refused(values: dict[str, list[str]]) -> None:
+    with pytest.raises(InvalidField, match=r"'ttl\.seconds', which is a part of a single value. Set 'ttl'"):
+        fill(job_pb2.FineTuneSpec(), values, "the query")
 
 
 def test_a_body_must_not_name_another_thing_than_the_path() -> None:

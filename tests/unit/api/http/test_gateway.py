@@ -251,6 +251,14 @@ async def test_an_export_that_fails_is_an_error_before_it_begins_and_cut_off_aft
     assert len(body) < int(headers["content-length"])
 
 
+async def test_a_request_with_two_lengths_is_refused_and_ends_its_connection(site: Site) -> None:
+    code, headers, content = await site.ask(
+        "GET", "/v1/jobs/here", content_length="6", transfer_encoding="chunked"
+    )
+    assert (code, headers["connection"]) == (400, "close")
+    assert "both Content-Length and Transfer-Encoding" in json.loads(content)["message"]
+
+
 async def test_pages_of_other_sites_are_kept_out(site: Site) -> None:
     assert (await site.ask("GET", "/v1/jobs/here", origin="https://elsewhere.example"))[0] == 403
     assert (await site.ask("GET", "/v1/jobs/here", origin="null"))[0] == 403

@@ -96,7 +96,23 @@ def test_other_texts_are_refused_with_their_reason(text: bytes, reason: str) -> 
 def test_a_long_string_of_escapes_is_read_as_python_reads_it(units: list[str], count: int) -> None:
     # Parts of the string end at different places of the unit.
     text = f'"{"".join(units) * (count // max(1, len(units)))}\\n"'.encode()
-    assert load_json(padded(text)) == json.loads(text)
+    value = json.loads(text)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        with pytest.raises(ValueError, match="half of a surrogate pair"):
+            load_json(padded(text))
+    else:
+        assert load_json(padded(text)) == value
+
+
+@pytest.mark.parametrize("text", [f'["{PAIR[:6]}"]', f'{{"{PAIR[6:]}": 1}}', f'"{PAIR[6:]}{PAIR[:6]}"'])
+def test_half_of_a_surrogate_pair_is_refused_in_texts_of_any_size(text: str) -> None:
+    for content in (text.encode(), padded(text.encode())):
+        with pytest.raises(ValueError, match="half of a surrogate pair"):
+            load_json(content)
+    backslash = rf'["\\{PAIR[1:6]}"]'.encode()
+    assert load_json(backslash) == load_json(padded(backslash)) == ["\\ud83d"]
 
 
 @pytest.mark.parametrize("quotes", [1, MAX_VALUES + 1])

@@ -1,5 +1,6 @@
 """The labeling configuration of a project: which control is used, and what is refused."""
 
+import math
 import time
 
 import pytest
@@ -112,6 +113,7 @@ def test_any_number_of_classes_of_an_annotation() -> None:
 def test_the_number_of_an_annotation() -> None:
     labeling = labeling_of('<View><Image name="img" value="$x"/><Number name="n" toName="img"/></View>')
     assert labeling.label_of([result("number", "n", number=2.5)]) == label_pb2.Label(number=2.5)
+    assert labeling.label_of([result("number", "n", number=10**400)]) == label_pb2.Label(number=math.inf)
     assert labeling.label_of([result("number", "n", number="2.5")]) is None
     assert labeling.label_of([result("number", "n", number=True)]) is None
 

@@ -17,6 +17,7 @@ from headstart.v1 import review_service_pb2_grpc as review_stubs
 from headstart_server.api.grpc.call import Call, CallCheck
 from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.interceptor import CallInterceptor
+from headstart_server.api.grpc.requests.limits import MAX_TEXT
 from headstart_server.api.http.gateway import Gateway
 from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
@@ -111,7 +112,7 @@ class TokenCheck(CallCheck):
 class Site:
     """The HTTP port of a server with one model."""
 
-    def __init__(self, folder: Path, *checks: CallCheck) -> None:
+    def __init__(self, folder: Path, *checks: CallCheck, message_bytes: int = 1 << 20) -> None:
         server = InProcessServer(CallInterceptor(CallObserver(Telemetry("test")), checks))
         self.predictions = Predictions()
         model_stubs.add_ModelServiceServicer_to_server(Models(), server.server)
@@ -119,7 +120,7 @@ class Site:
         review_stubs.add_ReviewServiceServicer_to_server(self.reviews, server.server)
         prediction_stubs.add_PredictionServiceServicer_to_server(self.predictions, server.server)
         limits = UploadLimits(
-            message_bytes=1 << 20,
+            message_bytes=message_bytes,
             input_bytes=500,
             dataset_bytes=9000,
             examples=10,
@@ -390,3 +391,45 @@ async def test_refused_feedback_is_reported_and_logged(
     code, content = await site.annotate(annotation("bird"))
     assert (code, content["message"]) == (400, "The model does not know this class.")
     assert "label_studio_annotation_failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"unique_id": "x" * (MAX_TEXT + 1)},
+        {"result": [*annotation()["result"], {"from_name": "note", "value": {"text": "x" * (MAX_TEXT + 1)}}]},
+    ],
+)
+async def test_long_strings_of_annotations_are_part_of_their_request_id(
+    tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    site = Site(tmp_path, message_bytes=4 << 20)
+    longer = json.loads(json.dumps(changed).replace("xx", "xxx", 1))
+    for fields in (changed, changed, longer):
+        code, content = await site.annotate(annotation(**fields))
+        assert code == 200, content
+    first, again, other = (sent.request_id for sent in site.reviews.sent)
+    assert first == again != other
+
+
+async def test_half_of_a_surrogate_pair_is_refused_wherever_it_is(site: Site) -> None:
+    half = "\ud800"
+    for answer in (
+        await site.annotate(annotation(half)),
+        await site.annotate(annotation(result=[{**annotation()["result"][0], "id": half}])),
+        await site.annotate(annotation(), {"data": {"text": half}}),
+        await site.predict("a text", half),
+    ):
+        code, content = answer
+        assert (code, "half of a surrogate pair" in content["message"]) == (400, True), content
+
+
+async def test_a_text_with_nul_is_left_out_as_an_unusable_one(site: Site) -> None:
+    code, content = await site.predict("cat", "a\0b", "dog")
+    assert (code, [bool(each["result"]) for each in content["results"]]) == (200, [True, False, True])
+
+
+async def test_a_configuration_that_is_too_long_is_refused_for_its_length(tmp_path: Path) -> None:
+    site = Site(tmp_path, message_bytes=4 << 20)
+    code, content = await site.predict("cat", config=CONFIG + " " * MAX_TEXT)
+    assert (code, "is too long" in content["message"]) == (400, True)
