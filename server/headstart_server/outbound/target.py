@@ -46,8 +46,13 @@ def is_within(url: SplitResult, prefix: SplitResult) -> bool:
     return url.path in (prefix.path, folder) or url.path.startswith(f"{folder}/")
 
 
-#: IPv6 prefixes that contain an IPv4 address, to which a translator on the path would connect.
+#: IPv6 prefix that contains an IPv4 address, to which a translator on the path would connect.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: The IPv6 addresses that are assigned to the Internet. Python also regards others as global, such as those
+#: of a site and of local translators.
+_UNICAST = ipaddress.ip_network("2000::/3")
+#: IPv4 addresses of protocols (RFC 6890), of which Python knows a part.
+_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -68,8 +73,10 @@ def is_public(text: str) -> bool:
             address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         elif address.sixtofour is not None:
             address = address.sixtofour
-        elif address.teredo is not None:
+        elif address.teredo is not None or address not in _UNICAST:
             return False
+    if address in _PROTOCOLS:
+        return False
     return address.is_global and not address.is_multicast
 
 

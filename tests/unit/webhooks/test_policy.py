@@ -105,6 +105,12 @@ def test_the_servers_own_url_is_for_the_server_alone() -> None:
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
         "2001:0:5ef5:79fd::1",
+        "fec0::1",
+        "64:ff9b:1::7f00:1",
+        "::7f00:1",
+        "::ffff:0:7f00:1",
+        "5f00::1",
+        "192.0.0.8",
     ],
 )
 def test_addresses_that_are_not_of_the_internet_are_refused_unless_allowed(address: str) -> None:
