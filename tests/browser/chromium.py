@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from programs import CHROMIUM, Requirement
 
@@ -30,6 +30,11 @@ def browser() -> Iterator[Browser]:
         )
         yield opened
         opened.close()
+
+
+def refuse(route: Route) -> None:
+    """Answer a call as a server does whose database is unavailable."""
+    route.fulfill(status=503, json={"code": 14, "message": "The database is unavailable."})
 
 
 class Console:

@@ -3,10 +3,10 @@
 import itertools
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, Route, expect
 
 from browser.api import HttpApi
-from browser.chromium import Console
+from browser.chromium import Console, refuse
 from browser.scenes import COLORS, image, training_images
 
 _numbers = itertools.count(1)
@@ -82,6 +82,71 @@ def test_changes_stay_while_another_page_is_open(console, model) -> None:
     page.get_by_role("link", name="Jobs").click()
     page.go_back()
     expect(page.get_by_label("Changes")).to_contain_text("1 change")
+
+
+def test_changes_are_discarded_only_after_a_confirmation(console, model) -> None:
+    page = console().open(f"/models/{model}/data")
+    cell(page, 0).focus()
+    page.keyboard.press("2")
+    page.get_by_role("button", name="Discard").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(page.get_by_label("Changes")).to_contain_text("1 change")
+    page.get_by_role("button", name="Discard").click()
+    page.get_by_role("dialog").get_by_role("button", name="Discard").click()
+    expect(page.get_by_label("Changes")).to_have_count(0)
+
+
+def test_a_retraining_leaves_another_page_open_and_keeps_later_changes(console, model) -> None:
+    page = console().open(f"/models/{model}/data?issue=error")
+    held: list[Route] = []
+    page.route("**:fineTune", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks its handlers
+    cell(page, 0).focus()
+    page.keyboard.press("2")
+    with page.expect_request("**:fineTune"):
+        page.get_by_role("button", name="Retrain with fixes").click()
+    cell(page, 1).focus()
+    page.keyboard.press("2")
+    expect(page.get_by_label("Changes")).to_contain_text("2 changes")
+    page.get_by_role("link", name="Jobs").click()
+    held[0].continue_()
+    expect(page.get_by_text("Version 2 learned 1 change.")).to_be_visible()
+    assert page.url.endswith("/jobs")
+    page.go_back()
+    page.locator(".select-label select").first.select_option("1")
+    expect(page.get_by_label("Changes")).to_contain_text("1 change")
+
+
+def test_a_reload_with_changes_asks(console, model) -> None:
+    page = console().open(f"/models/{model}/data")
+    cell(page, 0).focus()
+    page.keyboard.press("2")
+    expect(page.get_by_label("Changes")).to_contain_text("1 change")
+    dialogs: list[str] = []
+
+    def accept(dialog: Dialog) -> None:
+        dialogs.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", accept)
+    page.reload()
+    expect(cell(page, 0)).to_be_visible()
+    assert dialogs == ["beforeunload"]
+
+
+def test_a_slow_list_says_so_and_a_failed_one_shows_its_error_alone(console, model) -> None:
+    opened: Console = console()
+    page = opened.page
+    held: list[Route] = []
+    page.route("**/examples?*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks its handlers
+    opened.open(f"/models/{model}/data?issue=error")
+    expect(page.get_by_role("status", name="Loading")).to_be_visible()
+    refuse(held[0])
+    expect(page.get_by_role("alert")).to_contain_text("The database is unavailable.")
+    page.unroute("**/examples?*")
+    expect(page.get_by_text("Nothing to fix here")).to_have_count(0)
+    page.get_by_role("button", name="Try again").click()
+    expect(cell(page, 0).locator("img")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_a_long_list_draws_only_what_is_visible_and_loads_the_rest_on_the_way(console, api) -> None:

@@ -1,6 +1,18 @@
 // Calls of the public HTTP API. The token lives in this module only: it is gone after a reload.
 
+import { Store } from "./store";
+
 let token = "";
+
+/** Whether the last call got a response. */
+export const isReachable = new Store(true);
+
+let onLocked = (): void => undefined;
+
+/** Call a listener when the server rejects the token of a call. */
+export function whenLocked(listener: () => void): void {
+  onLocked = listener;
+}
 
 export function setToken(value: string): void {
   token = value.trim();
@@ -63,7 +75,7 @@ function headersOf(options: CallOptions): Record<string, string> {
 
 async function send(verb: string, target: string, body: BodyInit | undefined, options: CallOptions): Promise<Response> {
   try {
-    return await fetch(target, {
+    const response = await fetch(target, {
       method: verb,
       headers: headersOf(options),
       body,
@@ -71,14 +83,23 @@ async function send(verb: string, target: string, body: BodyInit | undefined, op
       credentials: "omit",
       cache: verb === "GET" ? "default" : "no-store",
     });
+    isReachable.set(true);
+    return response;
   } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError("The server does not answer. Check that it is running.", 0, "UNREACHABLE");
+    throw lost(error);
   }
+}
+
+/** Return the error of a connection that is lost, or the error of an aborted call itself. */
+function lost(error: unknown): unknown {
+  if (error instanceof DOMException && error.name === "AbortError") return error;
+  isReachable.set(false);
+  return new ApiError("The server does not answer. Check that it is running.", 0, "UNREACHABLE");
 }
 
 /** Return the error of a response. */
 export function errorOf(status: number, text: string): ApiError {
+  if (status === 401) onLocked();
   try {
     const document = JSON.parse(text);
     const reason = document.details?.find((each: { reason?: string }) => each.reason)?.reason ?? "";
@@ -93,19 +114,34 @@ async function checked(response: Response): Promise<Response> {
   return response;
 }
 
+/** Return the message of a response. */
+function messageOf<T>(text: string): T {
+  try {
+    return JSON.parse(text) as T;
+  } catch {
+    throw new ApiError("The response is not one of Headstart. Check the proxy between this page and the server.", 0, "");
+  }
+}
+
+const received = async <T,>(response: Response): Promise<T> =>
+  messageOf<T>(
+    await response.text().catch((error: unknown) => {
+      throw lost(error);
+    }),
+  );
+
 /** Send a message as JSON, and return the response. */
 export async function call<T>(verb: string, target: string, body?: unknown, options: CallOptions = {}): Promise<T> {
   const headers = body === undefined ? options.headers : { "content-type": "application/json", ...options.headers };
   const text = body === undefined ? undefined : JSON.stringify(body);
-  const response = await checked(await send(verb, target, text, { ...options, headers }));
-  return (await response.json()) as T;
+  return received<T>(await checked(await send(verb, target, text, { ...options, headers })));
 }
 
 export const get = <T,>(target: string, options?: CallOptions): Promise<T> => call<T>("GET", target, undefined, options);
 
 /** Send a form or raw bytes, and return the response. */
 export async function post<T>(target: string, body: BodyInit, options: CallOptions = {}): Promise<T> {
-  return (await (await checked(await send("POST", target, body, options))).json()) as T;
+  return received<T>(await checked(await send("POST", target, body, options)));
 }
 
 /** Return the content at a path. */
@@ -125,8 +161,12 @@ export function upload<T>(
     for (const [name, value] of Object.entries(headersOf(options))) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => event.lengthComputable && options.onProgress?.(event.loaded / event.total);
     request.onload = () => {
-      if (request.status === 200) resolve(JSON.parse(request.responseText) as T);
-      else reject(errorOf(request.status, request.responseText));
+      try {
+        if (request.status !== 200) throw errorOf(request.status, request.responseText);
+        resolve(messageOf<T>(request.responseText));
+      } catch (error) {
+        reject(error);
+      }
     };
     request.onerror = () =>
       reject(new ApiError("The connection was lost while uploading. Try again.", 0, "UNREACHABLE"));

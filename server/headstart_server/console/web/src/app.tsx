@@ -18,7 +18,7 @@ export function App() {
   const place = usePlace();
   const follows = state === "ready" && may(caller, "RIGHT_TRAIN");
   useEffect(() => {
-    if (follows) void watchJobs();
+    if (follows) return watchJobs();
   }, [follows, caller]);
   if (state === "loading")
     return (

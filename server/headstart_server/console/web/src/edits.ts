@@ -2,6 +2,7 @@
 
 import { call, path } from "./api";
 import { Store } from "./store";
+import { failureOf, followJob } from "./jobs";
 import type { Job, Label } from "./types";
 
 export interface Edit {
@@ -34,8 +35,26 @@ export function setEdit(store: Store<Edits>, index: string, edit: Omit<Edit, "in
 
 export const changesOf = (edits: Edits): Edit[] => [...edits.values()].filter((each) => !each.isKept);
 
-/** Fine-tune a version with its changed examples; nothing is uploaded. */
-export async function retrain(model: string, version: string, edits: Edits): Promise<Job> {
-  const spec = { parentVersion: version, edits: changesOf(edits).map(({ index, label, remove }) => ({ index, label, remove })) };
-  return (await call<{ job: Job }>("POST", path`/v1/models/${model}:fineTune`, { spec })).job;
+/** Return whether a reload would lose changes. */
+export const hasChanges = (): boolean => [...stores.values()].some((each) => changesOf(each.value).length);
+
+/** The changes that a job learns now, also while other pages are open. */
+export const learning = new Store<ReadonlySet<Store<Edits>>>(new Set());
+
+/** Fine-tune a version with its changed examples; return the new version. Nothing is uploaded. */
+export async function retrain(model: string, version: string): Promise<string> {
+  const store = editsOf(model, version);
+  const sent = store.value;
+  learning.update((old) => new Set(old).add(store));
+  try {
+    const spec = { parentVersion: version, edits: changesOf(sent).map(({ index, label, remove }) => ({ index, label, remove })) };
+    const { job } = await call<{ job: Job }>("POST", path`/v1/models/${model}:fineTune`, { spec });
+    const ended = await followJob(job.jobId, () => undefined, new AbortController().signal);
+    if (ended.version === undefined) throw new Error(failureOf(ended));
+    // Later changes stay.
+    store.update((old) => new Map([...old].filter(([index, edit]) => sent.get(index) !== edit)));
+    return ended.version;
+  } finally {
+    learning.update((old) => new Set([...old].filter((each) => each !== store)));
+  }
 }

@@ -39,6 +39,8 @@ export interface ExampleList {
   error?: ApiError;
   /** Load the examples from one place to before another one. */
   need: (first: number, end: number) => void;
+  /** Load what is still missing, after an error. */
+  retry: () => void;
 }
 
 /** Return the path of a page of examples that pass a filter, from a place on. */
@@ -68,7 +70,7 @@ export async function exampleAt(model: string, version: string, index: number, s
 /** List the examples of a version that pass a filter. Only the pages that are seen are loaded, the newest wish first. */
 export function useExamples(model: string, version: string, query: ExampleQuery): ExampleList {
   const [state, setState] = useState<{ records: (ExampleRecord | undefined)[]; total?: number; error?: ApiError }>({ records: [] });
-  const run = useRef<((first: number, end: number) => void) | undefined>(undefined);
+  const run = useRef<((first?: number, end?: number) => void) | undefined>(undefined);
   const key = JSON.stringify([model, version, query]);
   useEffect(() => {
     const controller = new AbortController();
@@ -92,11 +94,11 @@ export function useExamples(model: string, version: string, query: ExampleQuery)
           if (!page.examples.length) break;
         }
       } catch (error) {
-        if (!controller.signal.aborted && error instanceof ApiError) setState({ records: records.slice(), total: total ?? 0, error });
+        if (!controller.signal.aborted && error instanceof ApiError) setState({ records: records.slice(), total, error });
       }
       isRunning = false;
     };
-    run.current = (first, end) => {
+    run.current = (first = wanted.first, end = wanted.end) => {
       wanted = { first, end };
       void load();
     };
@@ -105,5 +107,6 @@ export function useExamples(model: string, version: string, query: ExampleQuery)
     return () => controller.abort();
   }, [key]);
   const need = useCallback((first: number, end: number) => run.current?.(first, end), []);
-  return { records: state.records, total: state.total, error: state.error, need };
+  const retry = useCallback(() => run.current?.(), []);
+  return { records: state.records, total: state.total, error: state.error, need, retry };
 }

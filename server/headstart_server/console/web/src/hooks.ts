@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 
-import { ApiError } from "./api";
+import { ApiError, isReachable } from "./api";
 
 export interface Loaded<T> {
   data?: T;
@@ -44,7 +44,23 @@ export function useLoad<T>(load: (signal: AbortSignal) => Promise<T>, keys: read
     };
   }, [key, turn, everyMs]);
   const reload = useCallback(() => setTurn((old) => old + 1), []);
+  const isLost = state.error?.reason === "UNREACHABLE";
+  useEffect(() => (isLost ? isReachable.subscribe((isBack) => isBack && reload()) : undefined), [isLost]);
   return { ...state, reload };
+}
+
+/** Return whether something lasts for more than 300 ms: shorter waits show nothing. */
+export function useLate(isWaiting: boolean): boolean {
+  const [isLate, setLate] = useState(false);
+  useEffect(() => {
+    if (!isWaiting) return;
+    const timer = setTimeout(() => setLate(true), 300);
+    return () => {
+      clearTimeout(timer);
+      setLate(false);
+    };
+  }, [isWaiting]);
+  return isWaiting && isLate;
 }
 
 /** Set the title of the page. */

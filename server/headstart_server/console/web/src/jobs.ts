@@ -16,18 +16,22 @@ export function onJobEnd(listener: (event: JobEvent) => void): () => void {
   return () => void endListeners.delete(listener);
 }
 
-let watching: AbortController | undefined;
+/** Follow the jobs of all models that the caller may see; return a function that stops it. */
+export function watchJobs(): () => void {
+  const controller = new AbortController();
+  void follow(controller.signal);
+  return () => {
+    controller.abort();
+    liveJobs.set(new Map());
+  };
+}
 
-/** Follow the jobs of all models that the caller may see. */
-export async function watchJobs(): Promise<void> {
-  watching?.abort();
-  const controller = (watching = new AbortController());
-  liveJobs.set(new Map());
+async function follow(signal: AbortSignal): Promise<void> {
   let token = "";
-  while (!controller.signal.aborted) {
+  while (!signal.aborted) {
     try {
       const target = withQuery("/v1/jobs:watch", { resumeToken: token });
-      for await (const { id, data } of events<JobEvent>(target, { signal: controller.signal })) {
+      for await (const { id, data } of events<JobEvent>(target, { signal })) {
         token = id || token;
         noteEvent(data);
       }
@@ -69,6 +73,10 @@ export async function followJob(jobId: string, onEvent: (event: JobEvent) => voi
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
 }
+
+/** Return why an ended job has no version. */
+export const failureOf = (job: Job): string | undefined =>
+  job.error?.message ?? (job.state === "JOB_STATE_CANCELLED" ? "The training was cancelled." : undefined);
 
 const STEPS: Record<string, string> = {
   JOB_STEP_SELECT_BACKBONE: "Selecting the backbone",

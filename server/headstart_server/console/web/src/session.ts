@@ -1,6 +1,6 @@
 // Who the caller is, what it may do, and what the server offers.
 
-import { ApiError, all, get, setToken } from "./api";
+import { ApiError, all, get, hasToken, setToken, whenLocked } from "./api";
 import { Store } from "./store";
 import type { Backbone, Caller, Model, Right, ServerInfo } from "./types";
 
@@ -20,36 +20,48 @@ export async function openSession(): Promise<void> {
   try {
     const { caller } = await get<{ caller: Caller }>("/v1/whoami");
     const [server, backbones] = await Promise.all([
-      get<{ info: ServerInfo }>("/v1/server").catch(() => undefined),
-      all<Backbone>("/v1/backbones", "backbones").catch(() => []),
-      loadModels().catch(() => undefined),
+      unlessForbidden(get<{ info: ServerInfo }>("/v1/server"), undefined),
+      unlessForbidden(all<Backbone>("/v1/backbones", "backbones"), []),
+      unlessForbidden(loadModels(), undefined),
     ]);
     session.set({ state: "ready", caller, info: server?.info, backbones });
   } catch (error) {
     const isLocked = error instanceof ApiError && error.isUnauthenticated;
     const message = error instanceof Error ? error.message : String(error);
-    session.set({ state: isLocked ? "locked" : "lost", backbones: [], error: message });
+    session.set({ state: isLocked ? "locked" : "lost", backbones: [], error: isLocked && !hasToken() ? undefined : message });
   }
 }
+
+/** Return the result of a call, or another value if the caller may not call it. */
+const unlessForbidden = <T,>(call: Promise<T>, other: T): Promise<T> =>
+  call.catch((error: unknown) => {
+    if (error instanceof ApiError && error.isForbidden) return other;
+    throw error;
+  });
+
+whenLocked(() => {
+  if (session.value.state !== "ready") return;
+  const error = hasToken() ? "The server no longer accepts the token. Enter another one." : undefined;
+  setToken("");
+  session.set({ state: "locked", backbones: [], error });
+});
 
 export async function loadModels(): Promise<void> {
   models.set(await all<Model>("/v1/models", "models", 5000));
 }
 
-/** Use a token; return the error, if the server rejects it. */
-export async function unlock(token: string): Promise<string | undefined> {
+/** Use a token; the session holds the error, if the server rejects it. */
+export async function unlock(token: string): Promise<void> {
   setToken(token);
   models.set(undefined);
   await openSession();
-  const { state, error } = session.value;
-  if (state === "ready") return undefined;
-  setToken("");
-  return error;
+  if (session.value.state !== "ready") setToken("");
 }
 
 export function lock(): void {
   setToken("");
   models.set(undefined);
+  session.set({ state: "loading", backbones: [] });
   void openSession();
 }
 

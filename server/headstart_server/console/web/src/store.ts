@@ -12,6 +12,7 @@ export class Store<T> {
   }
 
   set(value: T): void {
+    if (value === this.current) return;
     this.current = value;
     for (const each of this.listeners) each(value);
   }

@@ -43,7 +43,7 @@ export function Bars({ bars, label }: { bars: readonly Bar[]; label: string }) {
       {bars.map((each) => (
         <li key={each.name} class={each.isSelected ? "selected" : ""}>
           <span class="bar-name" title={each.name}>
-            {each.name}
+            <bdi>{each.name}</bdi>
           </span>
           <span class="bar-track" aria-hidden="true">
             <span class="bar-fill" style={{ width: `${Math.min(100, Math.max(0, each.value * 100))}%` }} />

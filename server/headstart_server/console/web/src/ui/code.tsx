@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 
 import { Button, Segmented } from "./basics";
 import { Dialog } from "./dialog";
@@ -29,9 +29,16 @@ export function AsCode({ snippets }: { snippets: Snippets }) {
 function CodeTabs({ snippets }: { snippets: Snippets }) {
   const [kind, setKind] = useState<keyof Snippets>("python");
   const [isCopied, setCopied] = useState(false);
+  const code = useRef<HTMLElement>(null);
   const text = snippets[kind].trim();
   const copy = async () => {
-    await navigator.clipboard?.writeText(text);
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // Pages over plain HTTP have no clipboard.
+      if (code.current) getSelection()?.selectAllChildren(code.current);
+      if (!document.execCommand("copy")) return;
+    }
     setCopied(true);
     setTimeout(() => setCopied(false), 1500);
   };
@@ -53,7 +60,7 @@ function CodeTabs({ snippets }: { snippets: Snippets }) {
         </Button>
       </div>
       <pre class="code" tabIndex={0} aria-label={`Code for ${kind}`}>
-        <code>{text}</code>
+        <code ref={code}>{text}</code>
       </pre>
       <p class="hint">
         The CLI and Python use the gRPC port, 8765 by default. With authentication, set <code>HEADSTART_TOKEN</code>, or send{" "}

@@ -1,30 +1,42 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
+import { get, isReachable } from "../api";
 import { isEnded, liveJobs } from "../jobs";
 import { modelPath, navigate, type Place } from "../router";
 import { may, models, session } from "../session";
 import { useStore } from "../store";
 import { switchTheme, theme } from "../theme";
 import { useKeys } from "../hooks";
-import { Button } from "./basics";
+import { Button, Note } from "./basics";
 import { Icon, type IconName, Logo } from "./icons";
 import { Palette } from "./palette";
 
 const SHOWN_MODELS = 30;
+const RETRY_MS = 2000;
 
 /** The frame of all pages: navigation at the side, the page, and the palette. */
 export function Shell({ place, children }: { place: Place; children: ComponentChildren }) {
   const [isOpen, setOpen] = useState(false);
   const [isSearching, setSearching] = useState(false);
   const key = place.path.join("/");
-  useEffect(() => setOpen(false), [key]);
+  const main = useRef<HTMLElement>(null);
+  const lastKey = useRef(key);
+  useEffect(() => {
+    const { activeElement } = document;
+    const isLost = activeElement === document.body || (isOpen && activeElement?.closest(".sidebar"));
+    // The link that was followed may be gone, and the keyboard continues at the page.
+    if (lastKey.current !== key && isLost) main.current?.focus({ preventScroll: true });
+    lastKey.current = key;
+    setOpen(false);
+  }, [key]);
   useEffect(() => {
     const listen = (event: KeyboardEvent) => {
       if ((event.metaKey || event.ctrlKey) && event.key.toLowerCase() === "k") {
         event.preventDefault();
         setSearching(true);
       }
+      if (event.key === "Escape") setOpen(false);
     };
     addEventListener("keydown", listen);
     return () => removeEventListener("keydown", listen);
@@ -35,7 +47,7 @@ export function Shell({ place, children }: { place: Place; children: ComponentCh
       event.preventDefault();
       setSearching(true);
     }
-    if (event.key === "n" && place.path[0] !== "models") navigate("/new");
+    if (event.key === "n" && may(session.value.caller, "RIGHT_TRAIN")) navigate("/new");
   });
   return (
     <div class="shell">
@@ -51,10 +63,30 @@ export function Shell({ place, children }: { place: Place; children: ComponentCh
       </header>
       {isOpen && <button type="button" class="scrim" aria-label="Close the menu" onClick={() => setOpen(false)} />}
       <Sidebar isOpen={isOpen} place={place} onSearch={() => setSearching(true)} />
-      <main id="content" tabIndex={-1}>
+      <main id="content" tabIndex={-1} ref={main}>
+        <Connection />
         {children}
       </main>
       {isSearching && <Palette onClose={() => setSearching(false)} />}
+    </div>
+  );
+}
+
+/** A note while the server does not answer; calls that it failed are repeated once it does. */
+function Connection() {
+  const isLost = !useStore(isReachable);
+  useEffect(() => {
+    if (!isLost) return;
+    const timer = setInterval(() => void get("/v1/whoami").catch(() => undefined), RETRY_MS);
+    return () => clearInterval(timer);
+  }, [isLost]);
+  return (
+    <div role="status" class="connection">
+      {isLost && (
+        <Note tone="warn">
+          <p>The server does not answer. This page continues when it does.</p>
+        </Note>
+      )}
     </div>
   );
 }

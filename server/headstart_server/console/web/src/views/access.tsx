@@ -21,10 +21,8 @@ const RIGHTS: Record<string, string> = {
 /** The form for a token, when the server needs one. */
 export function TokenForm() {
   const [token, setToken] = useState("");
-  const action = useAction(async () => {
-    const error = await unlock(token);
-    if (error) throw new Error(error);
-  });
+  const { error } = useStore(session);
+  const action = useAction(() => unlock(token));
   useTitle("Access");
   return (
     <form
@@ -53,7 +51,7 @@ export function TokenForm() {
           />
         )}
       </Field>
-      {action.error && <ErrorNote error={action.error} />}
+      {error && <ErrorNote error={error} />}
       <Button kind="primary" type="submit" isBusy={action.isRunning}>
         Continue
       </Button>

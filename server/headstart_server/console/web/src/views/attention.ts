@@ -1,6 +1,6 @@
 import type { Traffic } from "../types";
 
-/** Limits above which drift needs attention; see docs/monitoring.md. */
+/** Limits above which drift needs attention; see docs/operate/monitoring.md. */
 const FEATURE_DRIFT = 3;
 const PREDICTION_DRIFT = 0.25;
 

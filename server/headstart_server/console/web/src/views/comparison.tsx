@@ -81,7 +81,9 @@ function DifferingSide({ data, right, total, examples }: { data: ModelData; righ
               <strong class="cut" title={name}>
                 {labelText(each.example.label)}
               </strong>
-              <span class="hint cut">not {labelText(each.firstRight ? each.secondLabel : each.firstLabel)}</span>
+              <span class="hint cut">
+                not <bdi>{labelText(each.firstRight ? each.secondLabel : each.firstLabel)}</bdi>
+              </span>
             </li>
           );
         })}
@@ -103,12 +105,13 @@ export function ComparisonView({ comparison, first, second }: { comparison: Comp
     .map((each) => ({ ...each, change: each.secondRecall - each.firstRecall }))
     .sort((a, b) => Math.abs(b.change) - Math.abs(a.change));
   const shown = isNumber ? number : (value: number) => percent(value);
+  const measure = isNumber ? "mean absolute error" : "accuracy";
   return (
     <div class="stack loose">
       <p class="verdict">{comparison.verdict}</p>
       <div class="tiles">
-        <Tile label={`Version ${first}`} value={shown(comparison.first.accuracy ?? comparison.first.meanAbsoluteError ?? NaN)} />
-        <Tile label={`Version ${second}`} value={shown(comparison.second.accuracy ?? comparison.second.meanAbsoluteError ?? NaN)} />
+        <Tile label={`Version ${first}, ${measure}`} value={shown(comparison.first.accuracy ?? comparison.first.meanAbsoluteError ?? NaN)} />
+        <Tile label={`Version ${second}, ${measure}`} value={shown(comparison.second.accuracy ?? comparison.second.meanAbsoluteError ?? NaN)} />
         {!isNumber && <Tile label={`Only ${first} is right`} value={count(comparison.onlyFirstRight)} />}
         {!isNumber && <Tile label={`Only ${second} is right`} value={count(comparison.onlySecondRight)} />}
         <Tile label="Examples" value={count(comparison.exampleCount)} />
@@ -155,7 +158,9 @@ export function ComparisonView({ comparison, first, second }: { comparison: Comp
             <tbody>
               {differing.slice(0, SHOWN_CLASSES).map((each) => (
                 <tr key={each.name}>
-                  <td>{each.name}</td>
+                  <td>
+                    <bdi>{each.name}</bdi>
+                  </td>
                   <td class="number">{count(each.exampleCount)}</td>
                   <td class="number">{percent(each.firstRecall)}</td>
                   <td class="number">{percent(each.secondRecall)}</td>

@@ -1,16 +1,16 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { changesOf, type Edit, editsOf, retrain, setEdit } from "../edits";
+import { changesOf, type Edit, type Edits, editsOf, learning, retrain, setEdit } from "../edits";
 import { contentPath, type ExampleQuery, type ExampleRecord, useExamples } from "../examples";
 import { count, counted, labelText, percent } from "../format";
-import { useAction } from "../hooks";
-import { followJob } from "../jobs";
+import { useAction, useLate } from "../hooks";
 import { modelPath, navigate, type Place, setQuery } from "../router";
 import { modalityOf, session } from "../session";
-import { useStore } from "../store";
+import { type Store, useStore } from "../store";
 import type { Version } from "../types";
-import { Badge, Button, Empty, ErrorNote, Segmented } from "../ui/basics";
+import { Badge, Button, Empty, ErrorNote, Segmented, Skeleton } from "../ui/basics";
 import { AsCode, py, shell } from "../ui/code";
+import { confirm } from "../ui/dialog";
 import { VirtualGrid } from "../ui/grid";
 import { Remote } from "../ui/remote";
 import { toast } from "../ui/toasts";
@@ -53,6 +53,7 @@ function DataGrid({ data, version, place }: { data: ModelData; version: Version;
   };
   if (place.query.get("issue") === "all") query.issue = "";
   const list = useExamples(model, version.version, query);
+  const isSlow = useLate(list.total === undefined && !list.error);
   const store = editsOf(model, version.version);
   const edits = useStore(store);
   const cursor = useRef(0);
@@ -115,7 +116,8 @@ function DataGrid({ data, version, place }: { data: ModelData; version: Version;
           {list.total === undefined ? "" : counted(list.total, "example")}
         </span>
       </div>
-      {list.error && <ErrorNote error={list.error} />}
+      {list.error && <ErrorNote error={list.error} retry={list.retry} />}
+      {isSlow && <Skeleton lines={6} />}
       {list.total === 0 && (
         <Empty icon="check" title={query.issue ? "Nothing to fix here" : "No examples"}>
           <p>{query.issue ? "No example has this finding. Choose another one above, or All." : "No example passes the filter."}</p>
@@ -148,7 +150,7 @@ function DataGrid({ data, version, place }: { data: ModelData; version: Version;
           )}
         </div>
       )}
-      <FixTray data={data} version={version} edits={edits} onClear={() => store.set(new Map())} />
+      <FixTray data={data} version={version} store={store} />
     </div>
   );
 }
@@ -174,31 +176,42 @@ function Cell(props: { record: ExampleRecord | undefined; edit: Edit | undefined
       </span>
       <span class="hidden">{record.example.exampleId || `Example ${index}`}</span>
       <span class="row cell-label">
-        <strong class="cut">{edit?.label ? labelText(edit.label) : labelText(record.example.label)}</strong>
+        <strong class="cut">
+          <bdi>{labelText(edit?.label ?? record.example.label)}</bdi>
+        </strong>
         {edit?.remove && <Badge tone="bad">removed</Badge>}
         {edit?.isKept && <Badge>kept</Badge>}
         {edit?.label && <Badge tone="accent">changed</Badge>}
       </span>
       <span class="hint cut">
-        {differs ? `looks like ${labelText(record.predictedLabel)}` : record.labelProbability === undefined ? "\u00a0" : `${percent(record.labelProbability)} sure`}
+        {differs ? <>looks like <bdi>{labelText(record.predictedLabel)}</bdi></> : record.labelProbability === undefined ? "\u00a0" : `${percent(record.labelProbability)} sure`}
       </span>
     </>
   );
 }
 
 /** The changes so far, and the training that learns them. */
-function FixTray(props: { data: ModelData; version: Version; edits: ReadonlyMap<string, Edit>; onClear: () => void }) {
-  const { version } = props;
-  const changes = changesOf(props.edits);
+function FixTray({ data, version, store }: { data: ModelData; version: Version; store: Store<Edits> }) {
+  const changes = changesOf(useStore(store));
+  const isLearning = useStore(learning).has(store);
+  const isOpen = useRef(true);
+  useEffect(() => () => void (isOpen.current = false), []);
   const action = useAction(async () => {
-    const job = await retrain(version.model, version.version, props.edits);
-    const ended = await followJob(job.jobId, () => undefined, new AbortController().signal);
-    if (ended.error) throw new Error(ended.error.message);
-    props.onClear();
-    props.data.reload();
-    toast(`Version ${ended.version} learned ${counted(changes.length, "change")}.`, "good");
-    navigate(modelPath(version.model, "versions", { first: version.version, second: ended.version }));
+    const found = await retrain(version.model, version.version).catch((error: Error) => {
+      if (!isOpen.current) toast(error.message, "bad", modelPath(version.model, "data", { version: version.version }));
+      throw error;
+    });
+    const compared = modelPath(version.model, "versions", { first: version.version, second: found });
+    toast(`Version ${found} learned ${counted(changes.length, "change")}.`, "good", compared);
+    // If another page is open by now, it stays open.
+    if (!isOpen.current) return;
+    data.reload();
+    navigate(compared);
   });
+  const discard = async () => {
+    const text = "The examples keep their labels. It cannot be undone.";
+    if (await confirm(`Discard ${counted(changes.length, "change")}?`, text, "Discard")) store.set(new Map());
+  };
   if (!changes.length) return null;
   const removed = changes.filter((each) => each.remove).length;
   return (
@@ -213,11 +226,11 @@ function FixTray(props: { data: ModelData; version: Version; edits: ReadonlyMap<
       </span>
       {action.error && <ErrorNote error={action.error} />}
       <span class="row">
-        <Button kind="ghost" onClick={props.onClear}>
+        <Button kind="ghost" disabled={isLearning} onClick={() => void discard()}>
           Discard
         </Button>
-        <Button kind="primary" icon="spark" isBusy={action.isRunning} onClick={() => void action.run()}>
-          {action.isRunning ? "Training…" : "Retrain with fixes"}
+        <Button kind="primary" icon="spark" isBusy={isLearning} onClick={() => void action.run()}>
+          {isLearning ? "Training…" : "Retrain with fixes"}
         </Button>
       </span>
     </div>

@@ -53,15 +53,17 @@ export function ExamplePanel(props: {
       </div>
       <dl class="facts">
         <dt>ID</dt>
-        <dd class="mono">{example.exampleId || `example ${example.index}`}</dd>
+        <dd class="mono">
+          <bdi>{example.exampleId || `example ${example.index}`}</bdi>
+        </dd>
         <dt>Label</dt>
         <dd>
-          {labelText(example.label)}
+          <bdi>{labelText(example.label)}</bdi>
           {record.labelProbability !== undefined && <span class="muted"> ({percent(record.labelProbability)})</span>}
         </dd>
         <dt>Predicted</dt>
         <dd>
-          {labelText(record.predictedLabel)}
+          <bdi>{labelText(record.predictedLabel)}</bdi>
           {record.predictedProbability !== undefined && <span class="muted"> ({percent(record.predictedProbability)})</span>}
         </dd>
       </dl>
@@ -99,8 +101,8 @@ export function Relabel(props: { names: readonly string[]; current: string; sugg
   return (
     <div class="row wrap" role="group" aria-label="Label">
       {props.names.slice(0, KEYS).map((name) => (
-        <Button key={name} size="small" class={name === props.suggested ? "suggested" : ""} aria-pressed={name === props.current} onClick={() => props.onChoose(name)}>
-          {name} {keyOf(props.names, name) !== name && <Key text={keyOf(props.names, name) ?? ""} />}
+        <Button key={name} size="small" class={name === props.suggested ? "choice suggested" : "choice"} title={name} aria-pressed={name === props.current} onClick={() => props.onChoose(name)}>
+          <bdi class="cut">{name}</bdi> {keyOf(props.names, name) !== name && <Key text={keyOf(props.names, name) ?? ""} />}
         </Button>
       ))}
       {props.names.length > KEYS && (

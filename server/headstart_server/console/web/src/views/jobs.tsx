@@ -9,6 +9,7 @@ import { useStore } from "../store";
 import type { Job, JobEvent } from "../types";
 import { Badge, Button, Card, Empty, ErrorNote, PageHead, Progress, Segmented, Skeleton, type Tone } from "../ui/basics";
 import { AsCode } from "../ui/code";
+import { confirm } from "../ui/dialog";
 import { toast } from "../ui/toasts";
 
 const STATES: Record<string, { text: string; tone: Tone }> = {
@@ -18,6 +19,9 @@ const STATES: Record<string, { text: string; tone: Tone }> = {
   JOB_STATE_FAILED: { text: "failed", tone: "bad" },
   JOB_STATE_CANCELLED: { text: "cancelled", tone: "neutral" },
 };
+/** Jobs of a page, and the most that a call returns. */
+const PAGE = 100;
+const MOST = 1000;
 const FILTERS = [
   { value: "", text: "All" },
   { value: "running", text: "Running" },
@@ -28,10 +32,11 @@ const FILTERS = [
 export function JobsPage() {
   useTitle("Jobs");
   const [filter, setFilter] = useState<(typeof FILTERS)[number]["value"]>("");
+  const [most, setMost] = useState(PAGE);
   const live = useStore(liveJobs);
   const { data, error, isSlow, reload } = useLoad(
-    (signal) => get<{ jobs: Job[] }>(withQuery("/v1/jobs", { pageSize: 100, states: filter }), { signal }),
-    [filter],
+    (signal) => get<{ jobs: Job[]; nextPageToken: string }>(withQuery("/v1/jobs", { pageSize: most, states: filter }), { signal }),
+    [filter, most],
   );
   useEffect(() => onJobEnd(reload), [reload]);
   const known = new Set(data?.jobs.map((each) => each.jobId));
@@ -70,6 +75,8 @@ export function JobsPage() {
                 <JobRow key={each.jobId} job={each} event={live.get(each.jobId)} onChange={reload} />
               ))}
             </ol>
+            {data.nextPageToken && most < MOST && <Button onClick={() => setMost(most + PAGE)}>Show {PAGE} more</Button>}
+            {data.nextPageToken && most >= MOST && <p class="hint">Only the newest {counted(MOST, "job")} are listed.</p>}
           </Card>
         )}
       </div>
@@ -84,6 +91,10 @@ function JobRow({ job, event, onChange }: { job: Job; event: JobEvent | undefine
   const act = async (work: Promise<unknown>) => {
     await work.catch((error: Error) => toast(error.message, "bad"));
     onChange();
+  };
+  const remove = async () => {
+    const text = "Its events and its error are deleted. The version that it trained stays. It cannot be undone.";
+    if (await confirm(`Delete the job of ${job.spec.model}?`, text, "Delete the job")) await act(call("DELETE", path`/v1/jobs/${job.jobId}`));
   };
   const took = job.endTime && job.startTime ? (Date.parse(job.endTime) - Date.parse(job.startTime)) / 1000 : undefined;
   return (
@@ -117,7 +128,7 @@ function JobRow({ job, event, onChange }: { job: Job; event: JobEvent | undefine
         {state === "JOB_STATE_QUEUED" && <p class="hint">{Number(job.queuePosition) ? `${counted(job.queuePosition, "job")} before it` : "Next in the queue"}</p>}
       </div>
       {isEnded(state) ? (
-        <Button kind="ghost" size="small" icon="trash" aria-label={`Delete the job of ${job.spec.model}`} onClick={() => void act(call("DELETE", path`/v1/jobs/${job.jobId}`))} />
+        <Button kind="ghost" size="small" icon="trash" aria-label={`Delete the job of ${job.spec.model}`} onClick={() => void remove()} />
       ) : (
         <Button size="small" onClick={() => void act(call("POST", path`/v1/jobs/${job.jobId}:cancel`, {}))}>
           Cancel

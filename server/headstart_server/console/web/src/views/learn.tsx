@@ -3,9 +3,10 @@ import { useEffect, useRef } from "preact/hooks";
 import { ApiError } from "../api";
 import { change, type Draft, draft, emptyDraft, exampleCount, missing, send, sizeOf } from "../draft";
 import { count, counted, percent, seconds, span } from "../format";
-import { followJob, stepText } from "../jobs";
+import { failureOf, followJob, stepText } from "../jobs";
 import { modelPath, navigate } from "../router";
-import { loadModels } from "../session";
+import { loadModels, models } from "../session";
+import { useStore } from "../store";
 import type { Job, Validation } from "../types";
 import { Button, Card, ErrorNote, Field, LinkButton, Note, Progress, Switch } from "../ui/basics";
 import { AccuracyMeter, LearningCurve } from "../ui/charts";
@@ -43,7 +44,7 @@ async function train(): Promise<void> {
     const { job } = await send<{ job: Job }>(draft.value, { onProgress: (uploaded) => update({ uploaded }) });
     update({ uploaded: 1, job });
     const ended = await followJob(job.jobId, (event) => update({ uploaded: 1, event }), new AbortController().signal);
-    update({ uploaded: 1, job: ended, error: ended.error?.message });
+    update({ uploaded: 1, job: ended, error: failureOf(ended) });
     await loadModels();
   } catch (error) {
     const text = error instanceof ApiError && error.isForbidden ? `${error.message} Open Access to see your rights.` : messageOf(error);
@@ -73,6 +74,8 @@ export function LearnPanel({ current }: { current: Draft }) {
     return () => removeEventListener("beforeunload", warn);
   }, [training, exampleCount(current) > 0]);
   const nameError = current.model && !NAME.test(current.model) ? "Use letters, digits, dots, hyphens and underscores." : "";
+  const exists = useStore(models)?.some((each) => each.model === current.model);
+  const nameHint = exists ? "This model exists. It gets a new version, trained on these examples only." : "";
   if (training?.job?.version !== undefined) {
     return (
       <aside class="learn" aria-label="Learn">
@@ -90,7 +93,7 @@ export function LearnPanel({ current }: { current: Draft }) {
     <aside class="learn" aria-label="Learn">
       <Card title="Learn">
         {!current.parent && (
-          <Field label="Name of the model" hint={nameError}>
+          <Field label="Name of the model" hint={nameError || nameHint}>
             {(id) => (
               <input
                 id={id}

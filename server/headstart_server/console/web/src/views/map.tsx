@@ -68,11 +68,15 @@ const Missing = ({ number }: { number: string }) => (
   </Empty>
 );
 
+const rangeOf = (values: readonly number[]): [number, number] => [
+  values.reduce((least, each) => Math.min(least, each), Infinity),
+  values.reduce((most, each) => Math.max(most, each), -Infinity),
+];
+
 /** Return the color of each point, and the points by color. */
 function byColor(map: ExampleMap, hidden: ReadonlySet<number>): Map<string, number[]> {
   const groups = new Map<string, number[]>();
-  const low = map.values.reduce((least, each) => Math.min(least, each), Infinity);
-  const high = map.values.reduce((most, each) => Math.max(most, each), -Infinity);
+  const [low, high] = rangeOf(map.values);
   for (let point = 0; point < map.x.length; point++) {
     const classPlace = map.classes[point] ?? -1;
     if (hidden.has(classPlace)) continue;
@@ -178,7 +182,7 @@ function Points(props: { map: ExampleMap; hidden: ReadonlySet<number>; chosen: n
 /** The classes with their colors; a click hides or shows one. */
 function Legend({ map, hidden, onChange }: { map: ExampleMap; hidden: ReadonlySet<number>; onChange: (hidden: ReadonlySet<number>) => void }) {
   if (map.values.length) {
-    const [low, high] = [Math.min(...map.values.slice(0, 10_000)), Math.max(...map.values.slice(0, 10_000))];
+    const [low, high] = rangeOf(map.values);
     return (
       <p class="row hint">
         <span>{number(low)}</span>
@@ -197,7 +201,7 @@ function Legend({ map, hidden, onChange }: { map: ExampleMap; hidden: ReadonlySe
       {map.classNames.slice(0, 40).map((name, place) => (
         <button key={name} type="button" class="button small legend" aria-pressed={!hidden.has(place)} onClick={() => toggle(place)}>
           <span class="dot" style={{ background: colorOf(place) }} />
-          <span class="cut">{name}</span>
+          <bdi class="cut">{name}</bdi>
         </button>
       ))}
       {map.classNames.length > 40 && <span class="muted">and {map.classNames.length - 40} more classes</span>}
@@ -229,9 +233,13 @@ function ChosenExample({ version, index }: { version: Version; index: number | u
             <dt>ID</dt>
             <dd class="mono">{record.example.exampleId || `example ${record.example.index}`}</dd>
             <dt>Label</dt>
-            <dd>{labelText(record.example.label)}</dd>
+            <dd>
+              <bdi>{labelText(record.example.label)}</bdi>
+            </dd>
             <dt>Predicted</dt>
-            <dd>{labelText(record.predictedLabel)}</dd>
+            <dd>
+              <bdi>{labelText(record.predictedLabel)}</bdi>
+            </dd>
           </dl>
           {record.example.exampleId && (
             <a class="link" href={modelPath(version.model, "data", { version: version.version, issue: "all", id: record.example.exampleId })}>

@@ -1,4 +1,4 @@
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 
 import { all, call, get, path } from "../api";
 import { counted } from "../format";
@@ -43,6 +43,8 @@ export function ModelPage({ place }: { place: Place }) {
     [name],
   );
   useTitle(name);
+  const tabList = useRef<HTMLElement>(null);
+  useEffect(() => tabList.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [view]);
   useEffect(() => onJobEnd((event) => event.model === name && loaded.reload()), [name, loaded.reload]);
   const { data, error, isSlow, reload } = loaded;
   if (error?.isMissing) {
@@ -74,7 +76,7 @@ export function ModelPage({ place }: { place: Place }) {
           )
         }
       />
-      <nav class="tabs" aria-label={`Views of ${name}`}>
+      <nav ref={tabList} class="tabs" aria-label={`Views of ${name}`}>
         {tabs.map((each) => (
           <a key={each.view} href={modelPath(name, each.view)} aria-current={each.view === view ? "page" : undefined}>
             <Icon name={each.icon} />

@@ -23,9 +23,11 @@ export function Neighbors({ result, version }: { result: VersionPredictions; ver
               </span>
             )}
             <span class="cut" title={each.example.exampleId}>
-              {labelText(each.example.label)}
+              <bdi>{labelText(each.example.label)}</bdi>
             </span>
-            <span class="hint cut">{each.example.exampleId || `example ${each.example.index}`}</span>
+            <span class="hint cut">
+              <bdi>{each.example.exampleId || `example ${each.example.index}`}</bdi>
+            </span>
           </li>
         ))}
       </ul>

@@ -9,6 +9,7 @@ import { useStore } from "../store";
 import { Button, Field, PageHead, Segmented } from "../ui/basics";
 import { AsCode, py, shell } from "../ui/code";
 import { ChooseFiles, DropZone } from "../ui/drop";
+import { confirm } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { toast } from "../ui/toasts";
 import { Webcam } from "../ui/webcam";
@@ -112,7 +113,11 @@ const AddClass = ({ count }: { count: number }) => (
 );
 
 function ClassHead({ value, note }: { value: DraftClass; note: string }) {
-  const remove = () => change({ classes: draft.value.classes.filter((each) => each.id !== value.id) });
+  const remove = async () => {
+    const isEmpty = !value.items.length && !value.lines.trim();
+    if (!isEmpty && !(await confirm(`Remove the class ${value.name}?`, `Its ${note} are removed from this page. It cannot be undone.`, "Remove"))) return;
+    change({ classes: draft.value.classes.filter((each) => each.id !== value.id) });
+  };
   return (
     <div class="row spread">
       <input
@@ -129,7 +134,7 @@ function ClassHead({ value, note }: { value: DraftClass; note: string }) {
         <span class="muted number" aria-live="polite">
           {note}
         </span>
-        <Button kind="ghost" size="small" icon="trash" aria-label={`Remove the class ${value.name}`} onClick={remove} />
+        <Button kind="ghost" size="small" icon="trash" aria-label={`Remove the class ${value.name}`} onClick={() => void remove()} />
       </span>
     </div>
   );

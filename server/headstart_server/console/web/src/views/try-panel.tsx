@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { type Found, isImage } from "../files";
-import { useAction, useBlobUrl } from "../hooks";
+import { useAction, useBlobUrl, useLate } from "../hooks";
 import { type InputValue, predict, type PredictOptions, type Selector } from "../predict";
 import { modalityOf, session } from "../session";
 import { seconds, span } from "../format";
@@ -48,6 +48,7 @@ export function TryPanel(props: {
     setInput(value);
     await action.run(value);
   };
+  const isLate = useLate(action.isRunning);
   const key = JSON.stringify(latest.current);
   useEffect(() => {
     if (input) void action.run(input);
@@ -61,11 +62,14 @@ export function TryPanel(props: {
       </div>
       <div class="stack" aria-live="polite" aria-busy={action.isRunning}>
         {action.error && <ErrorNote error={action.error} />}
-        {answer && !action.error && (props.renderAnswer?.(answer) ?? <PredictionView result={answer.response.results[0]} />)}
         {answer && !action.error && (
+          <div class={isLate ? "stack old" : "stack"}>{props.renderAnswer?.(answer) ?? <PredictionView result={answer.response.results[0]} />}</div>
+        )}
+        {isLate && <p class="muted">Predicting…</p>}
+        {answer && !action.error && !isLate && (
           <p class="hint number">Answered in {span(seconds(answer.response.times?.totalDuration))}</p>
         )}
-        {!answer && !action.error && <p class="muted">The prediction appears here.</p>}
+        {!answer && !action.error && !isLate && <p class="muted">The prediction appears here.</p>}
       </div>
     </div>
   );

@@ -10,6 +10,7 @@ import { useStore } from "../store";
 import type { Version, VersionPredictions } from "../types";
 import { Button, Card, ErrorNote, Switch } from "../ui/basics";
 import { AsCode, py, shell } from "../ui/code";
+import { confirm } from "../ui/dialog";
 import { toast } from "../ui/toasts";
 import { chosenVersion, type ModelData, VersionSelect } from "./model";
 import { Neighbors } from "./neighbors";
@@ -102,13 +103,13 @@ function Correct({ classNames, onCorrect }: { classNames: string[]; onCorrect: (
     setChosen(label);
     onCorrect(label);
   };
-  if (chosen) return <p class="muted">Added as {chosen} to the next version.</p>;
+  if (chosen) return <p class="muted">Added as <bdi>{chosen}</bdi> to the next version.</p>;
   return (
     <div class="row wrap" role="group" aria-label="Correct the answer">
       <span class="label">It is</span>
       {classNames.slice(0, BUTTONS).map((each) => (
         <Button key={each} size="small" kind="plain" onClick={() => choose(each)}>
-          {each}
+          <bdi>{each}</bdi>
         </Button>
       ))}
       {classNames.length > BUTTONS && (
@@ -130,13 +131,17 @@ function CorrectionTray(props: { model: string; version: string; corrections: Co
     toast(`${counted(props.corrections.length, "example")} sent. The next version appears in a moment.`, "good", modelPath(props.model, "versions"));
     props.onDone();
   });
+  const discard = async () => {
+    const text = "The next version does not learn them. It cannot be undone.";
+    if (await confirm(`Discard ${counted(props.corrections.length, "example")}?`, text, "Discard")) props.onDone();
+  };
   return (
     <div class="tray" role="region" aria-label="Corrections">
       <strong>{counted(props.corrections.length, "new example")}</strong>
       <span class="muted cut">{[...new Set(props.corrections.map((each) => each.label))].join(", ")}</span>
       {action.error && <ErrorNote error={action.error} />}
       <span class="row">
-        <Button kind="ghost" onClick={props.onDone}>
+        <Button kind="ghost" onClick={() => void discard()}>
           Discard
         </Button>
         <Button kind="primary" icon="spark" isBusy={action.isRunning} onClick={() => void action.run()}>
