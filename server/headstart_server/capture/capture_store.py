@@ -7,7 +7,7 @@ the sums of the tenant.
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import insert
 
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.capture.batches import BatchFeatures, BatchFiles
@@ -46,20 +46,23 @@ class CaptureStore:
 
         Raise ModelGoneError if the model was deleted, or no longer has a policy.
         """
+        tenant = tenant_of(model)
+        limits = self._limits(tenant)
         with self._database.read() as connection:
             # Checked before anything is written, because a quota may stay full for days.
-            self._check_quota(connection, model, sum(len(each.content) for each in inputs))
+            nbytes = sum(len(each.content) for each in inputs)
+            stored.check_bytes(connection, limits, tenant, model, nbytes)
         batch = begin(self._database, model)
         try:
             nbytes, facts = self._files.write(batch, [each.content for each in inputs], features)
             with self._database.write("captures.write") as connection:
                 policy = policy_of(connection, model)
-                self._check_quota(connection, model, nbytes)
+                stored.check_bytes(connection, limits, tenant, model, nbytes)
                 now = self._database.now(connection)
                 connection.execute(insert(captured_inputs), rows_of(inputs, batch, now, policy.ttl))
                 created = now - max(each.age for each in inputs)
                 publish(connection, batch, entries=len(inputs), nbytes=nbytes, facts=facts, created=created)
-                usage.add_captures(connection, tenant_of(model), nbytes)
+                usage.add_captures(connection, tenant, nbytes)
                 evict(connection, model, policy)
         except BaseException:
             give_up(self._database, batch)
@@ -79,11 +82,3 @@ class CaptureStore:
                     "last": now,
                 },
             )
-
-    def _check_quota(self, connection: Connection, model: str, nbytes: int) -> None:
-        tenant = tenant_of(model)
-        limits = self._limits(tenant)
-        if limits.stored_bytes:
-            there = stored.stored(connection, tenant)
-            if there.nbytes + nbytes > limits.stored_bytes:
-                raise stored.over_bytes(connection, limits, there, model, nbytes)

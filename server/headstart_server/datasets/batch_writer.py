@@ -122,18 +122,11 @@ class BatchWriter:
                 dataset.nbytes + batch.nbytes,
                 len(dataset_rows.class_counts(batch.examples, dataset.class_counts)),
             )
-            self._check_quota(connection, tenant_of(name), batch.nbytes)
+            tenant = tenant_of(name)
+            stored.check_bytes(connection, self._tenant_limits(tenant), tenant, "", batch.nbytes)
             dataset_rows.add_batch(connection, dataset, batch, self._database.now(connection))
-            stored.note_archive(connection, batch.archive, tenant_of(name), batch.nbytes)
+            stored.note_archive(connection, batch.archive, tenant, batch.nbytes)
             return _Appended(dataset_rows.find(connection, name), is_new=True)
-
-    def _check_quota(self, connection: Connection, tenant: str, nbytes: int) -> None:
-        limits = self._tenant_limits(tenant)
-        if not limits.stored_bytes:
-            return
-        there = stored.stored(connection, tenant)
-        if there.nbytes + nbytes > limits.stored_bytes:
-            raise stored.over_bytes(connection, limits, there, "", nbytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,39 +40,6 @@ from headstart_server.storage.directory import DirectoryFolder, Folder, old_entr
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_member import read_stored
 
-
-def write_single(folder: Folder, archive: str, example: Example) -> tuple[StoredExample, int]:
-    """Write the archive of one example; it is durable when this returns.
-
-    Returns:
-        The example, and the bytes of the archive.
-
-    Raises:
-        StorageUnavailable: the bucket does not answer.
-    """
-    kind, content = encode(example.content)
-    stored = StoredExample(
-        target=example.target,
-        id=example.id,
-        held_out=example.held_out,
-        digest=content_digest(example.content),
-        kind=kind,
-        weight=example.weight,
-        archive=archive,
-    )
-    staged = folder.staging_path(f"{archive}.{uuid.uuid4().hex}.zip")
-    try:
-        with storage_errors(), ZipFile(staged, "w", ZIP_STORED) as members:
-            members.writestr(member_name(stored.member), content)
-            write_list(members, ExampleList(examples=[stored]))
-        with storage_errors():
-            nbytes = staged.stat().st_size
-        folder.commit(archive_name(archive), staged=staged)
-    finally:
-        staged.unlink(missing_ok=True)
-    return stored, nbytes
-
-
 _SUFFIX = ".zip"
 
 #: The job in whose archive an example is stored, and the example's position there.
@@ -219,12 +186,32 @@ class DatasetStore:
         finally:
             written.unlink(missing_ok=True)
 
-    def write_single(self, archive: str, example: Example) -> tuple[StoredExample, int]:
-        """Write an archive of one example; return the stored example, and the bytes of the archive.
+    def write_single(self, archive: str, example: Example) -> int:
+        """Write an archive of one example, durable when this returns; return the bytes of the archive.
 
         Raise StorageUnavailable if the bucket does not answer.
         """
-        return write_single(self._folder, archive, example)
+        kind, content = encode(example.content)
+        listed = StoredExample(
+            target=example.target,
+            id=example.id,
+            held_out=example.held_out,
+            digest=content_digest(example.content),
+            kind=kind,
+            weight=example.weight,
+            archive=archive,
+        )
+        staged = self._folder.staging_path(f"{archive}.{uuid.uuid4().hex}{_SUFFIX}")
+        try:
+            with storage_errors():
+                with ZipFile(staged, "w", ZIP_STORED) as members:
+                    members.writestr(member_name(listed.member), content)
+                    write_list(members, ExampleList(examples=[listed]))
+                nbytes = staged.stat().st_size
+            self._folder.commit(archive_name(archive), staged=staged)
+        finally:
+            staged.unlink(missing_ok=True)
+        return nbytes
 
     def read(self, example: StoredExample) -> Content:
         """Return the content of one example, without opening its whole archive."""

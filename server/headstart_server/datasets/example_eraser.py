@@ -115,7 +115,13 @@ class ExampleEraser:
         contents = captured + self._removed(found)
         self.drop_here()
         log.info("example_erased", versions=len(found.versions), contents=contents)
-        return _erasure(found, contents)
+        return Erasure(
+            versions=found.versions,
+            unread=found.unread,
+            job_ids=found.job_ids,
+            contents=contents,
+            datasets=found.datasets,
+        )
 
     def _captured_in(self, request: ErasureRequest) -> list[str]:
         """Return the models that captured the input of a prediction."""
@@ -330,16 +336,6 @@ class ExampleEraser:
                 if erased_members(connection, {archive}).keys() == places:
                     _note_rewritten(connection, archive, found=found, now=self._database.now(connection))
                     return count
-
-
-def _erasure(found: FoundExample, contents: int) -> Erasure:
-    return Erasure(
-        versions=found.versions,
-        unread=found.unread,
-        job_ids=found.job_ids,
-        contents=contents,
-        datasets=found.datasets,
-    )
 
 
 def _note_rewritten(connection: Connection, archive: str, *, found: int, now: float) -> None:

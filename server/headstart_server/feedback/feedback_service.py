@@ -236,7 +236,7 @@ class FeedbackService:
             return self.store.add(new)
         example = Example(content=content, target=target, id=new.example_id)
         # The archive is durable before its row exists. A cleaning removes archives without a row.
-        _, nbytes = self._datasets.write_single(feedback_id, example)
+        nbytes = self._datasets.write_single(feedback_id, example)
         try:
             found, outcome = self.store.add(replace(new, nbytes=nbytes))
         except DatabaseUnavailable:

@@ -134,11 +134,7 @@ class FeedbackStore:
     def _insert(self, connection: Connection, new: NewFeedback) -> None:
         now, tenant = self._database.now(connection), tenant_of(new.model)
         if new.nbytes:
-            limits = self._tenant_limits(tenant)
-            if limits.stored_bytes:
-                there = stored.stored(connection, tenant)
-                if there.nbytes + new.nbytes > limits.stored_bytes:
-                    raise stored.over_bytes(connection, limits, there, new.model, new.nbytes)
+            stored.check_bytes(connection, self._tenant_limits(tenant), tenant, new.model, new.nbytes)
             use = {"holder": new.feedback_id, "archive": new.feedback_id}
             connection.execute(_USE_ARCHIVE, use)
             stored.note_archive(connection, new.feedback_id, tenant, new.nbytes)

@@ -101,12 +101,11 @@ def events_of(
 
 def last_events(connection: Connection, job_ids: Collection[str]) -> Mapping[str, int]:
     """Return the number of the newest event of each existing job."""
-    ids = list(job_ids)
-    found: dict[str, int] = {}
-    for start in range(0, len(ids), _AT_ONCE):
-        part = connection.execute(_LAST_EVENTS, {"job_ids": ids[start : start + _AT_ONCE]})
-        found.update((row.job_id, row.seq) for row in part)
-    return found
+    return {
+        row.job_id: row.seq
+        for part in batched(job_ids, _AT_ONCE)
+        for row in connection.execute(_LAST_EVENTS, {"job_ids": part})
+    }
 
 
 def counted(connection: Connection) -> Mapping[JobState, int]:

@@ -10,7 +10,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs
 from headstart_server.errors import DatabaseUnavailable, StorageFull
-from headstart_server.jobs import claiming, cleaning, rows, submitting
+from headstart_server.jobs import claiming, cleaning, recovery, rows, submitting
 from headstart_server.jobs.claiming import Claimant, ClaimResult
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_notifier import JobNotifier
@@ -106,26 +106,12 @@ class JobQueue:
     def cancel(self, job_id: str) -> Job:
         """Cancel a job: a queued one ends now, a running one at its next check, an ended one stays."""
         with self._database.write("jobs.cancel") as connection:
-            job = rows.get(connection, job_id, lock=True)
-            mine = jobs.c.job_id == job_id
-            if job.state is JobState.QUEUED:
-                now, number = self._database.now(connection), job.last_event + 1
-                connection.execute(
-                    update(jobs)
-                    .where(mine)
-                    .values(state=JobState.CANCELLED.value, cancel=1, finished=now, seq=number)
-                )
-                rows.add_event(
-                    connection,
-                    job_id,
-                    number,
-                    now=now,
-                    attempt=job.attempt,
-                    state=JobState.CANCELLED,
-                    progress=None,
-                )
-            elif job.state is JobState.RUNNING:
-                connection.execute(update(jobs).where(mine).values(cancel=1))
+            row = rows.row_of(connection, job_id, lock=True)
+            if row.state == JobState.QUEUED.value:
+                now = self._database.now(connection)
+                recovery.end(connection, row, JobState.CANCELLED, now=now, attempt=row.attempt, cancel=1)
+            elif row.state == JobState.RUNNING.value:
+                connection.execute(update(jobs).where(jobs.c.job_id == job_id).values(cancel=1))
             job = rows.get(connection, job_id)
         self._notifier.publish(job_id)
         return job

@@ -7,8 +7,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection
-
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
@@ -112,8 +110,9 @@ class JobRuns:
                 )
                 # Checked after the registry's counter was locked, so no erasure can commit in between.
                 check_not_erased(connection, members)
-                _set_version(connection, job, number, promotion)
-                stored.check_published(connection, limits, tenant, spec.model)
+                decision = None if promotion is None else promotion.to_json()
+                rows.set_result(connection, job.job_id, {"version": number, "promotion": decision})
+                stored.check_bytes(connection, limits, tenant, spec.model)
         self._registry.index.refresh(manifest.model)
         self._notifier.publish(job.job_id)
         return number
@@ -180,8 +179,3 @@ class JobRuns:
             except JobLostError:
                 return
         self._notifier.publish(job.job_id)
-
-
-def _set_version(connection: Connection, job: Job, number: int, promotion: Promotion | None) -> None:
-    decision = None if promotion is None else promotion.to_json()
-    rows.set_result(connection, job.job_id, {"version": number, "promotion": decision})

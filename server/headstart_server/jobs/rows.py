@@ -137,10 +137,15 @@ def _promotion(result: Mapping[str, Any] | None) -> Promotion | None:
 
 def get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
     """Return a job; `lock` locks its row until the end of the transaction."""
+    return job(connection, row_of(connection, job_id, lock=lock))
+
+
+def row_of(connection: Connection, job_id: str, *, lock: bool) -> Row[Any]:
+    """Return the row of a job; see `get`."""
     row = connection.execute(_LOCKED_JOB if lock else _JOB, {"job_id": job_id}).one_or_none()
     if row is None:
         raise no_job(job_id)
-    return job(connection, row)
+    return row
 
 
 def no_job(job_id: str) -> JobNotFound:

@@ -152,13 +152,15 @@ def check_room(
     return limits.stored_bytes - there.nbytes
 
 
-def check_published(connection: Connection, limits: TenantLimits, tenant: str, model: str) -> None:
-    """Check that a tenant is within its storage limit, in the transaction that publishes a version."""
+def check_bytes(
+    connection: Connection, limits: TenantLimits, tenant: str, model: str, more_bytes: int = 0
+) -> None:
+    """Check that a tenant may store so many more bytes."""
     if not limits.stored_bytes:
         return
     there = stored(connection, tenant)
-    if there.nbytes > limits.stored_bytes:
-        raise over_bytes(connection, limits, there, model, 0)
+    if there.nbytes + more_bytes > limits.stored_bytes:
+        raise over_bytes(connection, limits, there, model, more_bytes)
 
 
 def over_bytes(

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
@@ -10,14 +10,12 @@ from headstart_server.backbones.contract.backbone import BackboneInfo
 from headstart_server.datasets.dataset_store import Dataset, DatasetStore
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.dataset_features import CHECK_SECONDS
-from headstart_server.embedding.embedder import Embedder
 from headstart_server.errors import HeadstartError
 from headstart_server.evaluation.batch_predictor import MAX_LISTED_FAULTS
 from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.analysis.dataset_findings import DatasetFindings
 from headstart_server.learning.examples.dataset import DatasetSummary, ExampleFault
-from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target_count import check_trainable
 from headstart_server.learning.heads.fitting import fit
 from headstart_server.learning.heads.recipe import Partial, quick_recipe, required_views
@@ -51,75 +49,6 @@ class Validation:
     message: str  # why it is not valid; empty if it is
     # findings in the examples, and metrics of a version of them; None if it is not valid
     previewed: PreviewResult | None = None
-
-
-class DatasetPreview:
-    """Process the stored examples of a fine-tune as its job would; their features stay cached for it.
-
-    Args:
-        window: maximum examples in flight.
-        checkpoint: called between pieces of work; may raise to stop.
-    """
-
-    def __init__(
-        self,
-        spec: FineTuneSpec,
-        dataset: Dataset,
-        embedder: Embedder,
-        *,
-        window: int,
-        checkpoint: Callable[[], None],
-    ) -> None:
-        self._spec = spec
-        self._dataset = dataset
-        self._recipe = quick_recipe(spec.recipe)
-        self._extraction = FeatureExtraction(dataset, required_views(self._recipe, embedder.info.views))
-        self._embedder = embedder
-        self._window = window
-        self._checkpoint = checkpoint
-        self._began = time.monotonic()
-
-    @property
-    def faults(self) -> Mapping[int, ExampleFault]:
-        """The invalid examples, by index; after `extract` including undecodable ones."""
-        return self._extraction.faults
-
-    @property
-    def kept(self) -> list[StoredExample]:
-        """The valid examples."""
-        return [self._dataset.examples[index] for index in self._extraction.usable]
-
-    @property
-    def content_count(self) -> int:
-        """Number of different contents that a job has to process."""
-        return self._extraction.content_count
-
-    def extract(self) -> None:
-        """Decode every valid example and pass it through the backbone."""
-        self._extraction.run(self._embedder, window=self._window, checkpoint=self._checkpoint)
-
-    def look(self) -> PreviewResult:
-        """Fit a head and analyze the examples, after `extract`; the examples must be trainable."""
-        table = self._extraction.table()
-        held_out_mask = table.held_out_mask(self._spec, self._checkpoint)
-        trained = table.part(~held_out_mask)
-        fitted = fit(
-            self._recipe,
-            trained.views,
-            trained.targets,
-            trained.digests,
-            seed=self._spec.seed,
-            modality=table.modality,
-            checkpoint=self._checkpoint,
-        )
-        found = evaluate_fit(fitted, table, held_out_mask)
-        assessment = table.analysis(fitted, held_out_mask, self._checkpoint)
-        findings = assessment.findings(
-            seed=self._spec.seed,
-            estimated_seconds=time.monotonic() - self._began,
-            fault_count=len(self.faults),
-        )
-        return PreviewResult(evaluation=found.evaluation, findings=findings)
 
 
 class PreviewService:
@@ -161,13 +90,16 @@ class PreviewService:
     ) -> Validation:
         embedder = self._pool.load(backbone)
         with closing(self._datasets.open(job_id)) as dataset:
-            preview = DatasetPreview(spec, dataset, embedder, window=PREVIEW_WINDOW, checkpoint=checkpoint)
-            preview.extract()
-            verdict = self._verdict(spec, summary, preview, embedder.info)
+            began = time.monotonic()
+            # As a job would, so that the features stay cached for it.
+            views = required_views(quick_recipe(spec.recipe), embedder.info.views)
+            extraction = FeatureExtraction(dataset, views)
+            extraction.run(embedder, window=PREVIEW_WINDOW, checkpoint=checkpoint)
+            verdict = self._verdict(spec, summary, dataset, extraction, embedder.info)
             if not verdict.valid:
                 return verdict
             with self._fitting(checkpoint):
-                return replace(verdict, previewed=preview.look())
+                return replace(verdict, previewed=_preview(spec, extraction, began, checkpoint))
 
     @contextmanager
     def _fitting(self, checkpoint: Callable[[], None]) -> Iterator[None]:
@@ -180,9 +112,14 @@ class PreviewService:
             self._turn.release()
 
     def _verdict(
-        self, spec: FineTuneSpec, summary: DatasetSummary, preview: DatasetPreview, info: BackboneInfo
+        self,
+        spec: FineTuneSpec,
+        summary: DatasetSummary,
+        dataset: Dataset,
+        extraction: FeatureExtraction,
+        info: BackboneInfo,
     ) -> Validation:
-        faults = [preview.faults[index] for index in sorted(preview.faults)]
+        faults = [extraction.faults[index] for index in sorted(extraction.faults)]
         allowed = spec.droppable(summary.example_count)
         message = ""
         if len(faults) > allowed:
@@ -192,11 +129,12 @@ class PreviewService:
             )
         else:
             try:
-                check_trainable((example.target, example.held_out) for example in preview.kept)
+                kept = [dataset.examples[index] for index in extraction.usable]
+                check_trainable((example.target, example.held_out) for example in kept)
                 recipe = spec.recipe
                 if isinstance(recipe, Partial):
                     cut = info.tails[recipe.blocks].cut
-                    check_room(cut, preview.content_count, self._max_activation_bytes)
+                    check_room(cut, extraction.content_count, self._max_activation_bytes)
             except HeadstartError as error:
                 message = error.message
         return Validation(
@@ -208,6 +146,31 @@ class PreviewService:
             warnings=tuple(_warnings(summary)),
             message=message,
         )
+
+
+def _preview(
+    spec: FineTuneSpec, extraction: FeatureExtraction, began: float, checkpoint: Callable[[], None]
+) -> PreviewResult:
+    """Fit a head and analyze the examples, which must be trainable."""
+    table = extraction.table()
+    held_out = table.held_out_mask(spec, checkpoint)
+    trained = table.part(~held_out)
+    fitted = fit(
+        quick_recipe(spec.recipe),
+        trained.views,
+        trained.targets,
+        trained.digests,
+        seed=spec.seed,
+        modality=table.modality,
+        checkpoint=checkpoint,
+    )
+    evaluated = evaluate_fit(fitted, table, held_out)
+    findings = table.analysis(fitted, held_out, checkpoint).findings(
+        seed=spec.seed,
+        estimated_seconds=time.monotonic() - began,
+        fault_count=len(extraction.faults),
+    )
+    return PreviewResult(evaluation=evaluated.evaluation, findings=findings)
 
 
 def _warnings(summary: DatasetSummary) -> list[str]:
