@@ -9,7 +9,7 @@ import structlog
 
 from headstart_server.app.build import Objects
 from headstart_server.app.data_folder import note_erasures
-from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageFull, StorageUnavailable
+from headstart_server.errors import DatabaseUnavailable, StorageFull, StorageUnavailable
 from headstart_server.jobs.cleaning import run_steps
 from headstart_server.storage.disk import probe
 
@@ -71,14 +71,12 @@ class Maintenance:
     async def resume_erasures_repeatedly(self) -> None:
         """Complete interrupted erasures until cancelled, in turns with other replicas."""
         while True:
-            await asyncio.to_thread(self._resume_erasures)
+            await asyncio.to_thread(run_steps, {"erasures": self._resume_erasures})
             await asyncio.sleep(ERASURE_SECONDS)
 
-    def _resume_erasures(self) -> None:
-        objects = self._objects
-        with suppress(ServiceUnavailable, StorageFull):
-            if objects.job_store.cleaner.take_cleaning_turn("erasures", ERASURE_SECONDS):
-                run_steps({"erasures": objects.erasures.resume})
+    def _resume_erasures(self) -> int:
+        is_mine = self._objects.job_store.cleaner.take_cleaning_turn("erasures", ERASURE_SECONDS)
+        return self._objects.erasures.resume() if is_mine else 0
 
     def clean(self) -> None:
         """Clean up once; a failing step does not skip the others."""

@@ -62,6 +62,11 @@ class Sqlite:
             return StorageFull()
         if any(sign in message for sign in ("is locked", "disk I/O error", "unable to open")):
             return DatabaseUnavailable(f"the file cannot be used: {message}")
+        if "readonly database" in message:
+            # Linux mounts a failing file system read-only. Reads go on.
+            return DatabaseUnavailable(
+                f"the file cannot be written: {message}", is_busy=True, is_refused=True
+            )
         return None
 
 

@@ -17,7 +17,7 @@ from headstart_server.database.tables import (
     models,
     schema_version,
 )
-from headstart_server.errors import StorageFull
+from headstart_server.errors import DatabaseUnavailable, StorageFull
 
 
 @pytest.fixture
@@ -83,6 +83,17 @@ def test_a_full_disk_undoes_its_transaction_and_the_next_one_goes_on(database: D
     with database.write() as connection:
         add(connection, "pets")
     assert names(database) == ["pets"]
+
+
+def test_a_file_that_cannot_be_written_can_still_be_read(database: Database) -> None:
+    with pytest.raises(DatabaseUnavailable) as caught, database.write() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+        add(connection, "pets")
+    assert "readonly" in caught.value.detail
+    # A server that starts does not wait for it.
+    assert caught.value.is_refused
+    assert database.is_available
+    assert names(database) == []
 
 
 def test_the_error_that_ended_the_transaction_is_raised(database: Database) -> None:
