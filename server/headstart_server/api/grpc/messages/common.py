@@ -16,6 +16,7 @@ from headstart.inputs import tensors
 from headstart.v1 import example_record_pb2, input_pb2, job_pb2, label_pb2, version_selector_pb2
 from headstart_server.api.grpc.messages.comparisons import gate_message, gate_of
 from headstart_server.api.grpc.messages.recipes import recipe_message, recipe_of
+from headstart_server.api.grpc.requests.limits import MAX_TIME
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
@@ -159,9 +160,8 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         webhook=spec.webhook or "",
         dataset_uri=spec.dataset_uri or "",
         dataset=spec.dataset or "",
+        expire_time=timestamp(spec.expire_time),
     )
-    if spec.expire_time is not None:
-        message.expire_time.FromNanoseconds(int(spec.expire_time * 1e6) * 1000)
     if spec.ttl is not None:
         message.ttl.FromNanoseconds(int(spec.ttl * 1e9))
     if spec.backbone_time_budget is not None:
@@ -235,11 +235,11 @@ def moment_of(message: Timestamp) -> float:
 
 
 def timestamp(seconds: float | None) -> Timestamp | None:
-    """Return the message of a time in seconds since 1970; None for None."""
+    """Return the message of a time in seconds since 1970, at most the end of the year 9999; None for None."""
     if seconds is None:
         return None
     message = Timestamp()
-    message.FromNanoseconds(int(seconds * 1e6) * 1000)
+    message.FromNanoseconds(int(min(seconds, MAX_TIME) * 1e6) * 1000)
     return message
 
 

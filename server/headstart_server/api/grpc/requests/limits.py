@@ -53,6 +53,8 @@ MAX_VIEWS, MAX_RECIPE_VIEWS = 64, 16
 MAX_ROUTING_KEY, MAX_URI_BYTES = 256, 2048
 #: Maximum seconds of a `google.protobuf.Duration`: 10,000 years.
 MAX_DURATION = 315_576_000_000
+#: Seconds of a `google.protobuf.Timestamp`: the years 1 to 9999. Others cannot be written as JSON.
+MIN_TIME, MAX_TIME = -62_135_596_800, 253_402_300_799
 #: Maximum numbers of a tensor in a typed field. The limit of integers also applies to all fields of a message
 #: together, because protobuf reads them one by one, up to 20 ns each, and holds Python's lock meanwhile.
 MAX_FLOATS, MAX_DOUBLES, MAX_INTEGERS = 16 << 20, 8 << 20, 2 << 20
@@ -291,7 +293,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.SubmitFineTuneRequest": {"examples": _many(MAX_BATCH_EXAMPLES)},
     "google.protobuf.FieldMask": {"paths": _name(64, 16, unique=True)},
     "google.protobuf.Timestamp": {
-        "seconds": _range(-MAX_DURATION, MAX_DURATION),
+        "seconds": _range(MIN_TIME, MAX_TIME),
         "nanos": _range(0, 999_999_999),
     },
     "headstart.v1.ListAliasEventsRequest": {"model": _model(), "alias": _ALIAS, **_PAGE},

@@ -1,5 +1,7 @@
 """What examples of the contract show, and what is said when they show two things at once."""
 
+from dataclasses import replace
+
 import pytest
 
 from headstart.v1 import input_pb2, job_pb2, label_pb2
@@ -69,3 +71,9 @@ def test_the_task_of_a_spec_goes_there_and_back(task: Task | None) -> None:
 def test_an_unknown_task_is_refused() -> None:
     with pytest.raises(InvalidField, match="Expected a task of 1 to 3"):
         spec_of(job_pb2.FineTuneSpec(model="m", task=9))
+
+
+@pytest.mark.parametrize("seconds", [253_402_300_800.0, 1e15])
+def test_a_stored_time_beyond_those_of_the_contract_is_read_as_the_last_one(seconds: float) -> None:
+    message = spec_message(replace(spec_of(job_pb2.FineTuneSpec(model="m")), expire_time=seconds))
+    assert message.expire_time.ToJsonString() == "9999-12-31T23:59:59Z"

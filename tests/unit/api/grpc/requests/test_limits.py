@@ -140,6 +140,14 @@ def test_half_a_character_is_no_text(place: Place) -> None:
         parsed(place, text_of(place, b"a\xed\xa0\x80b"))
 
 
+@pytest.mark.parametrize("seconds", [-62_135_596_801, 253_402_300_800])
+def test_times_that_cannot_be_written_as_json_are_rejected(seconds: int) -> None:
+    request = fine_tuning_service_pb2.SubmitFineTuneRequest()
+    request.spec.expire_time.seconds = seconds
+    with pytest.raises(InvalidField, match=r"in spec\.expire_time\.seconds"):
+        PARSERS[request.DESCRIPTOR.full_name](request.SerializeToString())
+
+
 @pytest.mark.parametrize("place", RANGES, ids=str)
 def test_numbers_out_of_range_are_rejected(place: Place) -> None:
     limit, field = place.limit, place.field
