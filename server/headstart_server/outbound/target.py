@@ -28,7 +28,7 @@ def split_url(uri: str) -> SplitResult:
     if "@" in url.netloc:
         # The message omits the URL, which may contain a password.
         raise ValueError("one with a user name.")
-    if url.fragment or re.search(r"(^|/)(\.|%2e){1,2}(/|$)|%2f|%5c", url.path, re.IGNORECASE):
+    if url.fragment or re.search(r"(^|/)(\.|%2e){1,2}(/|;|%3b|$)|%2f|%5c", url.path, re.IGNORECASE):
         raise ValueError(f"{uri[:80]!r}, which has a fragment, or steps up in its path.")
     _ = url.port
     return url

@@ -45,6 +45,8 @@ def test_urls_within_a_prefix_are_allowed(uri: str) -> None:
         "https://evil.example#https://hooks.example.com/in/a",
         "https://hooks.example.com/in/../other",
         "https://hooks.example.com/in/%2E%2e/other",
+        "https://hooks.example.com/in/..;/other",
+        "https://hooks.example.com/in/..%3Bx/other",
         "https://hooks.example.com/in/..",
         "https://hooks.example.com/in%2f..%2fother",
         "https://hooks.example.com@evil.example/in/a",
