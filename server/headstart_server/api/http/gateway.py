@@ -69,7 +69,11 @@ class HttpProtocol(ABC):
         """Return whether a path is one of the protocol."""
 
     @abstractmethod
-    async def answer(self, exchange: HttpExchange) -> HttpResponse:
+    async def knows(self, exchange: HttpExchange) -> bool:
+        """Return whether every check knows the caller of a request."""
+
+    @abstractmethod
+    async def answer(self, exchange: HttpExchange, *, is_known: bool) -> HttpResponse:
         """Return the response to a request. Raise HttpError or HeadstartError if the request is invalid."""
 
 
@@ -233,8 +237,10 @@ class _Request:
 
     async def _other(self, protocol: HttpProtocol) -> HttpResponse:
         """Return the response of another protocol, which is not cancelled if its caller leaves."""
+        # First, as for the other calls.
+        is_known = await protocol.knows(self._exchange)
         self._gateway.begin()
         try:
-            return await protocol.answer(self._exchange)
+            return await protocol.answer(self._exchange, is_known=is_known)
         finally:
             self._gateway.end()

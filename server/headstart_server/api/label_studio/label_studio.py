@@ -57,7 +57,11 @@ class LabelStudio(HttpProtocol):
         """Return whether a path is one of this protocol."""
         return path == PREFIX or path.startswith(f"{PREFIX}/")
 
-    async def answer(self, exchange: HttpExchange) -> HttpResponse:
+    async def knows(self, exchange: HttpExchange) -> bool:
+        """Return whether every check knows the caller of a request."""
+        return await Calls(self._server, exchange).is_known(_GET_VERSION)
+
+    async def answer(self, exchange: HttpExchange, *, is_known: bool) -> HttpResponse:
         """Return the response to a request. Raise HttpError or HeadstartError if the request is invalid."""
         match = _PATH.fullmatch(exchange.path)
         work = self._work.get((exchange.verb, match[2])) if match else None
@@ -71,7 +75,7 @@ class LabelStudio(HttpProtocol):
         selector = selector_of(unquote(match[1]), "", "the URL of the backend")
         calls = Calls(self._server, exchange)
         try:
-            if not await calls.is_known(_GET_VERSION):
+            if not is_known:
                 await calls.call(_GET_VERSION, model_service_pb2.GetVersionRequest())
             content = await work(calls, selector, await self._body(exchange))
         except CallFailedError as error:

@@ -99,20 +99,29 @@ class Reviews(review_stubs.ReviewServiceServicer):
 
 
 class TokenCheck(CallCheck):
-    """Admits callers with the token."""
+    """Admits callers with the token; a slow check waits until `checked`."""
+
+    def __init__(self) -> None:
+        self.is_slow = False
+        self.begun, self.checked = asyncio.Event(), asyncio.Event()
 
     async def begin(self, call: Call) -> None:
         if dict(call.context.invocation_metadata() or ()).get("authorization") != "Bearer word":
             raise Unauthenticated("Send a token.")
 
     async def knows(self, method: str, context: Any) -> bool:
+        if self.is_slow:
+            self.begun.set()
+            await self.checked.wait()
         return dict(context.invocation_metadata() or ()).get("authorization") == "Bearer word"
 
 
 class Site:
     """The HTTP port of a server with one model."""
 
-    def __init__(self, folder: Path, *checks: CallCheck, message_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, folder: Path, *checks: CallCheck, message_bytes: int = 1 << 20, max_calls: int = 4
+    ) -> None:
         server = InProcessServer(CallInterceptor(CallObserver(Telemetry("test")), checks))
         self.predictions = Predictions()
         model_stubs.add_ModelServiceServicer_to_server(Models(), server.server)
@@ -128,7 +137,7 @@ class Site:
             scratch=folder,
         )
         label_studio = LabelStudio(server, limits, TaskContents(None, None, 500))
-        self.gateway = Gateway(server, limits, max_calls=4, version="1", protocols=[label_studio])
+        self.gateway = Gateway(server, limits, max_calls=max_calls, version="1", protocols=[label_studio])
 
     async def ask(self, verb: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Code and content."""
@@ -311,6 +320,18 @@ async def test_the_password_of_basic_authentication_is_the_token(tmp_path: Path)
         code, content = await site.ask("GET", path, authorization=wrong)
         assert (code, content["message"]) == (401, "Send a token.")
     assert (await site.ask("POST", "/label-studio/pets/predict", b"["))[0] == 401
+
+
+async def test_a_request_whose_token_is_being_checked_is_no_call_under_way(tmp_path: Path) -> None:
+    guarded = TokenCheck()
+    site = Site(tmp_path, guarded, max_calls=1)
+    guarded.is_slow = True
+    waiting = asyncio.ensure_future(site.ask("GET", "/label-studio/pets/health", authorization="Bearer slow"))
+    await guarded.begun.wait()
+    guarded.is_slow = False
+    assert (await site.ask("GET", "/label-studio/pets/health", authorization="Bearer word"))[0] == 200
+    guarded.checked.set()
+    assert (await waiting)[0] == 401
 
 
 async def test_an_annotation_is_feedback_on_the_input(site: Site) -> None:
