@@ -12,6 +12,8 @@ from headstart_server.api.http.body import PieceBuffer
 from headstart_server.errors import InputTooLarge, InvalidField
 
 _MAX_HEADER_BYTES = 8192
+#: Maximum semicolons in a header, each of which may begin an option.
+_MAX_OPTIONS = 64
 #: Bytes that are parsed before other tasks can run: if parts end in them, and at most.
 _STEP_BYTES, _LARGE_STEP_BYTES = 1024, 65536
 
@@ -27,7 +29,10 @@ class Part:
 
 
 def options_of(header: str) -> tuple[str, dict[str, str]]:
-    """Return a header's value in lowercase, and its options."""
+    """Return a header's value in lowercase, and its options. Raise InvalidField if it has too many."""
+    # The time of the parser grows with their square.
+    if header.count(";") > _MAX_OPTIONS:
+        raise InvalidField(f"A header has more than {_MAX_OPTIONS} semicolons. Send fewer parameters.")
     value, options = parse_options_header(header.encode("latin-1", errors="replace"))
     return value.decode("latin-1").lower(), {
         name.decode("latin-1").lower(): text.decode("utf-8", errors="replace")

@@ -68,8 +68,10 @@ def load_json(text: bytes) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _twice(next(name for name in names if names.count(name) > 1))
+        for name, _ in pairs:
+            if name not in values:
+                raise _twice(name)
+            del values[name]
     return values
 
 

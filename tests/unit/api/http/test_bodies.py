@@ -134,6 +134,15 @@ async def test_a_body_that_is_not_what_it_says_is_refused(tmp_path: Path, body: 
         await read(body, kind, tmp_path, message_bytes=1 << 20)
 
 
+async def test_a_header_of_many_options_is_refused_unread(tmp_path: Path) -> None:
+    options = b"; a=b" * 65
+    body = b'--x\r\nContent-Disposition: form-data; name="a"%s\r\n\r\nA\r\n--x--\r\n' % options
+    with pytest.raises(InvalidField, match="more than 64 semicolons"):
+        await read(body, "multipart/form-data; boundary=x", tmp_path)
+    with pytest.raises(InvalidField, match="more than 64 semicolons"):
+        options_of(f"application/json{options.decode()}")
+
+
 async def test_a_part_that_is_too_large_is_refused_before_it_is_whole(tmp_path: Path) -> None:
     with pytest.raises(InputTooLarge):
         body = FORM_OF_TWO[: FORM_OF_TWO.index(b"images")] + b"a" * 9999

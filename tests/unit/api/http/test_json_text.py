@@ -115,6 +115,22 @@ def test_half_of_a_surrogate_pair_is_refused_in_texts_of_any_size(text: str) -> 
     assert load_json(backslash) == load_json(padded(backslash)) == ["\\ud83d"]
 
 
+def test_a_repeated_key_among_many_is_found_in_time_of_their_number() -> None:
+    class Counted(str):
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    pairs = [(Counted(f"k{place}"), place) for place in range(1000)]
+    with pytest.raises(ValueError, match="the key 'k999' twice"):
+        json_text._object([*pairs, (Counted("k999"), 0)])
+    assert Counted.compared < 10_000
+
+
 @pytest.mark.parametrize("quotes", [1, MAX_VALUES + 1])
 def test_a_text_may_have_many_escaped_quotes(quotes: int) -> None:
     assert load_json(padded(b'["' + b'\\"' * quotes + b'"]')) == ['"' * quotes]
