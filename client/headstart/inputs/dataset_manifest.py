@@ -157,6 +157,11 @@ def _csv_rows(
         for cells in reader:
             row_ended()
             line = reader.line_num
+            if any(cells[len(header) :]):
+                raise ValueError(
+                    f"{name}, line {line}: the row has {len(cells)} cells, but the header names "
+                    f"{len(header)} columns. Quote cells that contain the separator"
+                )
             if cells:
                 # Missing cells are left out: filling them in would take time for each column of the header.
                 yield line, dict(zip(header, cells, strict=False))

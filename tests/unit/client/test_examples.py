@@ -75,6 +75,20 @@ def test_rows_take_time_for_their_own_cells_and_not_for_each_column_of_the_heade
     ]
 
 
+@pytest.mark.parametrize(("suffix", "separator"), [(".csv", ","), (".tsv", "\t")])
+def test_a_row_with_more_cells_than_columns_is_refused_because_a_separator_is_not_quoted(suffix, separator):
+    lines = [f"text{separator}label\n", f"Fun{separator} mostly{separator}good\n"]
+
+    with pytest.raises(ValueError, match=f"l{suffix}, line 2: the row has 3 cells, but the header names 2"):
+        list(read_list(lines, name=f"l{suffix}", suffix=suffix))
+
+
+def test_empty_cells_after_the_last_column_are_ignored():
+    rows = list(read_list(["text,label\n", "Fun,good,,\n"], name="l.csv", suffix=".csv"))
+
+    assert [dict(row.row) for row in rows] == [{"text": "Fun", "label": "good"}]
+
+
 def test_the_spelling_of_each_column_is_compared_once(monkeypatch):
     compared = []
     letters = records._letters
