@@ -24,10 +24,10 @@ from headstart_server.backbones.contract.tail_training import (
 )
 from headstart_server.embedding.queue import Lane
 from headstart_server.errors import BackboneNotFound, UndecodableInput
+from headstart_server.jobs.claiming import ReplicaSettings
 from headstart_server.jobs.heartbeat import Lease
 from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_store import JobStore, open_job_store
 from headstart_server.jobs.spec import FineTuneSpec, names_of
 from headstart_server.jobs.stored import QueueLimits, TenantLimits

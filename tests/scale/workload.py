@@ -237,20 +237,19 @@ class Workload:
         database, claimant = self._publisher.database, self._claimant()
         job_id = self._submit().job_id
         with database.write() as connection:
-            claiming.has_other_replicas(connection, claimant.owner, database.now(connection), 10.0)
+            claiming.has_other_replicas(connection, claimant.replica.owner, database.now(connection), 10.0)
             claiming.to_try(connection, claimant, database.now(connection))
             claiming.claim(connection, claimant, database.now(connection), only=job_id)
             claiming.fail(connection, job_id, "no", database.now(connection))
 
     def _claimant(self) -> claiming.Claimant:
         return claiming.Claimant(
-            owner="host/other",
-            lease_seconds=10.0,
+            replica=claiming.ReplicaSettings(
+                owner="host/other", lease_seconds=10.0, backbones=["fake"], memory_bytes=1 << 30
+            ),
             limits=QueueLimits(),
             held=["none"],
             may_take_over=True,
-            backbones=["fake"],
-            memory_bytes=1 << 30,
         )
 
     def _running(self, count: int, **fields: Any) -> list[Job]:

@@ -10,11 +10,11 @@ from headstart_server.datasets.erasure_log import ErasedMembers
 from headstart_server.datasets.example_archive import archive_name
 from headstart_server.errors import DatabaseUnavailable, ServiceUnavailable, StorageUnavailable
 from headstart_server.jobs.archive_retention import ArchiveRetention
+from headstart_server.jobs.claiming import ReplicaSettings
 from headstart_server.jobs.cleaning import run_steps
 from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_runner import JobRunner
 from headstart_server.jobs.job_store import open_job_store
 from headstart_server.jobs.poller import Poller

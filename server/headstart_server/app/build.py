@@ -47,11 +47,11 @@ from headstart_server.feedback.feedback_service import FeedbackService, StoredCa
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.feedback.retraining import RETRAIN_SECONDS, Retrainer, Retraining
 from headstart_server.jobs.archive_retention import ArchiveRetention
+from headstart_server.jobs.claiming import ReplicaSettings
 from headstart_server.jobs.heartbeat import Heartbeat, Lease
 from headstart_server.jobs.job_control import JobControl
 from headstart_server.jobs.job_counts import DataCounts, JobCounts
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.job_queue import ReplicaSettings
 from headstart_server.jobs.job_runner import JobRunner
 from headstart_server.jobs.job_store import open_job_store
 from headstart_server.jobs.poller import Poller

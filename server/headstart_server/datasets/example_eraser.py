@@ -111,7 +111,7 @@ class ExampleEraser:
         found = self._search(request)
         captured = self._erase_captured(request)
         found = self._exclude_found(request, self._with_late_feedback(request, found))
-        self._carry_out({archive for archive, _ in found.places})
+        self.carry_out({archive for archive, _ in found.places})
         contents = captured + self._removed(found)
         self.drop_here()
         log.info("example_erased", versions=len(found.versions), contents=contents)
@@ -164,7 +164,7 @@ class ExampleEraser:
         found = self._finder.find(request, before)
         found = self._exclude_found(request, found)
         # For all archives: feedback that was deleted when the erasure began no longer names its archive.
-        self._carry_out(None)
+        self.carry_out()
         for archive in sorted(found.archives):
             members = [member for name, member in found.places if name == archive]
             try:
@@ -236,8 +236,11 @@ class ExampleEraser:
             )
         return found
 
-    def carry_out(self) -> int:
-        """Remove erased contents from the archives, or check that they were not restored.
+    def carry_out(self, among: Collection[str] | None = None) -> int:
+        """Remove erased contents from archives, or check that they were not restored.
+
+        Args:
+            among: the archives; None for all.
 
         Returns:
             The number of removed contents.
@@ -245,10 +248,6 @@ class ExampleEraser:
         Raises:
             StorageUnavailable: the bucket does not answer.
         """
-        return self._carry_out(None)
-
-    def _carry_out(self, among: Collection[str] | None) -> int:
-        """Carry out pending erasures in some archives, or in all if None; return the number of contents."""
         count = 0
         with self._database.read() as connection:
             long_ago = self._database.now(connection) - AGAIN_SECONDS

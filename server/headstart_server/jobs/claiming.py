@@ -61,30 +61,36 @@ _LEAVE = delete(replicas).where(replicas.c.owner == bindparam("me"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaSettings:
+    """Settings of this process as a replica that shares a database."""
+
+    owner: str  # host name and a uuid of the process
+    slots: int = 1  # maximum concurrent jobs
+    lease_seconds: float = 10.0  # seconds until an unrenewed claim expires
+    memory_bytes: int | None = None  # maximum estimated bytes of its jobs together; None means unlimited
+    # names of its backbones, in addition to features of any size; it claims no jobs with other backbones.
+    # None claims all jobs
+    backbones: Collection[str] | None = None
+    trains_networks: bool = True  # whether it claims jobs with the recipe `partial`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claimant:
     """The process that claims jobs."""
 
-    owner: str  # host name and a uuid of the process
-    lease_seconds: float  # duration of a claim without renewal
+    replica: ReplicaSettings
     limits: QueueLimits
     held: Collection[str]  # the jobs that this process runs
     may_take_over: bool  # whether jobs of silent owners may be taken
-    # names of the backbones of this process, in addition to features of any size; it claims no jobs with
-    # other backbones. None claims all jobs
-    backbones: Collection[str] | None = None
-    # whether this process can run jobs with the recipe `partial`
-    trains_networks: bool = True
-    # maximum estimated bytes of all jobs of this process together; None means unlimited
-    memory_bytes: int | None = None
     used_bytes: int = 0  # estimated bytes of the jobs that this process runs
 
     @property
     def needs(self) -> "Needs":
         """Properties that decide which jobs it can run."""
         return Needs(
-            takes_any_backbone=self.backbones is None,
-            trains_networks=self.trains_networks,
-            has_memory_limit=self.memory_bytes is not None,
+            takes_any_backbone=self.replica.backbones is None,
+            trains_networks=self.replica.trains_networks,
+            has_memory_limit=self.replica.memory_bytes is not None,
             per_tenant=self.limits.running_per_tenant,
         )
 
@@ -93,9 +99,9 @@ class Claimant:
         return {
             "now": now,
             "held": list(self.held),
-            "me": self.owner,
-            "backbones": [*(self.backbones or ()), AUTO],
-            "memory_bytes": self.memory_bytes,
+            "me": self.replica.owner,
+            "backbones": [*(self.replica.backbones or ()), AUTO],
+            "memory_bytes": self.replica.memory_bytes,
         }
 
 
@@ -125,7 +131,7 @@ def claim(connection: Connection, claimant: Claimant, now: float, *, only: str |
     """Take the next job, or the job `only`, if one can start; the caller holds the lock of the queue."""
     query = DEAD_ROWS if claimant.may_take_over else OWN_DEAD_ROWS
     dead = connection.execute(narrowed(query, only), claimant.values(now)).all()
-    recovered = recovery.recover(connection, dead, claimant.owner, now)
+    recovered = recovery.recover(connection, dead, claimant.replica.owner, now)
     failed: list[tuple[str, str]] = []
     while True:
         row = _next(connection, claimant, now, only)
@@ -212,9 +218,9 @@ def _next(connection: Connection, claimant: Claimant, now: float, only: str | No
     if row is not None:
         return None if claimant.held else row
     row = connection.execute(narrowed(next_of(claimant.needs, is_suspected=False), only), values).first()
-    if row is None or not claimant.held or claimant.memory_bytes is None:
+    if row is None or not claimant.held or claimant.replica.memory_bytes is None:
         return row
-    return row if claimant.used_bytes + (row.memory_bytes or 0) <= claimant.memory_bytes else None
+    return row if claimant.used_bytes + (row.memory_bytes or 0) <= claimant.replica.memory_bytes else None
 
 
 def _is_full(connection: Connection, claimant: Claimant) -> bool:
@@ -233,8 +239,8 @@ def _take(connection: Connection, row: Row[Any], claimant: Claimant, now: float)
         "taken": row.job_id,
         "attempt": row.attempt + 1,
         "seq": row.seq + 1,
-        "owner": claimant.owner,
-        "lease_until": now + claimant.lease_seconds,
+        "owner": claimant.replica.owner,
+        "lease_until": now + claimant.replica.lease_seconds,
         "started": row.started or now,
         "isolation": Isolation.ALONE.value if suspected else Isolation.SHARED.value,
     }

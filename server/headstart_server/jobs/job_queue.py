@@ -1,7 +1,6 @@
 """The queue of jobs: submission, claims and their leases, cancellation and deletion."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import delete, select, update
@@ -11,7 +10,7 @@ from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs
 from headstart_server.errors import DatabaseUnavailable, StorageFull
 from headstart_server.jobs import claiming, cleaning, recovery, rows, submitting
-from headstart_server.jobs.claiming import Claimant, ClaimResult
+from headstart_server.jobs.claiming import Claimant, ClaimResult, ReplicaSettings
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.quotas import Quotas
@@ -19,19 +18,6 @@ from headstart_server.jobs.submitting import Submission
 from headstart_server.settings.secret import Secret
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReplicaSettings:
-    """Settings of this process as a replica that shares a database."""
-
-    owner: str  # host name and a uuid of the process
-    slots: int = 1  # maximum concurrent jobs
-    lease_seconds: float = 10.0  # seconds until an unrenewed claim expires
-    memory_bytes: int | None = None  # maximum estimated bytes of its jobs together; None means unlimited
-    # names of the backbones whose jobs it claims, as in `Claimant`; None for all
-    backbones: Collection[str] | None = None
-    trains_networks: bool = True  # whether it claims jobs with the recipe `partial`
 
 
 class JobQueue:
@@ -138,16 +124,11 @@ class JobQueue:
             may_take_over: whether silent owners can be considered dead.
             used_bytes: estimated bytes of the jobs that this process runs.
         """
-        replica = self._replica
         claimant = Claimant(
-            owner=replica.owner,
-            lease_seconds=replica.lease_seconds,
+            replica=self._replica,
             limits=self._quotas.queue_limits,
             held=held,
             may_take_over=may_take_over,
-            backbones=replica.backbones,
-            trains_networks=replica.trains_networks,
-            memory_bytes=replica.memory_bytes,
             used_bytes=used_bytes,
         )
         try:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headstart_server.database.database import Database
+from headstart_server.jobs.claiming import ReplicaSettings
 from headstart_server.jobs.cleaning import JobCleaner
 from headstart_server.jobs.forecast import Forecast
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.job_queue import JobQueue, ReplicaSettings
+from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.jobs.job_reader import JobReader
 from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.jobs.quotas import Quotas

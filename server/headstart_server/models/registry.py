@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,7 +12,6 @@ from headstart_server.errors import (
     AliasNotFound,
     EtagMismatch,
     ModelNotEmpty,
-    ServiceUnavailable,
     VersionInUse,
     VersionNotFound,
 )
@@ -321,9 +320,7 @@ class Registry:
             self.index.refresh(model)
         for model, number, artifact in deleted:
             self._resident.drop(model, number)
-            # Its row is deleted, and so is the version; a later cleaning removes the files.
-            with suppress(ServiceUnavailable):
-                self._store.remove(artifact)
+            self._store.discard(artifact)
         if deleted and refresh:
             self._on_deleted()
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors.numpy import save as save_tensors
 
 from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.embedding.tails import VersionTail
-from headstart_server.errors import ArtifactDamaged
+from headstart_server.errors import ArtifactDamaged, ServiceUnavailable
 from headstart_server.learning.heads.head import Head, HeadMetadata
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,
@@ -170,6 +171,11 @@ class VersionStore:
     def remove(self, artifact: str) -> None:
         """Remove a version's files, if they exist."""
         self._folder.remove(artifact)
+
+    def discard(self, artifact: str) -> None:
+        """Remove a version's files as `remove`; if the storage fails, a later cleaning removes them."""
+        with suppress(ServiceUnavailable):
+            self._folder.remove(artifact)
 
     def artifacts(self) -> Sequence[str]:
         """Return all names: of versions, of leftovers, and of files that are being written."""

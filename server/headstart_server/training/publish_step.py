@@ -7,7 +7,6 @@ from contextlib import suppress
 from headstart_server.errors import (
     DatabaseUnavailable,
     QuotaExceeded,
-    ServiceUnavailable,
     TenantQuotaExceeded,
 )
 from headstart_server.evaluation.paired_predictions import ComparedHead
@@ -108,14 +107,13 @@ class PublishStep:
             TenantQuotaExceeded,
         ):
             # After any other error the version may be published; if not, a cleaning removes its files.
-            self.remove(artifact)
+            self._versions.discard(artifact)
             raise
 
     def remove(self, artifact: str | None) -> None:
-        """Remove files that are no longer needed; a cleaning removes them if the bucket is unavailable."""
+        """Remove files that are no longer needed, if there are any."""
         if artifact is not None:
-            with suppress(ServiceUnavailable):
-                self._versions.remove(artifact)
+            self._versions.discard(artifact)
 
 
 def _repeated(

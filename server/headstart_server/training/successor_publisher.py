@@ -3,11 +3,10 @@
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 from headstart_server.datasets.erasure_log import ErasureLog, RebuiltVersion
-from headstart_server.errors import ServiceUnavailable, VersionNotFound
+from headstart_server.errors import VersionNotFound
 from headstart_server.evaluation.promotion_check import MAX_PROMOTION_CHECKS, PromotionCheck
 from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.learning.metrics.promotion import Promotion
@@ -76,23 +75,18 @@ class SuccessorPublisher:
                 is_judged = True
                 continue
             except ExampleErasedError:
-                self._remove(artifact)
+                self._store.discard(artifact)
                 raise
             if result is None:
                 break
             self._forget(version)
             return result
-        self._remove(artifact)
+        self._store.discard(artifact)
         return None
 
     def finish(self) -> None:
         """Make the last successors visible in this process, and remove the archives that nothing needs."""
         self._registry.finish_replacing()
-
-    def _remove(self, artifact: str) -> None:
-        """Remove files that were not published; a cleaning removes them if the bucket is unavailable."""
-        with suppress(ServiceUnavailable):
-            self._store.remove(artifact)
 
     def _forget(self, version: Version) -> None:
         now = self._clock()

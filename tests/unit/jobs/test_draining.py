@@ -25,7 +25,7 @@ from pathlib import Path
 from headstart_server.database.database import Database
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job import Findings, JobError
-from headstart_server.jobs.job_queue import ReplicaSettings
+from headstart_server.jobs.claiming import ReplicaSettings
 from headstart_server.jobs.job_store import open_job_store
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
