@@ -35,7 +35,7 @@ AGAIN_SECONDS = 3600.0
 _DIGESTS_AT_ONCE = 1000
 # Built once: building a statement takes longer than executing it.
 # The first condition uses the index: nearly all rows are completed.
-_PENDING = select(forgotten.c.archive).where(
+_PENDING = select(forgotten.c.archive, forgotten.c.digest).where(
     forgotten.c.removed < 2,
     or_(forgotten.c.removed == 0, func.coalesce(forgotten.c.rewritten, 0.0) < bindparam("long_ago")),
 )
@@ -111,7 +111,7 @@ class ExampleEraser:
         found = self._search(request)
         captured = self._erase_captured(request)
         found = self._exclude_found(request, self._with_late_feedback(request, found))
-        self.carry_out({archive for archive, _ in found.places})
+        self.carry_out(found)
         contents = captured + self._removed(found)
         self.drop_here()
         log.info("example_erased", versions=len(found.versions), contents=contents)
@@ -236,11 +236,12 @@ class ExampleEraser:
             )
         return found
 
-    def carry_out(self, among: Collection[str] | None = None) -> int:
+    def carry_out(self, found: FoundExample | None = None) -> int:
         """Remove erased contents from archives, or check that they were not restored.
 
         Args:
-            among: the archives; None for all.
+            found: the example; None for all. Its archives include those with an equal content that nothing
+                needs: an interrupted call has deleted the feedback that names its archive.
 
         Returns:
             The number of removed contents.
@@ -251,8 +252,13 @@ class ExampleEraser:
         count = 0
         with self._database.read() as connection:
             long_ago = self._database.now(connection) - AGAIN_SECONDS
-            pending = set(connection.execute(_PENDING, {"long_ago": long_ago}).scalars())
-        for archive in sorted(pending if among is None else pending.intersection(among)):
+            rows = connection.execute(_PENDING, {"long_ago": long_ago}).all()
+            pending = {row.archive for row in rows}
+            if found is not None:
+                equal = {row.archive for row in rows if row.digest in found.places.values()}
+                unneeded = equal - held_archives(connection, equal)
+                pending &= unneeded.union(archive for archive, _ in found.places)
+        for archive in sorted(pending):
             try:
                 count += self._rewrite(archive)
             except ArtifactDamaged as error:

@@ -11,7 +11,7 @@ from feedback_bench import EAGER, FeedbackBench
 from headstart_server.database.capture_tables import captured_inputs
 from headstart_server.datasets.erasure_log import ErasureRequest
 from headstart_server.datasets.example_archive import ArchiveReader
-from headstart_server.errors import PredictionNotCaptured
+from headstart_server.errors import PredictionNotCaptured, StorageUnavailable
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.feedback_rows import FeedbackState
 from postgres import on_both_databases
@@ -87,6 +87,24 @@ def test_feedback_that_is_learned_while_it_is_searched_for_is_erased_from_the_co
     request = ErasureRequest(example_id=name, request_id="r" if rebuild else "")
     found, _ = feedback.bench.erasure_service().erase(request, rebuild=rebuild)
     assert list(found.versions) == [("pets", 2)]
+    assert pet("cat", 50).content not in contents(feedback)
+
+
+def test_an_interrupted_erasure_is_completed_by_the_next_call(
+    feedback: FeedbackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = feedback.label("cat", 50, "cat")[0].example_id
+    (job,) = feedback.retraining.run()
+
+    def fail() -> None:
+        raise StorageUnavailable("The bucket does not answer.")
+
+    erase_before(monkeypatch, feedback.bench.datasets, "rewrite", fail)
+    with pytest.raises(StorageUnavailable):
+        feedback.bench.eraser.erase(name)
+    assert pet("cat", 50).content in contents(feedback)
+    # The feedback is deleted, so only its copy in the archive of the job is found.
+    assert list(feedback.bench.eraser.erase(name).job_ids) == [job.job_id]
     assert pet("cat", 50).content not in contents(feedback)
 
 
