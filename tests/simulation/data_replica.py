@@ -15,7 +15,7 @@ import numpy as np
 
 from captures import new_capture
 from fakes import FakeBackbone, make_head, make_manifest
-from headstart_server.backbones.contract.backbone import BackboneInfo
+from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.capture.batches import BatchFeatures, BatchFiles
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.capture.capture_rows import Gaps
@@ -299,7 +299,7 @@ class DataRun(Attempt):
         datasets = self._replica.datasets
         job_id = self._job.job_id
         with closing(self._progress.retry_until_available(lambda: datasets.open(job_id))) as dataset:
-            if dataset.contradictions():
+            if dataset.contradictions(Modality.IMAGE):
                 raise UnusableExamplesError("Examples contradict each other.", reason="CONTRADICTION")
             for index, example in enumerate(dataset.examples):
                 content = dataset.read(index)

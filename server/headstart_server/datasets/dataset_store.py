@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 from zipfile import ZIP_STORED, ZipFile
 
-from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.datasets.dataset_writer import DatasetWriter
 from headstart_server.datasets.example_archive import (
     INDEX,
@@ -82,8 +82,14 @@ class Dataset:
                 raise ExampleErasedError from error
             raise
 
-    def contradictions(self) -> list[ExampleFault]:
-        """Return the examples whose content also occurs with another target, in order."""
+    def contradictions(self, modality: Modality) -> list[ExampleFault]:
+        """Return the examples whose content also occurs with another label, in order.
+
+        Rows of numbers never contradict: a row describes its subject only in part. Neither do numbers to
+        predict, because measurements differ by noise.
+        """
+        if modality is Modality.TENSOR or any(each.target.task is Task.REGRESSION for each in self.examples):
+            return []
         return find_label_conflicts(
             [example.digest for example in self.examples],
             [example.target for example in self.examples],

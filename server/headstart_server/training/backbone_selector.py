@@ -159,7 +159,9 @@ class BackboneSelector:
 
     def _tried(self, dataset: Dataset, embedder: Embedder, place: int, started: float) -> CandidateTrial:
         name = embedder.info.name
-        extraction = FeatureExtraction(dataset, required_views(self._recipe, embedder.info.views))
+        extraction = FeatureExtraction(
+            dataset, required_views(self._recipe, embedder.info.views), embedder.info.modality
+        )
 
         def report(done: int, total: int) -> None:
             part = _FEATURES_PART * done / total if total else 0.0

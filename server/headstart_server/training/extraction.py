@@ -98,17 +98,19 @@ class FeatureExtraction:
         content_count: number of different contents.
     """
 
-    def __init__(self, dataset: Dataset, views: Sequence[str]) -> None:
+    def __init__(self, dataset: Dataset, views: Sequence[str], modality: Modality) -> None:
         self._dataset = dataset
         self.views = tuple(views)
-        self.faults: dict[int, ExampleFault] = {fault.index: fault for fault in dataset.contradictions()}
+        self.faults: dict[int, ExampleFault] = {
+            fault.index: fault for fault in dataset.contradictions(modality)
+        }
         self._places: dict[str, list[int]] = {}
         for index in self.usable:
             self._places.setdefault(dataset.examples[index].digest, []).append(index)
         self.content_count = len(self._places)
         self._rows: dict[str, Mapping[str, Float32]] = {}
         self._truncated: set[str] = set()
-        self._modality = Modality.IMAGE
+        self._modality = modality
 
     @property
     def usable(self) -> list[int]:
@@ -139,7 +141,6 @@ class FeatureExtraction:
             taken: called with each content's digest and its features, including activations.
             progress: called with the numbers of finished examples and of all.
         """
-        self._modality = embedder.info.modality
         first = [indexes[0] for indexes in self._places.values()]
 
         def read(place: int) -> Content:
@@ -165,7 +166,7 @@ class FeatureExtraction:
                     self.faults[index] = self._dataset.fault(index, outcome)
             done += len(self._places[digest])
             progress(done, total)
-        if embedder.info.modality is Modality.TEXT:
+        if self._modality is Modality.TEXT:
             self._truncated.update(self._truncated_in_cache(embedder, cached, checkpoint))
 
     def _truncated_in_cache(

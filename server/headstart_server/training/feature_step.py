@@ -91,7 +91,7 @@ class FeatureStep:
             progress.report(JobStep.FEATURES, done, total, force=done == total)
 
         with closing(progress.retry_until_available(lambda: self._datasets.open(job.job_id))) as dataset:
-            extraction = FeatureExtraction(dataset, views)
+            extraction = FeatureExtraction(dataset, views, embedder.info.modality)
             extraction.run(
                 embedder,
                 window=self.window,

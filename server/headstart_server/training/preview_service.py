@@ -93,7 +93,7 @@ class PreviewService:
             began = time.monotonic()
             # As a job would, so that the features stay cached for it.
             views = required_views(quick_recipe(spec.recipe), embedder.info.views)
-            extraction = FeatureExtraction(dataset, views)
+            extraction = FeatureExtraction(dataset, views, embedder.info.modality)
             extraction.run(embedder, window=PREVIEW_WINDOW, checkpoint=checkpoint)
             verdict = self._verdict(spec, summary, dataset, extraction, embedder.info)
             if not verdict.valid:

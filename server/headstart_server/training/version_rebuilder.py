@@ -181,7 +181,9 @@ class VersionRebuilder:
     ) -> FeatureTable:
         recipe = version.manifest.requested_recipe or Auto()
         with closing(self._datasets.read_listed(kept)) as dataset:
-            extraction = FeatureExtraction(dataset, required_views(recipe, embedder.info.views))
+            extraction = FeatureExtraction(
+                dataset, required_views(recipe, embedder.info.views), embedder.info.modality
+            )
             key = _features_key(version, embedder, extraction)
             with self._lock:
                 found = self._features.get(key)

@@ -582,6 +582,21 @@ def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api:
     ]
 
 
+def test_equal_rows_of_numbers_may_have_different_labels(api: Api, model: str):
+    # Two passengers of the same sex and class: one survived.
+    rows = [((0, 1), "yes"), ((0, 1), "no"), ((1, 3), "no"), ((1, 3), "no"), ((1, 2), "no"), ((0, 2), "yes")]
+    sent = [
+        input_pb2.Example(
+            input={"tensor": tensors.encode(np.array(row, np.float32))}, label={"class_name": name}
+        )
+        for row, name in rows
+    ]
+    job = api.published(sent, model=model, backbone="features:2")
+    assert (job.example_count, list(job.excluded_examples)) == (6, [])
+    alike = [each for each in sent if each.input == sent[0].input] * 3
+    assert api.published(alike, model=model, backbone="features:2").excluded_count == 0
+
+
 def test_inputs_that_cannot_be_read_are_skipped_on_request(api: Api, digits_model: str):
     good, other = digit(0, 0), digit(1, 0)
     request = prediction_request(

@@ -218,9 +218,10 @@ def mixed_labels() -> list[input_pb2.Example]:
 
 def fine_tunes(server: ServerProcess, owner: Api, sets: Path) -> dict[str, Callable[[], object]]:
     """Return the fine-tune that fails, or is refused, for each reason that needs an idle server."""
-    same = [input_pb2.Example(input=row(1.0), label={"class_name": name}) for name in ("a", "b", "a", "b")]
+    image = input_pb2.Input(image=png(np.zeros((8, 8, 3), np.uint8)))
+    same = [input_pb2.Example(input=image, label={"class_name": name}) for name in ("a", "b", "a", "b")]
     return {
-        "CONTRADICTING_LABELS": lambda: fail(owner, same),
+        "CONTRADICTING_LABELS": lambda: fail(owner, same, backbone="efficientnet-lite0"),
         "DATA_UNREADABLE": lambda: fail(owner, [], dataset_uri=(sets / "missing.csv").as_uri()),
         "DATASET_TOO_LARGE": lambda: owner.fine_tune(examples(61), model="x"),
         "EMPTY_DATASET": lambda: owner.fine_tune([], model="x"),

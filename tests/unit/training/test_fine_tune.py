@@ -313,6 +313,12 @@ def test_more_faulty_examples_than_allowed_fail_with_the_first_of_them(rig: Rig,
     assert list(driver.publisher.store.artifacts()) == []
 
 
+def test_the_same_content_may_have_several_numbers(rig: Rig) -> None:
+    sent = [Example(content=b"cat:x", target=Target.of_value(value)) for value in (1.0, 1.5, 1.25)]
+    sent += [Example(content=b"dog:%d" % n, target=Target.of_value(3.0 + n)) for n in range(9)]
+    assert rig.fine_tune(sent).example_count == 12
+
+
 def test_contradicting_labels_fail_or_are_dropped_on_every_side_and_never_decoded(rig: Rig) -> None:
     sent = [
         *pets(),
