@@ -64,6 +64,13 @@ class URL:
     url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The place of an input in a table whose row is invalid; `input_message` raises the error."""
+
+    error: TypeError | ValueError
+
+
 class ReadableFile(Protocol):
     """An open file: bytes of an image file, or, in text mode, a text."""
 
@@ -111,8 +118,10 @@ Content: TypeAlias = (
 """
 
 
-def input_message(content: Content | Sequence[float]) -> input_pb2.Input:
+def input_message(content: Content | Sequence[float] | Unreadable) -> input_pb2.Input:
     """Return the message of a content; read it if it is a path, an open file or a URL."""
+    if isinstance(content, Unreadable):
+        raise content.error
     if isinstance(content, str | os.PathLike):
         return _file_message(content)
     if isinstance(content, np.ndarray):

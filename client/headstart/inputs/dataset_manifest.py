@@ -46,6 +46,7 @@ class ListedRow:
     features: NDArray[np.float64] | None  # its features; may be None
     settings: Mapping[str, Any]  # arguments of `Example`: ``id``, ``held_out``, ``weight``, and the target
     row: Row  # all cells, by the file's column names
+    error: ValueError | None = None  # why the row is invalid; labeled rows raise it instead
 
 
 def read_list(
@@ -79,7 +80,12 @@ def _read(rows: Iterable[tuple[int, Row]], name: str, layout: Layout) -> Iterato
         try:
             listed = _listed(line, row, layout)
         except ValueError as error:
-            raise ValueError(f"{name}, line {line}: {error}") from None
+            located = ValueError(f"{name}, line {line}: {error}")
+            if layout.labeled:
+                raise located from None
+            listed = ListedRow(
+                line=line, path="", text="", features=None, settings={"id": ""}, row=row, error=located
+            )
         if not listed.settings["id"] and listed.path and listed.path not in paths:
             paths.add(listed.path)
             listed = replace(listed, settings={**listed.settings, "id": _path_name(listed.path)})
@@ -113,7 +119,7 @@ def _no_input(name: str, columns: Row) -> ValueError:
     hint = f" Is the separator a {separator}?" if separator and len(columns) == 1 else ""
     return ValueError(
         f"{name} has the columns {received[:EXCERPT]}. Expected path, text, features or columns of numbers; "
-        f"name the column of texts with text_column (--text-column).{hint}"
+        f"rename the column of texts to text, or name it with text_column (--text-column).{hint}"
     )
 
 
@@ -188,7 +194,7 @@ def _check_header(name: str, header: Row, layout: Layout) -> None:
     if len(targets) != 1 and layout.labeled:
         raise ValueError(
             f"{name} has the columns {', '.join(header)[:EXCERPT]}. Expected one of label, labels and value; "
-            "name the column of labels with label_column (--label-column)"
+            "rename the column of labels to label, or name it with label_column (--label-column)"
         )
 
 

@@ -278,6 +278,13 @@ def _open_mapping(contents: Mapping[Any, Any], layout: Layout) -> ExampleSource:
             "list of dicts, or pandas.DataFrame(columns)"
         )
 
+    for label, inputs in contents.items():
+        if isinstance(inputs, str | os.PathLike | bytes):
+            received = repr(inputs)[:60]
+            raise TypeError(
+                f"examples[{label!r}] must be several inputs, such as a list. Received: {received}"
+            )
+
     def located() -> Iterator[tuple[str, Any]]:
         for label, inputs in contents.items():
             for place, content in enumerate(inputs):

@@ -8,10 +8,12 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.inputs.contents import Content, Text
+from headstart.inputs.contents import Content, Text, Unreadable
 from headstart.inputs.inputs import Example
 from headstart.inputs.records import (
+    EXCERPT,
     INPUT_COLUMNS,
+    TARGET_COLUMNS,
     Layout,
     check_named,
     check_spelling,
@@ -205,14 +207,15 @@ class Records:
                 raise kind(f"{place}: {error}") from None
             yield place, example
 
-    def inputs(self) -> Iterator[tuple[str, Mapping[str, Any], Content]]:
+    def inputs(self) -> Iterator[tuple[str, Mapping[str, Any], Content | Unreadable]]:
         """Return the name, the row and the content of each row, without its target."""
+        content: Content | Unreadable
         for place, row, layout in self._located():
             try:
                 content = _content(*input_of(meanings(row, layout), row, layout.features))
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
-                raise kind(f"{place}: {error}") from None
+                content = Unreadable(kind(f"{place}: {error}"))
             yield place, row, content
 
     def _located(self) -> Iterator[tuple[str, Mapping[str, Any], Layout]]:
@@ -220,7 +223,14 @@ class Records:
         head = list(islice(rows, 1))
         if not head:
             return
-        check_spelling("the first row", meanings(head[0][1], self.layout))
+        by_meaning = meanings(head[0][1], self.layout)
+        check_spelling("the first row", by_meaning)
+        check_named(head[0][0], head[0][1], self.layout.names.values())
+        if self.layout.labeled and not any(name in by_meaning for name in TARGET_COLUMNS):
+            raise ValueError(
+                f"The columns are {', '.join(map(str, head[0][1]))[:EXCERPT]}. Expected one of "
+                "label, labels, value and probabilities; name the column of labels with label_column"
+            )
         layout = self.layout
         if layout.features is None and not any(
             name in meanings(head[0][1], layout) for name in INPUT_COLUMNS

@@ -119,6 +119,10 @@ def _open(inputs: Any, settings: InputSettings) -> OpenInputs:
 def _open_value(inputs: Any, settings: InputSettings) -> OpenInputs:
     if is_splits(inputs):
         raise TypeError("These are the splits of a dataset. Give one of them, such as dataset['test']")
+    if isinstance(inputs, Mapping):
+        raise TypeError(
+            "Give a row as a list of one dict, [row], and columns as a DataFrame. Received: a mapping"
+        )
     if is_frame(inputs):
         return OpenInputs(_rows_of_records(RowSource(inputs), _layout(settings, is_file=False)))
     if is_sparse(inputs):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from headstart.inputs.contents import Unreadable
 from headstart.inputs.dataset_manifest import LIST_COLUMNS, LIST_SUFFIXES, ListedRow, read_list
 from headstart.inputs.inputs import Content, Example, Text
 from headstart.inputs.records import Layout
@@ -76,10 +77,10 @@ class Table:
         for row in self._read(self._layout):
             yield f"{self._path}, line {row.line}", Example(self._content(row), **row.settings)
 
-    def inputs(self) -> Iterator[tuple[ListedRow, Content]]:
+    def inputs(self) -> Iterator[tuple[ListedRow, Content | Unreadable]]:
         """Return the rows with their contents, without targets."""
         for row in self._read(replace(self._layout, labeled=False)):
-            yield row, self._content(row)
+            yield row, self._content(row) if row.error is None else Unreadable(row.error)
 
     def _read(self, layout: Layout) -> Iterator[ListedRow]:
         # Spreadsheets write a byte order mark; utf-8-sig removes it.

@@ -200,7 +200,7 @@ def test_a_jsonl_has_an_object_in_each_line(tmp_path):
         (
             "l.csv",
             "path,class\na.jpg,cat\n",
-            r"l\.csv has the columns path, class\. Expected one of label, labels and value; name the",
+            r"l\.csv has the columns path, class\. Expected one of label, labels and value; rename the",
         ),
         ("l.csv", "file,label\na.jpg,cat\n", r"columns file, label. Expected path.*\(--text-column\)"),
         ("l.csv", "path;label\na;b\n", r"columns path;label\..* Is the separator a comma\?"),

@@ -197,6 +197,11 @@ EMPTY = pandas.DataFrame({"age": [1.0, np.nan], "label": ["a", "b"]}, index=["x7
             {},
             r"row 0: .*Received the number 1\.5\. Set the task to regression",
         ),
+        (
+            (pandas.DataFrame({"age": [1.0], "species": ["a"]}),),
+            {},
+            "The columns are age, species. Expected one of label, labels, value and probabilities; name the",
+        ),
         ((X, ["a"]), {}, r"one target for each input\. Received: 3 inputs and 1 targets"),
         ((X, np.zeros((3, 2))), {}, r"one-dimensional\. Received: shape \[3, 2\]"),
         ((X, ["a", "b", np.nan]), {}, r"examples\[2\]: the target is NaN"),
@@ -213,6 +218,11 @@ def test_a_value_that_cannot_be_used_names_its_place(
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [
+        (
+            ({"cat": "cat.jpg"},),
+            {},
+            r"examples\['cat'\] must be several inputs, such as a list. Received: 'cat.j",
+        ),
         ((X,), {}, r"An array needs its targets, as in fine_tune\(X, y, model"),
         (((X, [0, 1, 0]),), {}, "Give X and y as two arguments"),
         ((None,), {"texts": ["a"]}, "need their targets: y="),

@@ -1,11 +1,16 @@
 """Files that list examples under column names of their own."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from headstart import Table, Text
 from headstart.inputs.examples import open_examples
+from headstart.inputs.prediction_inputs import open_inputs
+from headstart.transport.chunks import chunks
+
+pandas = pytest.importorskip("pandas")
 
 CSV = 'review,verdict,text,stars\n"Fine, really",good,not this,5\nPoor,bad,nor this,1\n'
 TSV = "review\tverdict\ttext\tstars\nFine, really\tgood\tnot this\t5\nPoor\tbad\tnor this\t1\n"
@@ -55,3 +60,24 @@ def test_invalid_names_and_endings_are_reported(tmp_path: Path) -> None:
         Table(tmp_path / "l.csv", {"texts": "review"})
     with pytest.raises(ValueError, match=r"ends in \.csv, \.tsv, \.jsonl"):
         Table(tmp_path / "l.xlsx")
+
+
+def test_a_row_that_cannot_be_predicted_is_an_error_of_its_own(tmp_path: Path) -> None:
+    path = written(tmp_path / "l.csv", "a,b\n1,2\n3,\n5,6\n")
+    frame = pandas.DataFrame({"a": [1.0, 3.0, 5.0], "b": [2.0, None, 6.0]})
+    for inputs, place in (
+        (path, f"{path}, line 3"),
+        (frame, "row 1"),
+        (frame.to_dict("records"), "inputs[1]"),
+    ):
+        message = f"{place}: `b` must be a finite number. Received: an empty cell. Fill it in"
+        (chunk,) = chunks(open_inputs(inputs).items, keep_errors=True)
+        assert (len(chunk.inputs), chunk.places, list(chunk.errors)) == (2, [0, 2], [1])
+        assert chunk.errors[1].message.startswith(message)
+        with pytest.raises(ValueError, match=re.escape(message)):
+            list(chunks(open_inputs(inputs).items))
+
+
+def test_a_mapping_is_no_input() -> None:
+    with pytest.raises(TypeError, match=r"Give a row as a list of one dict, \[row\]"):
+        open_inputs({"a": 1.0, "b": 2.0})
