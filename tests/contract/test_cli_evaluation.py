@@ -168,6 +168,17 @@ def test_an_evaluation_on_training_examples_says_so(run, server, pets):
     assert "headstart version report pets@3" in output
 
 
+@pytest.mark.parametrize(("count", "code"), [(40, 6), (0, 1)])
+def test_an_evaluation_with_unusable_examples_has_an_exit_code_of_its_own(run, server, pets, count, code):
+    fault = {"index": 1, "example_id": "dog/1.jpg", "message": "Expected an image."}
+    found = evaluation()
+    found.metrics.example_count = count
+    server.standing["Evaluate"] = evaluating.EvaluateResponse(
+        model="pets", version=3, evaluation=found, faults=[fault], fault_count=1
+    )
+    assert "dog/1.jpg" in run("version", "evaluate", "pets", pets, code=code).stdout
+
+
 def test_an_evaluation_of_numbers_has_its_own_figures(run, server, pets):
     metrics = {
         "mean_absolute_error": 0.25,

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from headstart.calls.model_calls import Details
 from headstart.cli.confirmation import confirm, deleted_version
+from headstart.cli.exits import ExitCode
 from headstart.cli.help import noun
 from headstart.cli.nouns.report import report
 from headstart.cli.options import (
@@ -94,6 +95,8 @@ def evaluate(
 ) -> None:
     """Measure a version on labeled examples, which are not stored.
 
+    Examples that cannot be used are listed, and the exit code is then 6, or 1 if none can be used.
+
     Example: `headstart version evaluate pets ./test-folder`
     """
     if source is None and dataset is None:
@@ -112,6 +115,9 @@ def evaluate(
             **columns.settings(),
         )
     session.show(session.response("Evaluate"), evaluation_view(result))
+    if result.fault_count:
+        is_measured = result.evaluation.metrics.example_count > 0
+        raise typer.Exit(ExitCode.INCOMPLETE if is_measured else ExitCode.FAILED)
 
 
 def compare(
