@@ -73,6 +73,10 @@ def prediction_run(
     is_bulk: bool = False,
 ) -> tuple[PredictionRun, float | None]:
     """Return the calls of a prediction, and the seconds for all of them."""
+    for name in ("top_k", "neighbors", "influence"):
+        value = settings.get(name)
+        if value is not None and not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be an integer. Received: {value!r}")
     timeout = settings.get("timeout")
     run = PredictionRun(
         targets,

@@ -1,7 +1,7 @@
 """Encode settings as messages, by the messages' descriptors."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from headstart.v1 import comparison_pb2, label_pb2
 from headstart.v1 import job_pb2 as pb
 
 _LABEL = "headstart.v1.Label"
+_KINDS = {"Duration": "a timedelta", "Timestamp": "a datetime"}
 
 Filled = TypeVar("Filled", bound=Message)
 
@@ -83,9 +84,17 @@ def _set(message: Message, field: Any, item: Any) -> None:
         if field.is_repeated:
             getattr(message, field.name).extend(item)
         else:
-            setattr(message, field.name, item)
+            _set_value(message, field, item)
     else:
         _set_message(message, field, item)
+
+
+def _set_value(message: Message, field: Any, item: Any) -> None:
+    try:
+        setattr(message, field.name, item)
+    except TypeError:
+        kind = "a str" if field.type == field.TYPE_STRING else "a number"
+        raise TypeError(f"{field.name} must be {kind}. Received: {item!r}") from None
 
 
 def _set_message(message: Message, field: Any, item: Any) -> None:
@@ -102,6 +111,9 @@ def _set_message(message: Message, field: Any, item: Any) -> None:
         getattr(message, field.name).FromTimedelta(item)
     elif isinstance(item, Recipe):
         getattr(message, field.name).CopyFrom(recipe_message(item))
+    elif not is_dataclass(item):
+        kind = _KINDS.get(field.message_type.name, f"a {field.message_type.name}")
+        raise TypeError(f"{field.name} must be {kind}. Received: {item!r}")
     else:
         nested = getattr(message, field.name)
         nested.SetInParent()

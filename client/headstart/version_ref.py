@@ -22,6 +22,7 @@ class VersionRef:
 
     Raises:
         ValueError: both a version and an alias are given.
+        TypeError: the model is not a name, or the version not an integer.
     """
 
     model: str
@@ -29,6 +30,9 @@ class VersionRef:
     alias: str | None = None
 
     def __post_init__(self) -> None:
+        _check_name(self.model)
+        if self.version is not None and not hasattr(self.version, "__index__"):
+            raise TypeError(f"A version must be an integer. Received: {self.version!r}")
         if self.version is not None and self.alias is not None:
             raise ValueError(
                 "Give a version or an alias, not both. "
@@ -44,6 +48,7 @@ def parse_version(version: VersionRef | str) -> VersionRef:
     """Return the reference of ``pets`` (the default version), ``pets@3`` or ``pets@stable``."""
     if isinstance(version, VersionRef):
         return version
+    _check_name(version)
     model, separator, which = version.partition("@")
     if not separator:
         return VersionRef(model)
@@ -58,6 +63,7 @@ def version_ref(model: str, version: int | None = None, alias: str | None = None
     """Return the reference of a model's name, which may contain the version, and a version or an alias."""
     if version is None and alias is None:
         return parse_version(model)
+    _check_name(model)
     if "@" in model:
         second = f"version={version}" if alias is None else f"alias={alias!r}"
         raise ValueError(f"The version is named twice. Remove one. Received: {model!r} and {second}")
@@ -66,6 +72,7 @@ def version_ref(model: str, version: int | None = None, alias: str | None = None
 
 def plain_model(model: str) -> str:
     """Return the name of a model; raise ValueError if it contains a version."""
+    _check_name(model)
     name, separator, which = model.partition("@")
     if separator:
         key = which if _NUMBER.fullmatch(which) else repr(which)
@@ -79,10 +86,17 @@ def other_version(ref: VersionRef, version: VersionRef | str | int) -> VersionRe
         return version
     if isinstance(version, str):
         return parse_version(version) if "@" in version else VersionRef(ref.model, alias=version)
+    if not hasattr(version, "__index__"):
+        raise TypeError(f"A version must be an integer or an alias. Received: {version!r}")
     number = index(version)
     if isinstance(version, bool) or number < 1:
         raise ValueError(f"The number of a version is 1 or more. Received: {version}")
     return VersionRef(ref.model, version=number)
+
+
+def _check_name(model: object) -> None:
+    if not isinstance(model, str):
+        raise TypeError(f"A model must be a name, such as 'pets' or 'pets@stable'. Received: {model!r}")
 
 
 def numbered(ref: VersionRef) -> int:

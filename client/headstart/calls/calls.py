@@ -199,11 +199,14 @@ def alias_setting(
     model: str, alias: str, version: int, etag: str | None, traffic: Mapping[int, float] | None = None
 ) -> Call[Alias]:
     """Return the call of SetAlias."""
+    named = VersionRef(model, version=version)
     splits = [
         model_pb2.TrafficSplit(version=other, fraction=share) for other, share in (traffic or {}).items()
     ]
     return Call.of(
-        keeping.SetAliasRequest(model=model, alias=alias, version=version, etag=etag or "", traffic=splits),
+        keeping.SetAliasRequest(
+            model=named.model, alias=alias, version=named.version, etag=etag or "", traffic=splits
+        ),
         read=lambda response: decode(response.alias, Alias),
         # With an etag, a repeated call would fail, because the first one has moved the alias.
         repeatable=not etag,

@@ -207,9 +207,8 @@ class Version:
         return figure(f"{self.model}@{self.version}", facts(rows), note=self.display_name)
 
     def __repr__(self) -> str:
-        return (
-            f"Version({self.model}@{self.version}, {self.metrics.summary}, {len(self.class_names)} classes)"
-        )
+        classes = f", {len(self.class_names)} classes" if self.class_names else ""
+        return f"Version({self.model}@{self.version}, {self.metrics.summary}{classes})"
 
     def confusion_matrix(self) -> NDArray[np.int64]:
         """The counts, of shape [classes, classes]: the true class by row, the predicted one by column."""

@@ -58,6 +58,8 @@ def connection_settings(
     environment: Mapping[str, str] = os.environ,
 ) -> ConnectionSettings:
     """Return a client's settings; omitted ones come from environment variables."""
+    if not isinstance(server, str | None):
+        raise TypeError(f"The server must be a str, such as {DEFAULT_SERVER!r}. Received: {server!r}")
     address = checked_server(server or environment.get("HEADSTART_SERVER") or DEFAULT_SERVER)
     secured = _tls_of(environment) if tls is None else tls
     supplied = environment.get("HEADSTART_TOKEN") if token is None else token

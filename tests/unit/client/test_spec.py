@@ -5,9 +5,12 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from headstart.arguments import prediction_run
+from headstart.calls.calls import alias_setting
 from headstart.decode import decode
-from headstart.encode import spec_message
+from headstart.encode import encode, spec_message
 from headstart.inputs.task import Task
+from headstart.results.policies import RetrainPolicy
 from headstart.spec import (
     Auto,
     FineTuneSpec,
@@ -19,7 +22,9 @@ from headstart.spec import (
     SpecSettings,
     make_spec,
 )
-from headstart.version_ref import VersionRef, parse_version, version_ref
+from headstart.transport.settings import connection_settings
+from headstart.v1 import retrain_policy_pb2
+from headstart.version_ref import VersionRef, other_version, parse_version, version_ref
 
 
 def test_every_field_of_a_spec_is_a_setting_or_an_argument():
@@ -227,3 +232,33 @@ def test_a_version_may_be_part_of_the_model_s_name(arguments, ref):
 def test_a_version_that_is_named_twice_or_not_at_all_is_an_error(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         version_ref(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: version_ref(None),
+            "A model must be a name, such as 'pets' or 'pets@stable'. Received: None",
+        ),
+        (lambda: version_ref(5, 3), "A model must be a name, such as 'pets' or 'pets@stable'. Received: 5"),
+        (lambda: version_ref("pets", "1"), "A version must be an integer. Received: '1'"),
+        (lambda: alias_setting("pets", "stable", "1", None), "A version must be an integer. Received: '1'"),
+        (lambda: other_version(VersionRef("pets"), 1.0), "integer or an alias. Received: 1.0"),
+        (lambda: spec_message(make_spec(5, {})), "model must be a str. Received: 5"),
+        (
+            lambda: encode(
+                RetrainPolicy(alias="a", max_delay_duration=60), retrain_policy_pb2.RetrainPolicy()
+            ),
+            "max_delay_duration must be a timedelta. Received: 60",
+        ),
+        (lambda: prediction_run([], {"top_k": "2"}), "top_k must be an integer. Received: '2'"),
+        (
+            lambda: connection_settings(8765),
+            "The server must be a str, such as 'localhost:8765'. Received: 8765",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(call, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        call()
