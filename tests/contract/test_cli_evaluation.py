@@ -169,7 +169,7 @@ def test_an_evaluation_on_training_examples_says_so(run, server, pets):
 
 
 @pytest.mark.parametrize(("count", "code"), [(40, 6), (0, 1)])
-def test_an_evaluation_with_unusable_examples_has_an_exit_code_of_its_own(run, server, pets, count, code):
+def test_an_evaluation_with_unusable_examples_has_a_different_exit_code(run, server, pets, count, code):
     fault = {"index": 1, "example_id": "dog/1.jpg", "message": "Expected an image."}
     found = evaluation()
     found.metrics.example_count = count

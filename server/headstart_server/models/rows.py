@@ -76,8 +76,16 @@ _DELETE_VERSION = (
 
 def model_not_found_error(name: str) -> ModelNotFound:
     """Return the error for a missing model."""
+    model, at, which = name.partition("@")
+    remedy = "List the models to find its name, or fine-tune it first."
+    if at:
+        part = f"versions/{which}" if which.isdigit() else f"aliases/{which}"
+        remedy = (
+            "The name of a model has no '@': name the model and the version or alias separately, over HTTP "
+            f"as models/{model}/{part}."
+        )
     return ModelNotFound(
-        f"There is no model '{name}'. List the models to find its name, or fine-tune it first.",
+        f"There is no model '{name}'. {remedy}",
         metadata={"model": name},
     )
 

@@ -62,7 +62,7 @@ def test_invalid_names_and_endings_are_reported(tmp_path: Path) -> None:
         Table(tmp_path / "l.xlsx")
 
 
-def test_a_row_that_cannot_be_predicted_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_predicted_does_not_hinder_the_others(tmp_path: Path) -> None:
     path = written(tmp_path / "l.csv", "a,b\n1,2\n3,\n5,6\n")
     frame = pandas.DataFrame({"a": [1.0, 3.0, 5.0], "b": [2.0, None, 6.0]})
     for inputs, place in (

@@ -112,6 +112,10 @@ def test_what_is_not_there_is_reported(publisher: Publisher) -> None:
     publisher.publish(alias="canary")
     with pytest.raises(ModelNotFound) as model_not_found_error:
         publisher.registry.index.resolve(Selector(model="cars", number=1))
+    with pytest.raises(ModelNotFound, match="separately, over HTTP as models/pets/aliases/stable"):
+        publisher.registry.index.resolve(Selector(model="pets@stable"))
+    with pytest.raises(ModelNotFound, match="separately, over HTTP as models/pets/versions/3"):
+        publisher.registry.index.resolve(Selector(model="pets@3"))
     with pytest.raises(VersionNotFound) as no_version:
         publisher.registry.index.resolve(Selector(model="pets", number=7))
     with pytest.raises(AliasNotFound) as no_alias:

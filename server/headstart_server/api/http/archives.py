@@ -132,7 +132,7 @@ def _check_directory(file: IO[bytes], max_files: int) -> None:
     tail = file.read()
     place = tail.rfind(_END)
     if place < 0 or len(tail) - place < 22:
-        raise zipfile.BadZipFile("bytes that are none")
+        raise zipfile.BadZipFile(f"{size:,} bytes without the directory that ends an archive")
     (nbytes,) = struct.unpack_from("<L", tail, place + 12)
     locator = tail[place - 20 : place] if place >= 20 else b""
     if locator.startswith(_LOCATOR64):

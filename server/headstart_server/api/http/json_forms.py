@@ -1,6 +1,7 @@
 """Short forms in JSON: rows of numbers in place of the bytes of a tensor, and names in place of labels."""
 
 import base64
+import json
 import math
 import struct
 from collections.abc import Mapping
@@ -32,6 +33,11 @@ def expand(values: Any, message: Any, path: str = "") -> Any:
     """
     if message is _LABEL and isinstance(values, str):
         return {"className": values}
+    if message is _INPUT and not isinstance(values, dict):
+        raise ValueError(
+            f'{path} must be an object, such as {{"text": "…"}} or {{"{FEATURES}": [5.1, 3.5]}}. '
+            f"Received: {json.dumps(values)[:80]}"
+        )
     if not isinstance(values, dict) or not _has_form(message):
         return values
     if message is _INPUT:

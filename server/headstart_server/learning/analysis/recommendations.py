@@ -160,7 +160,7 @@ def _on_more_data(findings: DatasetFindings, dataset: AnalyzedDataset) -> Iterat
     if not curve or not curve[-1].extrapolated:
         yield Recommendation(
             kind=RecommendationKind.MORE_DATA,
-            message="There are too few examples to estimate how much more of them would help.",
+            message="There are too few examples to estimate whether more of them would help.",
         )
         return
     last, twice = curve[-2], curve[-1]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -267,6 +268,15 @@ async def test_a_row_of_numbers_in_json_is_a_tensor(tmp_path: Path) -> None:
     assert request.inputs[0].tensor == tensor(5.1, 3)
     assert request.inputs[1].text == "a"
     assert request.inputs[2].tensor == tensor()
+
+
+async def test_an_input_in_json_that_is_not_an_object_is_refused_by_its_path(tmp_path: Path) -> None:
+    for value in ("[5.1, 3]", "5.1", '"joy"'):
+        named = re.escape('inputs[1] must be an object, such as {"text": "…"} or {"features": [5.1, 3.5]}.')
+        with pytest.raises(InvalidField, match=f"{named} Received: {re.escape(value)}"):
+            await predicted(
+                f'{{"inputs": [{{"text": "a"}}, {value}]}}'.encode(), "application/json", tmp_path
+            )
 
 
 async def test_examples_in_json_may_have_rows_of_numbers(tmp_path: Path) -> None:

@@ -53,7 +53,11 @@ def sent_feedback_of(request: pb.SendFeedbackRequest, principal: str) -> SentFee
     if answer != "label" and not getattr(request, answer):
         raise InvalidField(f"{answer} is false. Set it to true, or send another answer.", field=answer)
     if subject == "prediction_id" and not request.prediction_id:
-        raise InvalidField("The prediction_id is empty. Send the ID of a prediction.", field="prediction_id")
+        raise InvalidField(
+            "The prediction_id is empty. Predictions have an ID if the model has a capture policy. Set one, "
+            "or send the input instead.",
+            field="prediction_id",
+        )
     if subject == "prediction_id" and request.HasField("version"):
         raise InvalidField("The version of a prediction is known. Send no version with it.", field="version")
     return SentFeedback(
