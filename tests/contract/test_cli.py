@@ -732,6 +732,16 @@ def test_it_reports_on_what_a_version_was_measured(run, server, pets, source, co
     assert ("counted" in output) == (source == "OUT_OF_FOLD")
 
 
+def test_a_job_shows_the_delivery_of_its_webhook(run, server):
+    delivery = {"uri": "http://localhost", "state": "WEBHOOK_STATE_PENDING", "attempt_count": 4}
+    delivery |= {"error": "localhost has an address that is not public."}
+    server.standing["Status"] = tuning.StatusResponse(job=job("SUCCEEDED", webhook=delivery))
+
+    output = " ".join(run("job", "show", "job-1").stdout.split())
+
+    assert "http://localhost pending after 4 tries; localhost has an address that is not public" in output
+
+
 def test_what_features_took_holds_what_decoding_and_the_backbone_took(run, server):
     times = {
         step: Duration(seconds=count // 1000, nanos=count % 1000 * 1_000_000)

@@ -54,7 +54,9 @@ def test_a_login_without_a_working_server_stores_nothing(server, home):
     server.standing["WhoAmI"] = Fault(
         code=grpc.StatusCode.UNAUTHENTICATED, message="The token is unknown.", reason="UNAUTHENTICATED"
     )
-    assert "The token is unknown." in run("login", server.target, "--token", "x", code=1).stderr
+    refused = run("login", server.target, "--token", "x", code=1).stderr
+    assert "The token is unknown." in refused
+    assert "Pass the token with --token or HEADSTART_TOKEN, or store it with headstart login." in refused
     run("login", "127.0.0.1:1", code=3)
     run("login", "models.example.com:443", "--token", "x", code=2)  # in plain text
     assert not home.exists()

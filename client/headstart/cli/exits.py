@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from headstart.cli.session import Session
-from headstart.errors import DeadlineExceeded, HeadstartError, JobCancelled, JobFailed, NotFound, Unavailable
+from headstart.errors import (
+    DeadlineExceeded,
+    HeadstartError,
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 from headstart.transport.status import has_remedy
 
 _EXCLUDE = "Leave them out with --max-excluded-fraction 0.2, or list all with headstart check."
@@ -109,6 +117,8 @@ def _advice(error: HeadstartError, session: Session | None) -> str:
     match error:
         case JobFailed() | JobCancelled():
             return _JOB_ADVICE.get(error.reason, "")
+        case Unauthenticated():
+            return "Pass the token with --token or HEADSTART_TOKEN, or store it with headstart login."
         case NotFound() if session is not None and error.reason in _LISTS:
             return f"List them with: {session.command(_LISTS[error.reason])}"
     if error.retry_after is not None:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from headstart.cli.output.comparison_tables import promotion_line
 from headstart.cli.output.layout import add_row, duration, facts_grid, moment, new_table, short_moment
-from headstart.results import ExampleFault, JobState, JobStatus
+from headstart.results import ExampleFault, JobState, JobStatus, WebhookDelivery
 
 _MAX_FAULTS = 10
 _MAX_CLASSES = 20
@@ -44,11 +44,27 @@ def job_facts(job: JobStatus) -> RenderableType:
         ("examples", _examples(job)),
         ("excluded", job.excluded_count or None),
         ("created", moment(job.create_time)),
+        ("webhook", _delivery(job.webhook) if job.webhook else None),
         ("took", duration(job.end_time - job.start_time) if job.end_time and job.start_time else None),
         ("steps", step_list(job) or None),
         ("energy", job.energy),
     ]
     return Group(facts_grid(facts), *fault_lines(job.excluded_examples, job.excluded_count))
+
+
+def _delivery(webhook: WebhookDelivery) -> str:
+    """Return where a webhook goes, and whether it was delivered."""
+    tries = (
+        f" after {webhook.attempt_count} {'try' if webhook.attempt_count == 1 else 'tries'}"
+        if webhook.attempt_count
+        else ""
+    )
+    parts = [f"{webhook.uri} {webhook.state.lower().replace('_', ' ')}{tries}"]
+    if webhook.error:
+        parts.append(webhook.error.rstrip("."))
+    if webhook.next_attempt_time is not None:
+        parts.append(f"next try {moment(webhook.next_attempt_time)}")
+    return "; ".join(parts)
 
 
 def _examples(job: JobStatus) -> str:
