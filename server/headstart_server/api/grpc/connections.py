@@ -3,6 +3,8 @@
 import resource
 import socket
 from collections import Counter
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Self
 
 #: The fraction of the connections that one address may hold.
@@ -15,6 +17,25 @@ def usable_connections(most: int) -> int:
     """Return the maximum connections of one port under the limit of open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft // _FILES_SHARE))
+
+
+@lru_cache(4096)
+def client_of(host: str) -> str:
+    """Return the address under which limits count a client.
+
+    For a public IPv6 address it is the network of 64 bits, because one client can use all of its addresses.
+    An IPv4 address is the same on a socket of either family.
+    """
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        if address.is_global:
+            return str(ip_network((address, 64), strict=False))
+    return host
 
 
 class GuardedSocket(socket.socket):
@@ -44,7 +65,7 @@ class GuardedSocket(socket.socket):
         """Accept the next connection within the limits."""
         while True:
             accepted, address = super().accept()
-            host = address[0]
+            host = client_of(address[0])
             if self._counts[host] < self._most_of_one and self.connections < self._most:
                 self._counts[host] += 1
                 return _Counted(accepted, self, host), address

@@ -6,8 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
 from headstart_server.api.grpc.call import Call, CallCheck, Context, Method
+from headstart_server.api.grpc.connections import client_of
 from headstart_server.api.grpc.requests.request_parsing import REQUEST_BYTES
 from headstart_server.errors import RateExceeded
 from headstart_server.processes.caller_table import BYTES, CALLS, CallerTable
@@ -261,8 +263,11 @@ def rate_check(
 
 
 def address_of(context: Context) -> str:
-    """Return the address that a call comes from, without the port."""
-    return str(context.peer()).rpartition(":")[0]
+    """Return the address under which limits count the caller of a call, such as `ipv4:10.0.0.1`."""
+    # gRPC escapes the brackets of IPv6 addresses.
+    family, _, place = unquote(str(context.peer())).partition(":")
+    client = client_of(place.rpartition(":")[0].strip("[]"))
+    return f"{family if ':' in client else 'ipv4'}:{client}"
 
 
 def _check_wait(wait: float, what: str) -> None:

@@ -276,3 +276,23 @@ async def test_health_checks_are_not_limited(clock: ManualClock) -> None:
     assert await single.unary_unary(b"x", CALLER) == b"x"
     with pytest.raises(Rejected):
         await single.unary_unary(b"x", CALLER)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        ("ipv4:10.0.0.1:1", "ipv4:10.0.0.1:2", True),
+        ("ipv4:10.0.0.1:1", "ipv4:10.0.0.2:1", False),
+        ("ipv4:10.0.0.1:1", "ipv6:[::ffff:10.0.0.1]:1", True),
+        ("ipv6:%5B2600::1%5D:1", "ipv6:[2600::1]:2", True),
+        ("ipv6:[2600::1]:1", "ipv6:[2600::ffff:1:2:3]:1", True),
+        ("ipv6:[2600::1]:1", "ipv6:[2600:0:0:1::1]:1", False),
+        ("ipv6:[fd00::1]:1", "ipv6:[fd00::2]:1", False),
+        ("ipv6:%5Bfe80::1%25eth0%5D:1", "ipv6:%5Bfe80::2%25eth0%5D:1", False),
+        ("ipv4:unknown:0", "ipv4:10.0.0.1:1", False),
+    ],
+)
+def test_addresses_that_one_client_can_use_share_their_limits(
+    first: str, second: str, *, is_same: bool
+) -> None:
+    assert (rates.address_of(Context(first)) == rates.address_of(Context(second))) is is_same
