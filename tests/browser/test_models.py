@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from browser.api import HttpApi
-from browser.chromium import Console
+from browser.chromium import Console, refuse
 from browser.scenes import COLORS, folders, image, training_images
 from browser.speed import first_answer
 from server_process import running
@@ -398,6 +398,19 @@ def test_traffic_is_shown_by_version(console, api, model) -> None:
         api.call(f"/v1/models/{model}/versions/2:predict", image(COLORS["red"], seed))
     page = console().open(f"/models/{model}/traffic")
     expect(page.get_by_role("row", name=re.compile("^2 3 0"))).to_be_visible()
+
+
+def test_the_data_of_a_model_that_fail_to_load_are_reported_where_they_belong(console, api, model) -> None:
+    opened: Console = console()
+    page = opened.page
+    page.route("**/versions/1?view=basic", refuse)
+    opened.open("/")
+    card = page.locator(".model-card", has_text=model)
+    card.scroll_into_view_if_needed()
+    expect(card).to_contain_text("The database is unavailable.")
+    page.route("**/examples:content?*", refuse)
+    opened.open(f"/models/{model}/data?version=1&issue=all")
+    expect(page.locator("[data-place='0']")).to_contain_text("not loaded")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1440, "light")])

@@ -62,6 +62,19 @@ def test_a_page_continues_when_a_lost_server_is_back(console) -> None:
     expect(page.get_by_text("This page continues when it does.")).to_have_count(0)
 
 
+def test_a_file_that_misses_its_area_does_not_replace_the_page(console) -> None:
+    page = console().open("/access")
+    handled = page.evaluate(
+        """() => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File(['x'], 'x.png', {type: 'image/png'}));
+            const event = new DragEvent('drop', {dataTransfer, bubbles: true, cancelable: true});
+            return !document.querySelector('h1').dispatchEvent(event);
+        }"""
+    )
+    assert handled
+
+
 def test_escape_closes_the_menu_and_the_keyboard_continues_at_the_page(console) -> None:
     page = console(width=360).open("/jobs")
     menu = page.get_by_role("button", name="Menu", exact=True)
@@ -142,6 +155,17 @@ def test_a_forgotten_token_is_not_used_any_longer(access_server, console) -> Non
     with page.expect_event("requestfailed", lambda request: "jobs:watch" in request.url):
         page.get_by_role("button", name="Forget the token").click()
     page.wait_for_selector("input[type=password]")
+
+
+def test_the_address_of_a_page_opens_only_what_the_token_allows(access_server, console) -> None:
+    url, tokens = access_server
+    opened: Console = console(url=url)
+    for path in ("/new", "/jobs"):
+        page = opened.open(path)
+        page.fill("input[type=password]", tokens["reader"])
+        page.click("text=Continue")
+        page.wait_for_selector("h1:has-text('This token does not allow the page')")
+    assert opened.violations() == []
 
 
 def test_n_opens_a_new_model_only_for_callers_that_may_train(access_server, console) -> None:

@@ -53,8 +53,18 @@ function Lost({ message }: { message?: string }) {
   );
 }
 
+/** A page that its links do not lead to, because the token does not allow it. */
+const Refused = () => (
+  <Empty isPage icon="key" title="This token does not allow the page">
+    <p>
+      <a href="/access">Access</a> lists what it allows.
+    </p>
+  </Empty>
+);
+
 function Page({ place }: { place: Place }) {
   const [root] = place.path;
+  if ((root === "new" || root === "jobs") && !may(session.value.caller, "RIGHT_TRAIN")) return <Refused />;
   if (root === undefined || (root === "models" && place.path.length === 1)) return <HomePage />;
   if (root === "models") return <ModelPage key={place.path[1]} place={place} />;
   if (root === "jobs") return <JobsPage />;

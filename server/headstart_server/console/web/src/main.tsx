@@ -10,6 +10,10 @@ import { useSavedTheme } from "./theme";
 useSavedTheme();
 followLinks();
 addEventListener("beforeunload", (event) => hasChanges() && event.preventDefault());
+// A file that misses its area would replace the page, with its token and its changes.
+for (const kind of ["dragover", "drop"] as const) {
+  addEventListener(kind, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
+}
 void openSession();
 void keepDraft();
 const place = document.getElementById("app");

@@ -2,12 +2,13 @@
 
 import { useEffect, useState } from "preact/hooks";
 
-import { content } from "../api";
+import { ApiError, content } from "../api";
 
 const CONCURRENT = 6;
 const KEPT = 800;
 
-type Loaded = { url?: string; text?: string; isMissing?: boolean };
+/** Content, or why it is missing. */
+type Loaded = { url?: string; text?: string; problem?: string };
 
 interface Waiting {
   target: string;
@@ -39,8 +40,8 @@ async function next(): Promise<void> {
     const blob = await content(newest.target);
     value = newest.isText ? { text: await blob.text() } : { url: URL.createObjectURL(blob) };
     keep(newest.target, value);
-  } catch {
-    value = { isMissing: true };
+  } catch (error) {
+    value = { problem: error instanceof ApiError && error.isMissing ? "not stored" : "not loaded" };
   }
   running--;
   for (const each of newest.done) each(value);
@@ -75,8 +76,8 @@ function useContent(target: string, isText: boolean): Loaded {
 
 /** The thumbnail or the text of an example. */
 export function Remote({ target, kind, alt }: { target: string; kind: "image" | "text" | "numbers"; alt: string }) {
-  const { url, text, isMissing } = useContent(target, kind !== "image");
-  if (isMissing || !target) return <span class="remote-missing">not stored</span>;
+  const { url, text, problem } = useContent(target, kind !== "image");
+  if (problem || !target) return <span class="remote-missing">{problem ?? "not stored"}</span>;
   if (kind !== "image") return <span class="remote-text">{text?.slice(0, 400)}</span>;
   return url ? <img src={url} alt={alt} draggable={false} /> : <span class="remote-wait" />;
 }

@@ -6,7 +6,7 @@ import { useAction, useLoad, useTitle } from "../hooks";
 import { lock, session, unlock } from "../session";
 import { useStore } from "../store";
 import type { Caller, Right, ServerInfo, Usage } from "../types";
-import { Badge, Button, Card, ErrorNote, Field, Note, PageHead } from "../ui/basics";
+import { Badge, Button, Card, ErrorNote, Field, Note, PageHead, Skeleton } from "../ui/basics";
 import { AsCode } from "../ui/code";
 import { Logo } from "../ui/icons";
 
@@ -132,11 +132,12 @@ function Permissions({ caller }: { caller: Caller }) {
 }
 
 function UsageCard() {
-  const { data, error, reload } = useLoad((signal) => get<{ usage: Usage }>("/v1/usage", { signal }), []);
+  const { data, error, isSlow, reload } = useLoad((signal) => get<{ usage: Usage }>("/v1/usage", { signal }), []);
   const usage = data?.usage;
   if (error) return <ErrorNote error={error} retry={reload} />;
   return (
     <Card title="Usage">
+      {isSlow && <Skeleton lines={4} />}
       {usage && (
         <div class="stack">
           <Quota label="Versions" value={usage.versionCount} limit={usage.versionLimit} text={count} />

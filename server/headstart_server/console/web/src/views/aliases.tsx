@@ -6,7 +6,7 @@ import { useAction, useLoad } from "../hooks";
 import { howToSample, session } from "../session";
 import { useStore } from "../store";
 import type { Alias, AliasEvent, Traffic, VersionTraffic } from "../types";
-import { Badge, Button, Card, ErrorNote, Field, Note } from "../ui/basics";
+import { Badge, Button, Card, ErrorNote, Field, Note, Skeleton } from "../ui/basics";
 import { at, AsCode, py, shell } from "../ui/code";
 import { confirm, Dialog } from "../ui/dialog";
 import { toast } from "../ui/toasts";
@@ -256,7 +256,7 @@ const CAUSES: Record<string, string> = {
 };
 
 function History({ model, alias, onClose }: { model: string; alias: string; onClose: () => void }) {
-  const { data, error } = useLoad(
+  const { data, error, isSlow, reload } = useLoad(
     (signal) => get<{ events: AliasEvent[] }>(path`/v1/models/${model}/aliases/${alias}:history`, { signal }),
     [model, alias],
   );
@@ -264,7 +264,8 @@ function History({ model, alias, onClose }: { model: string; alias: string; onCl
     version === undefined ? "–" : [version, ...traffic.map((each) => `${each.version} (${percent(each.fraction)})`)].join(", ");
   return (
     <Dialog title={`History of ${alias}`} wide onClose={onClose}>
-      {error && <ErrorNote error={error} />}
+      {error && <ErrorNote error={error} retry={reload} />}
+      {isSlow && <Skeleton lines={4} />}
       <ol class="history">
         {data?.events.map((each) => (
           <li key={each.eventTime}>

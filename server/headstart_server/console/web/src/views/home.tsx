@@ -73,7 +73,7 @@ function ModelCard({ model }: { model: Model }) {
     return () => observer.disconnect();
   }, []);
   const shown = model.aliases.find((each) => each.alias === "stable")?.version ?? model.newestVersion;
-  const { data } = useLoad(
+  const { data, error } = useLoad(
     async (signal) => {
       if (!isSeen || !shown) return undefined;
       const [version, traffic, evaluation] = await Promise.all([
@@ -105,7 +105,7 @@ function ModelCard({ model }: { model: Model }) {
           </Badge>
         ) : null}
       </div>
-      {data ? <AccuracyMeter metrics={data.version.metrics} /> : <div class="measure-space" />}
+      {data ? <AccuracyMeter metrics={data.version.metrics} /> : <div class="measure-space hint">{error?.message}</div>}
       <div class="row wrap">
         {model.aliases.map((each) => (
           <Badge key={each.alias} tone={each.alias === "stable" ? "good" : "neutral"}>

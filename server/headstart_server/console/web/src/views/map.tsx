@@ -212,14 +212,15 @@ function Legend({ map, hidden, onChange }: { map: ExampleMap; hidden: ReadonlySe
 function ChosenExample({ version, index }: { version: Version; index: number | undefined }) {
   const { backbones } = useStore(session);
   const kind = modalityOf(backbones, version.lineage.backbone);
-  const { data: record, error } = useLoad(
+  const { data: record, error, isSlow, reload } = useLoad(
     async (signal) => (index === undefined ? undefined : exampleAt(version.model, version.version, index, signal)),
     [version.model, version.version, index],
   );
   return (
     <Card class="example-panel" label="Chosen example">
       {index === undefined && <p class="muted">Click a point to see its example.</p>}
-      {error && <ErrorNote error={error} />}
+      {error && <ErrorNote error={error} retry={reload} />}
+      {isSlow && index !== undefined && <Skeleton lines={4} />}
       {record && (
         <>
           <div class="example-content">

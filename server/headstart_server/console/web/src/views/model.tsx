@@ -86,7 +86,10 @@ export function ModelPage({ place }: { place: Place }) {
       </nav>
       {error && <ErrorNote error={error} retry={reload} />}
       {isSlow && <Skeleton lines={5} />}
-      {data && <View view={view} place={place} data={{ ...data, reload }} />}
+      {data && !tabs.some((each) => each.view === view) && (
+        <Empty icon="search" title="No such view, or the token does not allow it" />
+      )}
+      {data && tabs.some((each) => each.view === view) && <View view={view} place={place} data={{ ...data, reload }} />}
     </>
   );
 }
@@ -96,6 +99,11 @@ function View({ view, place, data }: { view: string; place: Place; data: ModelDa
     return (
       <Empty icon="cube" title="No versions yet">
         <p>A version appears when a training has succeeded.</p>
+        {may(session.value.caller, "RIGHT_TRAIN", data.model.model) && (
+          <p>
+            <a href="/jobs">Jobs</a> shows why one has failed. <a href={`/new?model=${encodeURIComponent(data.model.model)}`}>Train a version</a>
+          </p>
+        )}
       </Empty>
     );
   }

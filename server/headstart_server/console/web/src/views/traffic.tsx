@@ -48,7 +48,7 @@ export function TrafficView({ data }: { data: ModelData }) {
         <>
           <div class="tiles">
             <Tile label="Requests" value={count(sum("requestCount"))} />
-            <Tile label="Errors" value={percent(sum("errorCount") / Math.max(1, sum("requestCount")))} />
+            <Tile label="Error rate" value={percent(sum("errorCount") / Math.max(1, sum("requestCount")))} />
             <Tile label="Inputs" value={count(sum("inputCount"))} />
             <Tile label="Unknown inputs" value={count(sum("unknownCount"))} />
           </div>
