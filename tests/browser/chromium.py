@@ -86,8 +86,8 @@ class Console:
     def close(self) -> None:
         """Close the page; fail if its script failed, or if it sent a request to another origin."""
         self._context.close()
-        assert self.problems == []
-        assert self.other_origins == []
+        assert self.problems == [], self.problems
+        assert self.other_origins == [], self.other_origins
 
     def _note(self, message: Any) -> None:
         # Responses with an error are reported by the page itself, where they matter.
