@@ -64,9 +64,9 @@ def _on_contradictions(findings: DatasetFindings) -> Iterator[Recommendation]:
         first, second = groups[0].examples[0], _other_label(groups[0].examples)
         yield Recommendation(
             kind=RecommendationKind.CONTRADICTIONS,
-            message=f"{_groups(len(groups))} of nearly equal examples have different labels, such as "
-            f"{_named(first)} as {first.label!r} and {_named(second)} as {second.label!r}. Give each group "
-            "one label, or exclude it.",
+            message=f"{_groups(len(groups))} of equal or nearly equal examples "
+            f"{_plural('has', 'have', len(groups))} different labels, such as {_named(first)} "
+            f"with {first.label} and {_named(second)} with {second.label}. Correct the labels that are wrong.",
         )
 
 

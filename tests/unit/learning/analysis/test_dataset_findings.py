@@ -51,6 +51,15 @@ def test_equal_and_all_but_equal_examples_are_grouped_contradicting_ones_first()
     assert [group.contradicting for group in groups] == [True, False, False]
     assert [group.exact for group in groups] == [False, True, True]
     assert [one.label.text for one in groups[0].examples] == ["class 1", "class 2"]
+    (message,) = (
+        each.message
+        for each in found(looked_at).recommendations
+        if each.kind is RecommendationKind.CONTRADICTIONS
+    )
+    assert message == (
+        "1 group of equal or nearly equal examples has different labels, such as example 5 ('id 5') with "
+        "'class 1' and example 41 ('id 41') with 'class 2'. Correct the labels that are wrong."
+    )
 
 
 def test_copies_on_both_sides_of_the_held_out_split_are_reported() -> None:
