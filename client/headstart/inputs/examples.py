@@ -98,6 +98,7 @@ class ExampleSettings(TypedDict, total=False):
 
 _COLUMNS: Final = ("label", "text", "value", "id")
 _INPUTS: Final = ("texts", "images", "features")
+_ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -268,6 +269,7 @@ def _open_path(
     raise ValueError(
         "Examples must be in a folder with one sub-folder for each class, or listed in a file that ends in "
         f"{', '.join(TABLE_SUFFIXES)} or {ARRAYS_SUFFIX}. Received: {path}"
+        f"{'. Unpack the archive first' if path.suffix.lower() in _ARCHIVES else ''}"
     )
 
 

@@ -260,6 +260,8 @@ def test_a_path_that_is_not_there_or_no_list_is_refused(tmp_path):
         open_examples(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"ends in \.csv, \.tsv, \.jsonl or \.npz\. Received: .*\.jpg"):
         open_examples(write(tmp_path / "a.jpg"))
+    with pytest.raises(ValueError, match=r"Received: .*a\.zip\. Unpack the archive first$"):
+        open_examples(write(tmp_path / "a.zip"))
 
 
 def test_a_mapping_goes_from_labels_to_contents():
