@@ -66,7 +66,7 @@ def _on_contradictions(findings: DatasetFindings) -> Iterator[Recommendation]:
             kind=RecommendationKind.CONTRADICTIONS,
             message=f"{_groups(len(groups))} of equal or nearly equal examples "
             f"{_plural('has', 'have', len(groups))} different labels, such as {_named(first)} "
-            f"with {first.label} and {_named(second)} with {second.label}. Correct the labels that are wrong.",
+            f"with {first.label} and {_named(second)} with {second.label}. Correct wrong labels.",
         )
 
 

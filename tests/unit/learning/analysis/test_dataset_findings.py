@@ -58,7 +58,7 @@ def test_equal_and_all_but_equal_examples_are_grouped_contradicting_ones_first()
     )
     assert message == (
         "1 group of equal or nearly equal examples has different labels, such as example 5 ('id 5') with "
-        "'class 1' and example 41 ('id 41') with 'class 2'. Correct the labels that are wrong."
+        "'class 1' and example 41 ('id 41') with 'class 2'. Correct wrong labels."
     )
 
 
