@@ -2,6 +2,7 @@
 
 import random
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -157,15 +158,21 @@ class Retraining:
             return self._submit(model, policy, state, baseline)
         except FeedbackChangedError:
             # Another replica was faster, or the feedback changed meanwhile: the next check decides.
-            return None
+            pass
         except _PASSING as error:
             log.info("retrain_postponed", model=model, error=error.message)
-            return None
         except HeadstartError as error:
             log.warning("retrain_failed", model=model, reason=error.reason, error=error.message)
-            self._on_considered("failed")
-            self._store.note_failure(model, error.reason, error.message)
-            return None
+            self._note_failure(model, error.reason, error.message)
+        except Exception:
+            fault = uuid.uuid4().hex
+            log.exception("retrain_failed", model=model, reason="INTERNAL", fault=fault)
+            self._note_failure(model, "INTERNAL", f"A fault of the server; its log has id {fault}.")
+        return None
+
+    def _note_failure(self, model: str, reason: str, message: str) -> None:
+        self._on_considered("failed")
+        self._store.note_failure(model, reason, message)
 
     def _accuracy(self, model: str, policy: RetrainPolicy, baseline: int) -> float | None:
         """Return the accuracy of the alias's version in production, estimated from the random sample."""

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 import structlog
 
@@ -82,11 +82,21 @@ class ErasureService:
         return erasure, record
 
     def resume(self) -> int:
-        """Complete the erasures that were interrupted, and return their number."""
+        """Complete the erasures that were interrupted, and return their number.
+
+        One that fails unexpectedly does not stop the others. Raise ServiceUnavailable or StorageFull if a
+        storage is unavailable or full.
+        """
         unfinished = self._erasures.unfinished()
         for erasure_id in unfinished:
-            with suppress(Draining):
+            try:
                 self._complete(self._erasures.get(erasure_id))
+            except Draining:
+                continue
+            except (ServiceUnavailable, StorageFull):
+                raise
+            except Exception:
+                log.exception("erasure_failed", erasure_id=erasure_id)
         return len(unfinished)
 
     def close(self) -> None:

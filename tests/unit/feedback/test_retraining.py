@@ -70,6 +70,21 @@ def test_a_low_accuracy_of_the_random_sample_begins_a_retrain(feedback: Feedback
     assert feedback.retraining.run() == []
 
 
+def test_an_unexpected_error_counts_as_a_failure_of_its_model_only(
+    feedback: FeedbackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labeled(feedback, 50)
+
+    def fails(model: str, alias: str) -> int:
+        raise KeyError(alias)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(feedback.bench.registry.reader, "alias_number", fails)
+        assert feedback.retraining.run() == []
+    _, state = feedback.store.retrain_state("pets")
+    assert (state.failures, state.error["reason"]) == (1, "INTERNAL")
+
+
 def test_only_one_retrain_of_a_model_is_under_way(feedback: FeedbackBench) -> None:
     labeled(feedback, 50)
     (job,) = feedback.retraining.run()

@@ -3,6 +3,7 @@
 import gzip
 import threading
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -18,7 +19,7 @@ from headstart_server.datasets import example_archive
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
 from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import ExampleNotFound, InvalidField, StorageUnavailable
+from headstart_server.errors import ExampleNotFound, InvalidField, StorageFull, StorageUnavailable
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.learning.examples.dataset import Example
@@ -409,6 +410,34 @@ def contents_of(path: Path) -> Iterator[bytes]:
     if path.suffix == ".zip":
         with ZipFile(path) as archive:
             yield from (archive.read(name) for name in archive.namelist())
+
+
+def test_an_erasure_that_fails_unexpectedly_does_not_stop_later_ones(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.published(pets(4))
+    other = replace(REQUEST, example_id="dog0", request_id="later")
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.driver.publisher.store, "write", lambda *_, **__: _full())
+        for request in (REQUEST, other):
+            with pytest.raises(StorageFull):
+                bench.erased(request)
+    service = bench.erasure_service()
+    exclude = bench.eraser.exclude
+
+    def fails_for_the_first(request: ErasureRequest, found: object) -> object:
+        if request.example_id == REQUEST.example_id:
+            raise KeyError(request.example_id)
+        return exclude(request, found)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bench.eraser, "exclude", fails_for_the_first)
+    assert service.resume() == 2
+    records = [bench.log.find(request) for request in (REQUEST, other)]
+    assert [record and record.finished is not None for record in records] == [False, True]
+
+
+def _full() -> None:
+    raise StorageFull
 
 
 def test_versions_of_the_same_examples_and_settings_are_fitted_once(
