@@ -1,6 +1,7 @@
 """Wrong labels are found in the grid, corrected with the keyboard, and learned without an upload."""
 
 import itertools
+import re
 
 import pytest
 from playwright.sync_api import Dialog, Page, Route, expect
@@ -114,6 +115,20 @@ def test_a_retraining_leaves_another_page_open_and_keeps_later_changes(console, 
     page.go_back()
     page.locator(".select-label select").first.select_option("1")
     expect(page.get_by_label("Changes")).to_contain_text("1 change")
+
+
+def test_a_retraining_opens_its_comparison_also_after_the_page_shows_the_new_version(console, model) -> None:
+    page = console().open(f"/models/{model}/data?issue=error")
+    held: list[Route] = []
+    cell(page, 0).focus()
+    page.keyboard.press("2")
+    job = re.compile("/v1/jobs/[^/:?]+$")
+    page.route(job, lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks its handlers
+    with page.expect_request(job):
+        page.get_by_role("button", name="Retrain with fixes").click()
+    expect(page.locator(".select-label select").first).to_have_value("2")
+    held[0].continue_()
+    page.wait_for_url("**/versions?first=1&second=2")
 
 
 def test_a_reload_with_changes_asks(console, model) -> None:

@@ -194,17 +194,17 @@ function Cell(props: { record: ExampleRecord | undefined; edit: Edit | undefined
 function FixTray({ data, version, store }: { data: ModelData; version: Version; store: Store<Edits> }) {
   const changes = changesOf(useStore(store));
   const isLearning = useStore(learning).has(store);
-  const isOpen = useRef(true);
-  useEffect(() => () => void (isOpen.current = false), []);
   const action = useAction(async () => {
+    // The tray itself may be gone: the page shows the new version as soon as it is published.
+    const page = location.pathname;
     const found = await retrain(version.model, version.version).catch((error: Error) => {
-      if (!isOpen.current) toast(error.message, "bad", modelPath(version.model, "data", { version: version.version }));
+      if (location.pathname !== page) toast(error.message, "bad", modelPath(version.model, "data", { version: version.version }));
       throw error;
     });
     const compared = modelPath(version.model, "versions", { first: version.version, second: found });
     toast(`Version ${found} learned ${counted(changes.length, "change")}.`, "good", compared);
     // If another page is open by now, it stays open.
-    if (!isOpen.current) return;
+    if (location.pathname !== page) return;
     data.reload();
     navigate(compared);
   });
