@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 
 from headstart.v1 import feedback_pb2 as pb
 from headstart_server.api.grpc.caller import tenant
+from headstart_server.api.http.json_text import in_json_thread
 from headstart_server.api.http.long_strings import LongString
 from headstart_server.api.label_studio.calls import CallFailedError, Calls, ServedVersion
 from headstart_server.api.label_studio.contents import TaskContents
@@ -55,7 +56,8 @@ class AnnotationReceiver:
         self, calls: Calls, version: ServedVersion, event: Mapping[str, Any]
     ) -> list[pb.SendFeedbackResponse]:
         project = event.get("project")
-        labeling = labeling_of(project.get("label_config") if isinstance(project, dict) else None)
+        config = project.get("label_config") if isinstance(project, dict) else None
+        labeling = await in_json_thread(labeling_of, config)
         check_task(labeling, version.task, version.name)
         annotations, tasks = _many(event, "annotation"), _many(event, "task")
         if len(annotations) != len(tasks) or len(annotations) > MAX_ANNOTATIONS:

@@ -80,7 +80,7 @@ class LabelStudio(HttpProtocol):
             content = await work(calls, selector, await self._body(exchange))
         except CallFailedError as error:
             return error_response(error.status)
-        return HttpResponse(content=dump_columns(content).encode())
+        return HttpResponse(content=(await in_json_thread(dump_columns, content)).encode())
 
     async def _body(self, exchange: HttpExchange) -> Mapping[str, Any]:
         async with aclosing(exchange.body.pieces()) as pieces:
@@ -101,7 +101,7 @@ class LabelStudio(HttpProtocol):
 
     async def _setup(self, calls: Calls, selector: Selector, body: Mapping[str, Any]) -> Mapping[str, Any]:
         version = await served_version(calls, selector)
-        check_task(labeling_of(body.get("schema")), version.task, version.name)
+        check_task(await in_json_thread(labeling_of, body.get("schema")), version.task, version.name)
         return {"model_version": version.name}
 
     async def _versions(self, calls: Calls, selector: Selector, _: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -110,7 +110,7 @@ class LabelStudio(HttpProtocol):
 
     async def _predict(self, calls: Calls, selector: Selector, body: Mapping[str, Any]) -> Mapping[str, Any]:
         version = await served_version(calls, selector)
-        labeling = labeling_of(body.get("label_config"))
+        labeling = await in_json_thread(labeling_of, body.get("label_config"))
         check_task(labeling, version.task, version.name)
         results = await self._predictor.predict(calls, version, labeling, body.get("tasks"))
         return {"results": results, "model_version": version.name}

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from headstart_server.api.grpc.requests.limits import MAX_TEXT
 from headstart_server.api.http.gateway import Gateway
 from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
+from headstart_server.api.label_studio import annotations, label_studio
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.label_studio import LabelStudio
+from headstart_server.api.label_studio.labeling import labeling_of
 from headstart_server.errors import (
     ModelNotFound,
     PredictionNotCaptured,
@@ -454,3 +457,20 @@ async def test_a_configuration_that_is_too_long_is_refused_for_its_length(tmp_pa
     site = Site(tmp_path, message_bytes=4 << 20)
     code, content = await site.predict("cat", config=CONFIG + " " * MAX_TEXT)
     assert (code, "is too long" in content["message"]) == (400, True)
+
+
+async def test_configurations_are_read_outside_of_the_event_loop(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[bool] = []
+
+    def read(config: Any) -> Any:
+        readers.append(threading.current_thread() is threading.main_thread())
+        return labeling_of(config)
+
+    for module in (annotations, label_studio):
+        monkeypatch.setattr(module, "labeling_of", read)
+    assert (await site.predict("cat"))[0] == 200
+    assert (await site.annotate(annotation()))[0] == 200
+    assert (await site.ask("POST", "/label-studio/pets/setup", {"schema": CONFIG}))[0] == 200
+    assert readers == [False] * 3
