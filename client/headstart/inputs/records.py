@@ -55,8 +55,16 @@ def feature_columns_of(rows: Sequence[Mapping[str, Any]], names: Mapping[str, st
     A column without a name is skipped: it is the index that pandas writes.
     """
     skipped = {*RECORD_COLUMNS, *names, *names.values(), "", "Unnamed: 0"}
-    columns = dict.fromkeys(name for row in rows for name in row if isinstance(name, str))
-    return tuple(name for name in columns if name not in skipped and _is_numeric(rows, name))
+    # Whether the values of a column are numbers; None without a value. Each cell is read once, because rows
+    # of a JSONL file can have thousands of different columns.
+    are_numbers: dict[str, bool | None] = {}
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(name, str) and name not in skipped:
+                known = are_numbers.setdefault(name, None)
+                if known is not False and not is_missing(value):
+                    are_numbers[name] = _feature(value) is not None
+    return tuple(name for name, is_numeric in are_numbers.items() if is_numeric)
 
 
 def input_of(
@@ -101,12 +109,6 @@ def is_missing(value: object) -> bool:
     if isinstance(value, float | np.floating):
         return math.isnan(value)
     return type(value).__name__ in ("NAType", "NaTType")
-
-
-def _is_numeric(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
-    values = [row.get(name) for row in rows]
-    present = [value for value in values if not is_missing(value)]
-    return bool(present) and all(_feature(value) is not None for value in present)
 
 
 def _feature(value: object) -> float | None:

@@ -89,6 +89,19 @@ def test_empty_cells_after_the_last_column_are_ignored():
     assert [dict(row.row) for row in rows] == [{"text": "Fun", "label": "good"}]
 
 
+def test_each_cell_is_read_once_to_find_the_columns_of_numbers(monkeypatch):
+    read = []
+    is_missing = records.is_missing
+    monkeypatch.setattr(records, "is_missing", lambda value: read.append(value) or is_missing(value))
+    rows = [{f"c{row}_{place}": place for place in range(10)} for row in range(20)]
+    rows += [{"c0_1": "", "c0_2": "a"}, {"c0_2": 1, "": 1, "label": 2}, {"empty": None}]
+
+    found = records.feature_columns_of(rows, {})
+
+    assert found == tuple(name for row in rows[:20] for name in row if name != "c0_2")
+    assert len(read) <= 204
+
+
 def test_the_spelling_of_each_column_is_compared_once(monkeypatch):
     compared = []
     letters = records._letters
