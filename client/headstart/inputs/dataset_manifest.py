@@ -49,6 +49,10 @@ class ListedRow:
     error: ValueError | None = None  # why the row is invalid; labeled rows raise it instead
 
 
+class _LongRow(dict[str, str]):
+    """A row with more cells than the header has columns, without those cells."""
+
+
 def read_list(
     lines: Iterable[str],
     *,
@@ -130,6 +134,10 @@ def _written_label(row: ListedRow, layout: Layout) -> object:
 
 
 def _listed(line: int, row: Row, layout: Layout) -> ListedRow:
+    if isinstance(row, _LongRow):
+        raise ValueError(
+            "the row has more cells than the header has columns. Quote cells that contain the separator"
+        )
     by_meaning = meanings(row, layout)
     kind, value = input_of(by_meaning, row, layout.features)
     if kind == "input" or (kind in ("path", "text", "image") and not isinstance(value, str)):
@@ -163,14 +171,10 @@ def _csv_rows(
         for cells in reader:
             row_ended()
             line = reader.line_num
-            if any(cells[len(header) :]):
-                raise ValueError(
-                    f"{name}, line {line}: the row has {len(cells)} cells, but the header names "
-                    f"{len(header)} columns. Quote cells that contain the separator"
-                )
             if cells:
                 # Missing cells are left out: filling them in would take time for each column of the header.
-                yield line, dict(zip(header, cells, strict=False))
+                row = dict(zip(header, cells, strict=False))
+                yield line, _LongRow(row) if any(cells[len(header) :]) else row
     except csv.Error as error:
         raise ValueError(f"{name}, line {line + 1}: {error}") from None
 

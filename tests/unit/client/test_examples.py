@@ -8,6 +8,7 @@ from headstart.inputs import records
 from headstart.inputs.dataset_manifest import read_list
 from headstart.inputs.examples import ExampleWarning, open_examples
 from headstart.inputs.inputs import Example, Text
+from headstart.inputs.records import Layout
 
 
 def write(path: Path, content: str | bytes = b"x") -> Path:
@@ -79,8 +80,17 @@ def test_rows_take_time_for_their_own_cells_and_not_for_each_column_of_the_heade
 def test_a_row_with_more_cells_than_columns_is_refused_because_a_separator_is_not_quoted(suffix, separator):
     lines = [f"text{separator}label\n", f"Fun{separator} mostly{separator}good\n"]
 
-    with pytest.raises(ValueError, match=f"l{suffix}, line 2: the row has 3 cells, but the header names 2"):
+    with pytest.raises(ValueError, match=f"l{suffix}, line 2: the row has more cells than the header"):
         list(read_list(lines, name=f"l{suffix}", suffix=suffix))
+
+
+def test_a_row_to_predict_with_more_cells_than_columns_does_not_end_the_others():
+    lines = ["text\n", "Fun, mostly\n", "Fun\n"]
+
+    long, good = read_list(lines, name="l.csv", suffix=".csv", layout=Layout(labeled=False))
+
+    assert str(long.error).startswith("l.csv, line 2: the row has more cells than the header has columns")
+    assert (good.text, good.error) == ("Fun", None)
 
 
 def test_empty_cells_after_the_last_column_are_ignored():
