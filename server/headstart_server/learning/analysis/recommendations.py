@@ -165,12 +165,14 @@ def _on_more_data(findings: DatasetFindings, dataset: AnalyzedDataset) -> Iterat
         return
     last, twice = curve[-2], curve[-1]
     what = "R squared" if dataset.targets.task is Task.REGRESSION else "accuracy"
-    values = f"from about {_share(last, what)} to about {_share(twice, what)}"
+    now, then = _share(last, what), _share(twice, what)
+    change = f"from about {now} to about {then}"
     gain = twice.score - last.score
     if gain >= min(WORTHWHILE, max(WORTHWHILE_PART * (1 - last.score), WORTHWHILE / 4)):
-        message = f"Twice as many examples would raise {what} {values}, if the trend continues."
+        message = f"Twice as many examples would raise {what} {change}, if the trend continues."
     else:
-        message = f"Twice as many examples of the same kind would hardly help: {what} would go {values}."
+        outcome = f"stay at about {now}" if then == now else f"go {change}"
+        message = f"Twice as many examples of the same kind would hardly help: {what} would {outcome}."
     yield Recommendation(kind=RecommendationKind.MORE_DATA, message=message)
 
 
