@@ -3,11 +3,10 @@
 from headstart import results
 from headstart.arguments import FineTuneSettings, PredictSettings
 from headstart.async_client import AsyncClient
-from headstart.async_handles import AsyncAliasHandle, AsyncDatasetHandle, AsyncModelHandle, AsyncVersionHandle
-from headstart.async_job import AsyncJob
+from headstart.async_handles import AsyncAliasHandle, AsyncModelHandle, AsyncVersionHandle
 from headstart.calls.job_calls import RebaseSettings
 from headstart.client import Client
-from headstart.dataset_handle import DatasetHandle
+from headstart.dataset_handle import AsyncDatasetHandle, DatasetHandle
 from headstart.edits import Edits, ExampleEdit
 from headstart.errors import (
     Aborted,
@@ -39,7 +38,7 @@ from headstart.inputs.inputs import URL, Example, Text
 from headstart.inputs.prediction_inputs import Inputs, InputSettings
 from headstart.inputs.tables import Table
 from headstart.inputs.task import Task, TaskName
-from headstart.job import Job
+from headstart.job import AsyncJob, Job
 from headstart.release import installed_version
 from headstart.results import *  # noqa: F403 - a facade; the names are in its __all__
 from headstart.spec import (
@@ -56,9 +55,9 @@ from headstart.spec import (
     SpecSettings,
 )
 from headstart.transport.channel import TlsConfig
-from headstart.transport.connection import UploadReport
 from headstart.transport.retries import RetryPolicy
 from headstart.transport.tokens import Token
+from headstart.transport.upload import UploadReport
 from headstart.version_ref import VersionRef
 
 __all__ = [

@@ -8,13 +8,13 @@ from typing import Any
 import grpc
 from grpc import aio
 
-from headstart.async_handles import AsyncDatasetHandle, AsyncModelHandle
+from headstart.async_handles import AsyncModelHandle
 from headstart.async_methods import AsyncClientMethods
-from headstart.calls import calls
 from headstart.client import Client
-from headstart.errors import DeadlineExceeded, Unavailable
-from headstart.transport.async_connection import AsyncChannels, AsyncConnection
+from headstart.dataset_handle import AsyncDatasetHandle
+from headstart.transport.async_wire import AsyncWire
 from headstart.transport.channel import TlsConfig
+from headstart.transport.connection import Connection
 from headstart.transport.retries import RetryPolicy
 from headstart.transport.settings import changed_settings, channel_settings, connection_settings
 from headstart.transport.tokens import Token
@@ -34,6 +34,8 @@ class AsyncClient(AsyncClientMethods):
         ...     prediction = await client.predict("cat.jpg", model="pets")
     """
 
+    close = coroutine(Client.close)
+    ready = coroutine(Client.ready)
     server_info = coroutine(Client.server_info)
     who_am_i = coroutine(Client.who_am_i)
     usage = coroutine(Client.usage)
@@ -59,7 +61,7 @@ class AsyncClient(AsyncClientMethods):
             retries=retries,
             interceptors=interceptors,
         )
-        self._connection = AsyncConnection(settings)
+        self._connection = Connection(settings, AsyncWire(settings))
 
     @classmethod
     def from_channel(
@@ -78,10 +80,10 @@ class AsyncClient(AsyncClientMethods):
         validate, evaluate or compare.
         """
         settings = channel_settings(timeout=timeout, metadata=metadata, token=token, retries=retries)
-        return cls._over(AsyncConnection(settings, AsyncChannels(settings, channel, upload_channel)))
+        return cls._over(Connection(settings, AsyncWire(settings, channel, upload_channel)))
 
     @classmethod
-    def _over(cls, connection: AsyncConnection) -> "AsyncClient":
+    def _over(cls, connection: Connection) -> "AsyncClient":
         client = cls.__new__(cls)
         client._connection = connection
         return client
@@ -112,17 +114,6 @@ class AsyncClient(AsyncClientMethods):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
-
-    async def close(self) -> None:
-        """End the calls in flight and close the connection. Jobs continue."""
-        await self._connection.close()
-
-    async def ready(self, timeout: float = 5.0) -> bool:
-        """Return whether a server answers within `timeout` seconds that it is ready."""
-        try:
-            return await self._connection.send(calls.health(), timeout)
-        except (Unavailable, DeadlineExceeded):
-            return False
 
     def dataset(self, name: str) -> AsyncDatasetHandle:
         """Return a handle of a dataset without sending a call; as `Client.dataset`."""

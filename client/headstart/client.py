@@ -13,8 +13,9 @@ from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.handles import ModelHandle
 from headstart.methods import ClientMethods
 from headstart.results import Caller, Dataset, ServerInfo, Usage
+from headstart.transport.blocking_wire import BlockingWire
 from headstart.transport.channel import TlsConfig
-from headstart.transport.connection import Connection, SharedChannel
+from headstart.transport.connection import Connection, Exchange
 from headstart.transport.retries import RetryPolicy
 from headstart.transport.settings import changed_settings, channel_settings, connection_settings
 from headstart.transport.tokens import Token
@@ -71,7 +72,7 @@ class Client(ClientMethods):
             retries=retries,
             interceptors=interceptors,
         )
-        self._connection = Connection(settings)
+        self._connection = Connection(settings, BlockingWire(settings))
 
     @classmethod
     def from_channel(
@@ -93,7 +94,7 @@ class Client(ClientMethods):
             retries: as for `Client`.
         """
         settings = channel_settings(timeout=timeout, metadata=metadata, token=token, retries=retries)
-        return cls._over(Connection(settings, SharedChannel(channel, is_owned=False)))
+        return cls._over(Connection(settings, BlockingWire(settings, channel)))
 
     @classmethod
     def _over(cls, connection: Connection) -> "Client":
@@ -139,14 +140,11 @@ class Client(ClientMethods):
 
     def close(self) -> None:
         """End the calls in flight and close the connection. Jobs continue."""
-        self._connection.close()
+        return self._connection.close()
 
     def ready(self, timeout: float = 5.0) -> bool:
         """Return whether a server answers within `timeout` seconds that it is ready."""
-        try:
-            return self._connection.send(calls.health(), timeout)
-        except (Unavailable, DeadlineExceeded):
-            return False
+        return self._connection.finish(_is_ready(self._connection.exchange, timeout))
 
     def server_info(self) -> ServerInfo:
         """Return the release, limits, features and default backbones of the server."""
@@ -175,3 +173,10 @@ class Client(ClientMethods):
             ValueError: the name contains a version.
         """
         return ModelHandle(self, name)
+
+
+async def _is_ready(exchange: Exchange, timeout: float) -> bool:
+    try:
+        return await exchange.send(calls.health(), timeout)
+    except (Unavailable, DeadlineExceeded):
+        return False

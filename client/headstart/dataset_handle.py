@@ -1,7 +1,6 @@
-"""Handle of a dataset of the server."""
+"""Handles of a dataset of the server."""
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar, Unpack
@@ -12,10 +11,12 @@ from headstart.calls.dataset_calls import DatasetUpload, Outage
 from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
 from headstart.calls.model_calls import Details
 from headstart.errors import AlreadyExists, HeadstartError, NotFound
-from headstart.inputs.examples import Examples, ExampleSettings, open_examples
+from headstart.inputs.examples import Examples, ExampleSettings, ExampleSource, open_examples
 from headstart.inputs.task import Task, TaskName
 from headstart.results import Dataset, ExampleContent, ExampleRecord
-from headstart.transport.connection import Connection, UploadReport
+from headstart.transport.connection import Connection, Exchange
+from headstart.transport.upload import UploadReport
+from headstart.twins import async_iterator, coroutine
 
 Result = TypeVar("Result")
 #: Seconds of one call that writes a batch; a batch is a few MiB.
@@ -90,40 +91,9 @@ class DatasetHandle:
             OSError or TypeError: as in `Client.fine_tune`.
             ValueError: the dataset has other examples; or as in `Client.fine_tune`.
         """
-        source = open_examples(examples, y, task=task, settings=settings)
-        outage = Outage(self._connection.settings.retries)
-        dataset = self._existing(outage)
-        info = self._persist(server_calls.server_info(), outage)
-        upload = DatasetUpload(dataset, source, info.limits.message_bytes)
-        for call in upload.calls():
-            if on_upload is not None:
-                on_upload(upload.sent, upload.total)
-            self._persist(call, outage)
-        if on_upload is not None:
-            on_upload(upload.sent, upload.total)
-        last = dataset_calls.dataset_finish(self.dataset, None)
-        return self._persist(last if finish else dataset_calls.get_dataset(self.dataset), outage)
-
-    def _existing(self, outage: Outage) -> Dataset:
-        """Return the dataset; create it if it does not exist."""
-        while True:
-            try:
-                return self._persist(dataset_calls.get_dataset(self.dataset), outage)
-            except NotFound:
-                # It exists if another process, or an attempt of this one whose answer was lost, created it.
-                with suppress(AlreadyExists):
-                    return self._persist(dataset_calls.dataset_creation(self.dataset, {}), outage)
-
-    def _persist(self, call: Call[Result], outage: Outage) -> Result:
-        """Send a call until a server answers, or the outage is too long."""
-        while True:
-            try:
-                result = self._connection.send(call, _BATCH_SECONDS)
-            except HeadstartError as error:
-                time.sleep(outage.interrupted(error))
-            else:
-                outage.answered()
-                return result
+        opened = partial(open_examples, examples, y, task=task, settings=settings)
+        uploading = _Uploading(self._connection.exchange, self.dataset)
+        return self._connection.finish(uploading.run(opened, on_upload, finish=finish))
 
     def finish(self, example_count: int | None = None) -> Dataset:
         """End the upload: the dataset is ready to be used, and its examples never change again.
@@ -181,3 +151,77 @@ class DatasetHandle:
             Aborted: the dataset was changed since its etag was read.
         """
         return self._connection.send(dataset_calls.dataset_deletion(self.dataset, etag))
+
+
+class _Uploading:
+    """An upload, which continues when a server answers again."""
+
+    def __init__(self, exchange: Exchange, dataset: str) -> None:
+        self._exchange = exchange
+        self._dataset = dataset
+        self._outage = Outage(exchange.settings.retries)
+
+    async def run(
+        self, opened: Callable[[], ExampleSource], report: UploadReport | None, *, finish: bool
+    ) -> Dataset:
+        """Open the examples and send those that the dataset lacks."""
+        source = await self._exchange.wire.in_thread(opened)
+        dataset = await self._existing()
+        info = await self._persist(server_calls.server_info())
+        upload = DatasetUpload(dataset, source, info.limits.message_bytes)
+        calls = upload.calls()
+        while (call := await self._exchange.wire.in_thread(next, calls, None)) is not None:
+            if report is not None:
+                report(upload.sent, upload.total)
+            await self._persist(call)
+        if report is not None:
+            report(upload.sent, upload.total)
+        last = dataset_calls.dataset_finish(self._dataset, None)
+        return await self._persist(last if finish else dataset_calls.get_dataset(self._dataset))
+
+    async def _existing(self) -> Dataset:
+        """Return the dataset; create it if it does not exist."""
+        while True:
+            try:
+                return await self._persist(dataset_calls.get_dataset(self._dataset))
+            except NotFound:
+                # It exists if another process, or an attempt of this one whose answer was lost, created it.
+                with suppress(AlreadyExists):
+                    return await self._persist(dataset_calls.dataset_creation(self._dataset, {}))
+
+    async def _persist(self, call: Call[Result]) -> Result:
+        """Send a call until a server answers, or the outage is too long."""
+        while True:
+            try:
+                result = await self._exchange.send(call, _BATCH_SECONDS)
+            except HeadstartError as error:
+                await self._exchange.wire.pause(self._outage.interrupted(error))
+            else:
+                self._outage.answered()
+                return result
+
+
+class AsyncDatasetHandle:
+    """A dataset of the server. Creating a handle sends no call; as `DatasetHandle`.
+
+    Examples:
+        >>> await client.dataset("pets-2026").upload("pets/")
+        >>> await client.fine_tune(model="pets", dataset="pets-2026")
+    """
+
+    get = coroutine(DatasetHandle.get)
+    create = coroutine(DatasetHandle.create)
+    upload = coroutine(DatasetHandle.upload)
+    finish = coroutine(DatasetHandle.finish)
+    examples = async_iterator(DatasetHandle.examples)
+    content = coroutine(DatasetHandle.content)
+    thumbnail = coroutine(DatasetHandle.thumbnail)
+    update = coroutine(DatasetHandle.update)
+    delete = coroutine(DatasetHandle.delete)
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self.dataset = name
+        self._connection = connection
+
+    def __repr__(self) -> str:
+        return f"AsyncDatasetHandle({self.dataset!r})"

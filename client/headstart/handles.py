@@ -46,7 +46,7 @@ from headstart.results import (
     Version,
     VersionEvaluation,
 )
-from headstart.transport.connection import UploadReport
+from headstart.transport.upload import UploadReport
 from headstart.version_ref import VersionRef, numbered, other_version, plain_model
 
 

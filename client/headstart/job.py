@@ -1,10 +1,10 @@
-"""A job, for synchronous callers."""
+"""A job, for synchronous and asynchronous callers."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing, nullcontext
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from headstart.calls import calls
 from headstart.calls.job_watcher import (
@@ -21,31 +21,99 @@ from headstart.results import JobEvent, JobStatus, Version
 from headstart.transport.connection import Connection
 from headstart.transport.retries import Backoff, Deadline
 from headstart.transport.settings import seconds
+from headstart.twins import async_iterator, coroutine
 from headstart.version_ref import VersionRef
 
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class Job:
-    """A fine-tune job on the server. It continues when the client closes."""
+class BaseJob:
+    """A job with the coroutines that follow it, for synchronous or asynchronous callers."""
 
     def __init__(self, job_id: str, connection: Connection, status: JobStatus | None = None) -> None:
         self._id = job_id
         self._connection = connection
+        self._exchange = connection.exchange
         self._status = status
 
     def __repr__(self) -> str:
-        return f"Job({job_repr(self._id, self._status)})"
+        return f"{type(self).__name__}({job_repr(self._id, self._status)})"
 
     @property
     def job_id(self) -> str:
-        """The ID of the job; `Client.job` returns a handle for it."""
+        """The ID of the job; the method `job` of a client returns a handle for it."""
         return self._id
 
     @property
     def last_status(self) -> JobStatus | None:
         """The last status that the server returned, without a call; None if it is unknown."""
         return self._status
+
+    async def _fetch(self, call: calls.Call[JobStatus]) -> JobStatus:
+        self._status = await self._exchange.send(call)
+        return self._status
+
+    async def _result(
+        self, deadline: Deadline, on_event: Callable[[JobEvent], object] | None, progress: bool
+    ) -> Version:
+        with ProgressBar() if progress else nullcontext() as bar:
+            listeners = [each for each in (on_event, bar) if each is not None]
+            if listeners:
+                async with aclosing(self._events(0, deadline)) as events:
+                    async for event in events:
+                        for listener in listeners:
+                            listener(event)
+        status = await self._end(deadline)
+        number = finished_version(status)
+        ref = VersionRef(status.spec.model, version=number)
+        return await self._persist(get_version(ref), deadline)
+
+    async def _events(self, after: int, deadline: Deadline) -> AsyncGenerator[JobEvent, None]:
+        cursor = EventCursor(self._id, after, self._exchange.settings.retries)
+        while not cursor.ended:
+            try:
+                async with aclosing(self._exchange.receive(cursor.call(), deadline.remaining())) as events:
+                    async for event in events:
+                        if cursor.accept(event):
+                            yield event
+                pause = 0.0
+                if not cursor.ended:
+                    pause = cursor.settle(await self._fetch(calls.job_status(self._id, 0.0)))
+            except Unavailable as error:
+                pause = cursor.interrupted(error)
+            except DeadlineExceeded:
+                if deadline.passed:
+                    raise wait_timeout(None, self._id) from None
+                raise
+            if not cursor.ended:
+                await self._exchange.wire.pause(deadline.within(pause))
+
+    async def _end(self, deadline: Deadline) -> JobStatus:
+        while True:
+            call = calls.job_status(self._id, deadline.within(STATUS_SLICE_SECONDS))
+            status = self._status = await self._persist(call, deadline)
+            if status.state.ended:
+                return status
+            if deadline.passed:
+                raise wait_timeout(status, self._id)
+            # A stopping server answers before the time is over; do not flood it.
+            await self._exchange.wire.pause(deadline.within(self._exchange.settings.retries.initial_seconds))
+
+    async def _persist(self, call: calls.Call[Result], deadline: Deadline) -> Result:
+        policy = self._exchange.settings.retries
+        backoff = Backoff(policy, seconds=policy.outage_seconds)
+        while True:
+            try:
+                return await self._exchange.send(call)
+            except Unavailable as error:
+                if deadline.passed:
+                    raise wait_timeout(None, self._id) from error
+                await self._exchange.wire.pause(deadline.within(backoff.delay_after(error)))
+
+
+class Job(BaseJob):
+    """A fine-tune job on the server. It continues when the client closes."""
 
     def status(self, wait: float | timedelta | None = None) -> JobStatus:
         """Return the status of the job.
@@ -56,7 +124,7 @@ class Job:
         Raises:
             NotFound: the job does not exist.
         """
-        return self._note(self._connection.send(calls.job_status(self._id, seconds(wait or 0.0))))
+        return self._connection.finish(self._fetch(calls.job_status(self._id, seconds(wait or 0.0))))
 
     def result(
         self,
@@ -83,16 +151,7 @@ class Job:
             Unavailable: no server answered for `RetryPolicy.outage_seconds`.
         """
         deadline = Deadline(None if timeout is None else seconds(timeout))
-        with ProgressBar() if progress else nullcontext() as bar:
-            listeners = [each for each in (on_event, bar) if each is not None]
-            if listeners:
-                for event in self._events(0, deadline):
-                    for listener in listeners:
-                        listener(event)
-        status = self._end(deadline)
-        number = finished_version(status)
-        ref = VersionRef(status.spec.model, version=number)
-        return self._persist(get_version(ref), deadline)
+        return self._connection.finish(self._result(deadline, on_event, progress))
 
     def watch(self, after: int = 0) -> Iterator[JobEvent]:
         """Yield the events of the job until it has ended.
@@ -106,7 +165,7 @@ class Job:
             NotFound: the job does not exist.
             Unavailable: no server answered for `RetryPolicy.outage_seconds`.
         """
-        return self._events(after, Deadline(None))
+        return self._connection.iterate(self._events(after, Deadline(None)))
 
     def cancel(self) -> JobStatus:
         """Cancel the job. A queued job ends immediately, a running job at its next batch.
@@ -114,46 +173,22 @@ class Job:
         Raises:
             NotFound: the job does not exist.
         """
-        return self._note(self._connection.send(calls.job_cancellation(self._id)))
+        return self._connection.finish(self._fetch(calls.job_cancellation(self._id)))
 
-    def _note(self, status: JobStatus) -> JobStatus:
-        self._status = status
-        return status
 
-    def _events(self, after: int, deadline: Deadline) -> Iterator[JobEvent]:
-        cursor = EventCursor(self._id, after, self._connection.settings.retries)
-        while not cursor.ended:
-            try:
-                with closing(self._connection.receive(cursor.call(), deadline.remaining())) as events:
-                    yield from filter(cursor.accept, events)
-                pause = 0.0 if cursor.ended else cursor.settle(self.status())
-            except Unavailable as error:
-                pause = cursor.interrupted(error)
-            except DeadlineExceeded:
-                if deadline.passed:
-                    raise wait_timeout(None, self._id) from None
-                raise
-            if not cursor.ended:
-                time.sleep(deadline.within(pause))
+class AsyncJob(BaseJob):
+    """A fine-tune job on the server; as `Job`."""
 
-    def _end(self, deadline: Deadline) -> JobStatus:
-        while True:
-            call = calls.job_status(self._id, deadline.within(STATUS_SLICE_SECONDS))
-            status = self._note(self._persist(call, deadline))
-            if status.state.ended:
-                return status
-            if deadline.passed:
-                raise wait_timeout(status, self._id)
-            # A stopping server answers before the time is over; do not flood it.
-            time.sleep(deadline.within(self._connection.settings.retries.initial_seconds))
+    status = coroutine(Job.status)
+    result = coroutine(Job.result)
+    watch = async_iterator(Job.watch)
+    cancel = coroutine(Job.cancel)
 
-    def _persist(self, call: calls.Call[Result], deadline: Deadline) -> Result:
-        policy = self._connection.settings.retries
-        backoff = Backoff(policy, seconds=policy.outage_seconds)
-        while True:
-            try:
-                return self._connection.send(call)
-            except Unavailable as error:
-                if deadline.passed:
-                    raise wait_timeout(None, self._id) from error
-                time.sleep(deadline.within(backoff.delay_after(error)))
+
+def job_coroutine(
+    method: Callable[Concatenate[Any, Arguments], Job],
+) -> Callable[Concatenate[Any, Arguments], Coroutine[Any, Any, AsyncJob]]:
+    """Return the asynchronous method for a synchronous one that starts a job."""
+    call: Any = coroutine(method)
+    call.__signature__ = inspect.signature(method).replace(return_annotation=AsyncJob)
+    return cast(Callable[Concatenate[Any, Arguments], Coroutine[Any, Any, AsyncJob]], call)

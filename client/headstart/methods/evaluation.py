@@ -1,8 +1,11 @@
 """Methods that evaluate, compare, report and export versions."""
 
 import os
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Unpack
+
+from google.protobuf.message import Message
 
 from headstart.arguments import MeasureSettings, open_measured
 from headstart.calls import calls
@@ -20,8 +23,9 @@ from headstart.results import (
     VersionEvaluation,
 )
 from headstart.transport import upload
-from headstart.transport.connection import UploadReport
+from headstart.transport.connection import Exchange
 from headstart.transport.settings import seconds
+from headstart.transport.upload import UploadReport
 from headstart.version_ref import VersionRef, parse_version, version_ref
 
 
@@ -176,7 +180,14 @@ class EvaluationMethods(Methods):
         """
         call = calls.version_export(version_ref(model, version, alias), format)
         limit = None if timeout is None else seconds(timeout)
-        with ExportFiles(path) as files:
-            for message in self._connection.receive(call, limit):
-                files.write(message)
-            return files.finish()
+        return self._connection.finish(_exported(self._connection.exchange, call, limit, path))
+
+
+async def _exported(
+    exchange: Exchange, call: calls.Call[Message], limit: float | None, path: str | os.PathLike[str]
+) -> Export:
+    with ExportFiles(path) as files:
+        async with aclosing(exchange.receive(call, limit)) as messages:
+            async for message in messages:
+                await exchange.wire.in_thread(files.write, message)
+        return await exchange.wire.in_thread(files.finish)

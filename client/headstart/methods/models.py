@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
 from typing import Literal, Unpack
 
 from headstart.calls import calls, model_calls
@@ -19,6 +18,7 @@ from headstart.calls.model_calls import (
 )
 from headstart.methods.base import Methods
 from headstart.results import Alias, AliasEvent, ErasedExample, Model, Traffic, Version
+from headstart.transport.connection import Exchange
 from headstart.version_ref import version_ref
 
 
@@ -39,13 +39,7 @@ class ModelMethods(Methods):
         Raises:
             NotFound: the model does not exist.
         """
-        model = self._connection.send(model_calls.get_model(name))
-        if max_versions == 0:
-            return model
-        query = VersionQuery(view="full")
-        size = PAGE_SIZE if max_versions is None else min(max_versions, PAGE_SIZE)
-        versions = self._connection.pages(partial(model_calls.version_list, name, query, size=size))
-        return replace(model, versions=tuple(islice(versions, max_versions)))
+        return self._connection.finish(_with_versions(self._connection.exchange, name, max_versions))
 
     def get_version(self, model: str, *, version: int | None = None, alias: str | None = None) -> Version:
         """Return a version.
@@ -249,3 +243,16 @@ class ModelMethods(Methods):
             FailedPrecondition: the model has versions, and `force` is not set.
         """
         return self._connection.send(calls.model_deletion(model, force))
+
+
+async def _with_versions(exchange: Exchange, name: str, max_versions: int | None) -> Model:
+    model = await exchange.send(model_calls.get_model(name))
+    if max_versions == 0:
+        return model
+    query, versions = VersionQuery(view="full"), list[Version]()
+    size = PAGE_SIZE if max_versions is None else min(max_versions, PAGE_SIZE)
+    async for version in exchange.pages(partial(model_calls.version_list, name, query, size=size)):
+        versions.append(version)
+        if len(versions) == max_versions:
+            break
+    return replace(model, versions=tuple(versions))

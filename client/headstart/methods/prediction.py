@@ -1,6 +1,6 @@
 """Methods that predict inputs and compute features."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, TypeVar, Unpack, overload
@@ -16,6 +16,7 @@ from headstart.inputs.prediction_inputs import Inputs, open_inputs
 from headstart.methods.base import Methods
 from headstart.results import Backbone, PredictedInput, Prediction, Predictions
 from headstart.transport.chunked_calls import EmbeddingRun, PredictionRun, predicted_inputs
+from headstart.transport.connection import Exchange
 from headstart.transport.settings import seconds
 from headstart.version_ref import VersionRef, parse_version, version_ref
 
@@ -109,11 +110,7 @@ class PredictionMethods(Methods):
         Raises:
             HeadstartError, TypeError or ValueError: as in `predict`, except for single inputs.
         """
-        prediction, input_settings = split_settings(settings)
-        target = version_ref(model, prediction.get("version"), prediction.get("alias"))
-        run, limit = prediction_run([target], prediction, keep_errors=True, is_bulk=True)
-        for chunk, answer in self._connection.stream(run, open_inputs(inputs, input_settings).items, limit):
-            yield from predicted_inputs(run, chunk, answer)
+        return self._connection.iterate(_predicted(self._connection.exchange, inputs, model, settings))
 
     def predict_many(
         self,
@@ -191,3 +188,15 @@ class PredictionMethods(Methods):
     def backbones(self) -> list[Backbone]:
         """Return the backbones of the server."""
         return self._connection.all_pages(calls.backbone_page)
+
+
+async def _predicted(
+    exchange: Exchange, inputs: Inputs | None, model: str, settings: PredictArguments
+) -> AsyncGenerator[PredictedInput, None]:
+    prediction, input_settings = split_settings(settings)
+    target = version_ref(model, prediction.get("version"), prediction.get("alias"))
+    run, limit = prediction_run([target], prediction, keep_errors=True, is_bulk=True)
+    opened = await exchange.wire.in_thread(open_inputs, inputs, input_settings)
+    async for chunk, answer in exchange.stream(run, opened.items, limit):
+        for each in predicted_inputs(run, chunk, answer):
+            yield each

@@ -1,11 +1,10 @@
 """Methods that start and follow jobs."""
 
-import time
 import uuid
-from collections.abc import Collection, Iterator
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterator
+from contextlib import aclosing
 from functools import partial
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack
 
 from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.calls import calls
@@ -16,7 +15,10 @@ from headstart.job import Job
 from headstart.methods.base import Methods
 from headstart.results import JobEvent, JobState, Validation
 from headstart.transport import upload
-from headstart.transport.connection import UploadReport
+from headstart.transport.connection import Exchange
+from headstart.transport.upload import UploadReport
+
+Started = TypeVar("Started")
 
 
 class TrainingMethods(Methods):
@@ -67,7 +69,8 @@ class TrainingMethods(Methods):
                 *open_fine_tune(model, examples, y, settings, request_id or str(uuid.uuid4()))
             )
 
-        return self.job(self._connection.upload(opened, on_upload))
+        job_id = self._connection.exchange.upload(opened, on_upload)
+        return self._connection.finish(_started(self.job, job_id))
 
     def rebase(
         self,
@@ -111,7 +114,7 @@ class TrainingMethods(Methods):
             alias=alias,
             request_id=request_id or str(uuid.uuid4()),
         )
-        return self.job(self._connection.send(call))
+        return self._connection.finish(_started(self.job, self._connection.exchange.send(call)))
 
     def validate(
         self,
@@ -162,17 +165,7 @@ class TrainingMethods(Methods):
         Raises:
             Unavailable: no server answered for `RetryPolicy.outage_seconds`.
         """
-        cursor = JobsCursor(model, resume_token, self._connection.settings.retries)
-        while True:
-            try:
-                with closing(self._connection.receive(cursor.call())) as responses:
-                    for response in responses:
-                        if (event := cursor.accept(response)) is not None:
-                            yield event
-                pause = cursor.ended()
-            except Unavailable as error:
-                pause = cursor.interrupted(error)
-            time.sleep(pause)
+        return self._connection.iterate(_watched(self._connection.exchange, model, resume_token))
 
     def delete_job(self, job_id: str) -> None:
         """Delete a job that has ended, with its events. Its version stays.
@@ -182,3 +175,23 @@ class TrainingMethods(Methods):
             FailedPrecondition: the job is queued or running, or its webhook is pending.
         """
         return self._connection.send(job_deletion(job_id))
+
+
+async def _started(handle: Callable[[str], Started], job_id: Coroutine[Any, Any, str]) -> Started:
+    return handle(await job_id)
+
+
+async def _watched(
+    exchange: Exchange, model: str | None, resume_token: str
+) -> AsyncGenerator[JobEvent, None]:
+    cursor = JobsCursor(model, resume_token, exchange.settings.retries)
+    while True:
+        try:
+            async with aclosing(exchange.receive(cursor.call())) as responses:
+                async for response in responses:
+                    if (event := cursor.accept(response)) is not None:
+                        yield event
+            pause = cursor.ended()
+        except Unavailable as error:
+            pause = cursor.interrupted(error)
+        await exchange.wire.pause(pause)

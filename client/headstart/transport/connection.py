@@ -1,153 +1,139 @@
-"""Sends calls over a synchronous channel, and raises this package's errors."""
+"""Sends calls over a channel, and raises this package's errors."""
 
-import threading
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import grpc
-from google.protobuf.message import Message
 
 from headstart.calls.calls import Call, Page
-from headstart.errors import Cancelled, ErrorDetails, HeadstartError, Unauthenticated, Unavailable
+from headstart.errors import HeadstartError, Unauthenticated, Unavailable
 from headstart.inputs.prediction_inputs import NamedInput, OpenInputs
-from headstart.transport.call_log import LOGGER, logged
-from headstart.transport.channel import channel_options, target_uri
+from headstart.transport.call_log import logged
 from headstart.transport.chunked_calls import Run
 from headstart.transport.chunks import Chunk, chunks, relocated, without_invalid
-from headstart.transport.retries import (
-    LOADING_SECONDS,
-    Attempts,
-    Backoff,
-    Deadline,
-    capacity_delay,
-    loading_delay,
-)
+from headstart.transport.retries import Attempts, Deadline, RetryPolicy, capacity_delay
 from headstart.transport.settings import ConnectionSettings, Metadata
 from headstart.transport.status import RpcFailure, deadline_passed, error_from_rpc
-from headstart.transport.upload import Pipe, Upload
+from headstart.transport.tokens import TokenSource
+from headstart.transport.upload import Upload, UploadReport
 
-Started = TypeVar("Started")
 Result = TypeVar("Result")
-UploadReport = Callable[[int, int | None], object]
-"""A callback with the number of sent examples and their total, None if it is unknown."""
+Item = TypeVar("Item")
 
 
-def uninterrupted(start: Callable[[], Started]) -> Started:
-    """Start a streaming call; from the main thread, start it in a new thread.
+class Wire(Protocol):
+    """The channel of a client, and how the client waits.
 
-    Python raises KeyboardInterrupt in the main thread only, at any instruction. Raised while gRPC starts a
-    streaming call, it leaves an unused call behind, and closing the channel waits for it forever (seen with
-    grpcio 1.85). A call that starts in another thread is handled, even if its caller is interrupted.
+    Everything else of a client is written once, in coroutines. In a synchronous client they wait by blocking,
+    so that they never suspend; in an asynchronous client they run on the caller's event loop.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return start()
-    with ThreadPoolExecutor(1, "headstart-start") as thread:
-        return thread.submit(start).result()
 
+    @property
+    def channel(self) -> Any:
+        """The channel of all calls except uploads."""
 
-class SharedChannel:
-    """A channel that several connections share."""
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client was closed."""
 
-    def __init__(self, channel: grpc.Channel, *, is_owned: bool = True) -> None:
-        self.channel = channel
-        self.is_closed = False
-        self._is_owned = is_owned
+    def finish(self, work: Awaitable[Result]) -> Result:
+        """Return the result of a coroutine; in an asynchronous client, the coroutine."""
 
-    def close(self) -> None:
+    def iterate(self, items: AsyncGenerator[Item, None]) -> Iterator[Item]:
+        """Yield the items of a generator; in an asynchronous client, return the generator."""
+
+    async def close(self) -> None:
         """End all calls and close the channel, unless the caller owns it."""
-        self.is_closed = True
-        if self._is_owned:
-            self.channel.close()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a function that may block, such as one that reads files."""
+
+    async def token(self, tokens: TokenSource) -> str | None:
+        """Return the token of the next call."""
+
+    async def answer(self, start: Callable[[], Any]) -> Any:
+        """Start a call and return its response."""
+
+    def answers(self, start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
+        """Start a call and yield its responses; cancel it at the end."""
+
+    async def deliver(
+        self, upload: Upload[Result], report: UploadReport | None, policy: RetryPolicy, metadata: Metadata
+    ) -> Result:
+        """Send a stream of examples; restart it if no server answers."""
 
 
-class Connection:
-    """A connection to a server. Safe to use from many threads; derived ones share its channel."""
+class Exchange:
+    """Sends calls with their retries and the current token."""
 
-    def __init__(
-        self, settings: ConnectionSettings, shared: SharedChannel | None = None, *, is_derived: bool = False
-    ) -> None:
+    def __init__(self, settings: ConnectionSettings, wire: Wire) -> None:
         self.settings = settings
-        self._is_derived = is_derived
-        self._shared = shared or SharedChannel(_open_channel(settings))
+        self.wire = wire
 
-    def close(self) -> None:
-        """End all calls and close the channel, unless the connection is derived."""
-        if not self._is_derived:
-            self._shared.close()
-
-    def with_settings(self, settings: ConnectionSettings) -> "Connection":
-        """Return a connection over the same channel."""
-        return Connection(settings, self._shared, is_derived=True)
-
-    def send(self, call: Call[Result], timeout: float | None = None) -> Result:
+    async def send(self, call: Call[Result], timeout: float | None = None) -> Result:
         """Send a call and return its result; retry it if it is idempotent and no server answers.
 
         `timeout` is in seconds for all attempts; None: the timeout of the settings.
         """
-        limit = self.settings.seconds_of(call, timeout)
-        attempts = Attempts(call.path, self.settings.retries, limit)
-        return self._authenticated(lambda metadata: self._persist(call, attempts, metadata))
+        attempts = Attempts(call.path, self.settings.retries, self.settings.seconds_of(call, timeout))
+        return await self._authenticated(lambda metadata: self._persist(call, attempts, metadata))
 
-    def _persist(self, call: Call[Result], attempts: Attempts, metadata: Metadata) -> Result:
+    async def _persist(self, call: Call[Result], attempts: Attempts, metadata: Metadata) -> Result:
         while True:
             try:
-                return self._send(call, attempts.remaining(), metadata)
+                return await self._send(call, attempts.remaining(), metadata)
             except Unavailable as error:
-                time.sleep(attempts.delay_after(error, repeatable=call.may_follow(error)))
+                await self.wire.pause(attempts.delay_after(error, repeatable=call.may_follow(error)))
 
-    def _send(self, call: Call[Result], timeout: float | None, metadata: Metadata) -> Result:
-        method = self._shared.channel.unary_unary(
-            call.path,
-            request_serializer=type(call.request).SerializeToString,
-            response_deserializer=call.response.FromString,
-        )
+    async def _send(self, call: Call[Result], timeout: float | None, metadata: Metadata) -> Result:
+        method = _bound(self.wire.channel.unary_unary, call)
         with logged(call.path):
             try:
-                response = method(call.request, timeout=timeout, metadata=metadata)
+                response = await self.wire.answer(
+                    partial(method, call.request, timeout=timeout, metadata=metadata)
+                )
             except grpc.RpcError as error:
                 raise self._error(error) from None
         return call.read(response)
 
-    def receive(self, call: Call[Result], timeout: float | None = None) -> Generator[Result, None, None]:
+    async def receive(self, call: Call[Result], timeout: float | None = None) -> AsyncGenerator[Result, None]:
         """Send a call and yield its results as they arrive; `timeout` in seconds, None: no limit."""
-        token = self.settings.tokens.get()
+        tokens = self.settings.tokens
+        token = await self.wire.token(tokens)
         for is_last in (False, True):
             is_answered = False
+            results = self._receive(call, timeout, self.settings.metadata_with(token))
             try:
-                with closing(self._receive(call, timeout, self.settings.metadata_with(token))) as results:
-                    for result in results:
+                async with aclosing(results):
+                    async for result in results:
                         is_answered = True
                         yield result
             except Unauthenticated:
-                if is_last or is_answered or not self.settings.tokens.renew(token):
+                if is_last or is_answered or not tokens.renew(token):
                     raise
-                token = self.settings.tokens.get()
+                token = await self.wire.token(tokens)
             else:
                 return
 
-    def _receive(
+    async def _receive(
         self, call: Call[Result], timeout: float | None, metadata: Metadata
-    ) -> Generator[Result, None, None]:
-        method = self._shared.channel.unary_stream(
-            call.path,
-            request_serializer=type(call.request).SerializeToString,
-            response_deserializer=call.response.FromString,
-        )
-        responses = uninterrupted(partial(method, call.request, timeout=timeout, metadata=metadata))
+    ) -> AsyncGenerator[Result, None]:
+        method = _bound(self.wire.channel.unary_stream, call)
+        start = partial(method, call.request, timeout=timeout, metadata=metadata)
         with logged(call.path):
             try:
-                for response in responses:
-                    yield call.read(response)
+                async with aclosing(self.wire.answers(start)) as responses:
+                    async for response in responses:
+                        yield call.read(response)
             except grpc.RpcError as error:
                 raise self._error(error) from None
-            finally:
-                responses.cancel()
 
-    def send_all(
+    async def send_all(
         self,
         run: Run[Any],
         open_inputs: Callable[[], OpenInputs],
@@ -158,32 +144,35 @@ class Connection:
 
         `read` makes the result, with whether there is a single input.
         """
-        opened = open_inputs()
-        for chunk, answer in self.stream(run, opened.items, timeout):
+        opened = await self.wire.in_thread(open_inputs)
+        async for chunk, answer in self.stream(run, opened.items, timeout):
             run.collect(chunk, answer)
         return read(opened.is_one)
 
-    def stream(
+    async def stream(
         self, run: Run[Result], items: Iterable[NamedInput], timeout: float | None
-    ) -> Iterator[tuple[Chunk, Result | None]]:
+    ) -> AsyncGenerator[tuple[Chunk, Result | None], None]:
         """Send inputs as `send_all`; yield each portion with its response, None if no input was sent."""
         deadline = Deadline(timeout)
-        for chunk in chunks(items, max_inputs=run.max_inputs, keep_errors=run.keep_errors):
-            sent = self._send_chunk(run, chunk, deadline)
+        portions = chunks(items, max_inputs=run.max_inputs, keep_errors=run.keep_errors)
+        while (chunk := await self.wire.in_thread(next, portions, None)) is not None:
+            sent = await self._send_chunk(run, chunk, deadline)
             yield sent
 
-    def _send_chunk(self, run: Run[Result], chunk: Chunk, deadline: Deadline) -> tuple[Chunk, Result | None]:
+    async def _send_chunk(
+        self, run: Run[Result], chunk: Chunk, deadline: Deadline
+    ) -> tuple[Chunk, Result | None]:
         failures = 0
         while chunk.inputs:
             if deadline.passed:  # gRPC may still send a call with no time left
                 raise deadline_passed()
             try:
-                answer = self.send(run.call(chunk), deadline.remaining())
+                answer = await self.send(run.call(chunk), deadline.remaining())
             except HeadstartError as error:
                 failures += 1
                 delay = capacity_delay(error, failures) if run.is_bulk else None
                 if delay is not None:
-                    time.sleep(delay)
+                    await self.wire.pause(delay)
                     continue
                 if not run.keep_errors:
                     raise relocated(error, chunk) from None
@@ -193,91 +182,99 @@ class Connection:
                 return chunk, answer
         return chunk, None
 
-    def pages(self, page: Callable[[str], Call[Page[Result]]]) -> Iterator[Result]:
+    async def pages(self, page: Callable[[str], Call[Page[Result]]]) -> AsyncGenerator[Result, None]:
         """Yield the items of all pages, requesting a page when it is needed."""
         token = ""
         while True:
-            answer = self.send(page(token))
-            yield from answer.items
+            answer = await self.send(page(token))
+            for item in answer.items:
+                yield item
             token = answer.next_token
             if not token:
                 return
 
-    def all_pages(self, page: Callable[[str], Call[Page[Result]]]) -> list[Result]:
+    async def all_pages(self, page: Callable[[str], Call[Page[Result]]]) -> list[Result]:
         """Return the items of all pages."""
-        return list(self.pages(page))
+        return [item async for item in self.pages(page)]
 
-    def upload(self, opened: Callable[[], Upload[Result]], report: UploadReport | None) -> Result:
+    async def upload(self, opened: Callable[[], Upload[Result]], report: UploadReport | None) -> Result:
         """Open a stream of examples and send it; restart it if no server answers."""
-        upload = opened()
-        return self._authenticated(lambda metadata: self.deliver(upload, report, metadata))
+        upload = await self.wire.in_thread(opened)
+        policy = self.settings.retries
+        return await self._authenticated(lambda metadata: self.wire.deliver(upload, report, policy, metadata))
 
-    def deliver(self, upload: Upload[Result], report: UploadReport | None, metadata: Metadata) -> Result:
-        """Send a stream of examples as `upload`, with this metadata."""
-        backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
-        deadline = Deadline(LOADING_SECONDS)
-        while True:
-            try:
-                with logged(upload.path):
-                    return self._upload(upload, report, metadata)
-            except Unavailable as error:
-                delay = loading_delay(error, self.settings.retries, deadline.remaining())
-                if delay is None:
-                    delay = backoff.delay_after(error)
-                LOGGER.info("%s is sent again in %.2f s: %s", upload.path, delay, error)
-                upload.abandoned.wait(delay)
-
-    def _upload(self, upload: Upload[Result], report: UploadReport | None, metadata: Metadata) -> Result:
-        method: Any = self._shared.channel.stream_unary(
-            upload.path,
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=upload.response.FromString,
-        )
-        pipe = Pipe[Message]()
-        future = uninterrupted(partial(method.future, pipe, metadata=metadata))
-        future.add_done_callback(lambda _: pipe.close())
-        try:
-            _fill(pipe, upload, report)
-            response = future.result()
-        except grpc.RpcError as error:
-            raise self._error(error) from None
-        except grpc.FutureCancelledError:
-            details = ErrorDetails(code=grpc.StatusCode.CANCELLED, message="The client was closed.")
-            raise Cancelled(details) from None
-        except BaseException:
-            # Cancel before the pipe ends, or the server would accept a partial dataset as complete.
-            future.cancel()
-            raise
-        return upload.read(response)
-
-    def _authenticated(self, send: Callable[[Metadata], Result]) -> Result:
+    async def _authenticated(self, send: Callable[[Metadata], Awaitable[Result]]) -> Result:
         """Send with the current token, and again if the server rejects it and it is renewable."""
         tokens = self.settings.tokens
-        token = tokens.get()
+        token = await self.wire.token(tokens)
         try:
-            return send(self.settings.metadata_with(token))
+            return await send(self.settings.metadata_with(token))
         except Unauthenticated:
             if not tokens.renew(token):
                 raise
-        return send(self.settings.metadata_with(tokens.get()))
+        return await send(self.settings.metadata_with(await self.wire.token(tokens)))
 
     def _error(self, error: grpc.RpcError) -> HeadstartError:
-        return error_from_rpc(cast(RpcFailure, error), self.settings.server, is_closed=self._shared.is_closed)
+        return error_from_rpc(cast(RpcFailure, error), self.settings.server, is_closed=self.wire.is_closed)
 
 
-def _open_channel(settings: ConnectionSettings) -> grpc.Channel:
-    target, options = target_uri(settings.server), channel_options()
-    if settings.credentials is None:
-        channel = grpc.insecure_channel(target, options)
-    else:
-        channel = grpc.secure_channel(target, settings.credentials, options)
-    return grpc.intercept_channel(channel, *settings.interceptors) if settings.interceptors else channel
+class Connection:
+    """A connection to a server; derived ones share its channel.
+
+    The methods of a synchronous client may be called from many threads. Those of an asynchronous client
+    return coroutines and asynchronous iterators.
+    """
+
+    def __init__(self, settings: ConnectionSettings, wire: Wire, *, is_derived: bool = False) -> None:
+        self.settings = settings
+        self.exchange = Exchange(settings, wire)
+        self.finish = wire.finish
+        self.iterate = wire.iterate
+        self._is_derived = is_derived
+
+    def with_settings(self, settings: ConnectionSettings) -> "Connection":
+        """Return a connection over the same channel."""
+        return Connection(settings, self.exchange.wire, is_derived=True)
+
+    def close(self) -> None:
+        """End all calls and close the channel, unless the connection is derived."""
+        return self.finish(self._close())
+
+    async def _close(self) -> None:
+        if not self._is_derived:
+            await self.exchange.wire.close()
+
+    def send(self, call: Call[Result], timeout: float | None = None) -> Result:
+        """Send a call as `Exchange.send`."""
+        return self.finish(self.exchange.send(call, timeout))
+
+    def send_all(
+        self,
+        run: Run[Any],
+        open_inputs: Callable[[], OpenInputs],
+        timeout: float | None,
+        read: Callable[[bool], Result],
+    ) -> Result:
+        """Send inputs as `Exchange.send_all`."""
+        return self.finish(self.exchange.send_all(run, open_inputs, timeout, read))
+
+    def pages(self, page: Callable[[str], Call[Page[Result]]]) -> Iterator[Result]:
+        """Yield the items of all pages as `Exchange.pages`."""
+        return self.iterate(self.exchange.pages(page))
+
+    def all_pages(self, page: Callable[[str], Call[Page[Result]]]) -> list[Result]:
+        """Return the items of all pages."""
+        return self.finish(self.exchange.all_pages(page))
+
+    def upload(self, opened: Callable[[], Upload[Result]], report: UploadReport | None) -> Result:
+        """Send a stream of examples as `Exchange.upload`."""
+        return self.finish(self.exchange.upload(opened, report))
 
 
-def _fill(pipe: Pipe[Message], upload: Upload[Any], report: UploadReport | None) -> None:
-    for part in upload:
-        if not pipe.put(part.message):
-            return  # the call has ended early; its result says why
-        if report is not None:
-            report(part.count, upload.source.total)
-    pipe.finish()
+def _bound(multicallable: Callable[..., Any], call: Call[Any]) -> Any:
+    """Return the method of a call on a channel."""
+    return multicallable(
+        call.path,
+        request_serializer=type(call.request).SerializeToString,
+        response_deserializer=call.response.FromString,
+    )

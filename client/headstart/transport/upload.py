@@ -71,6 +71,8 @@ _FIELD_BYTES: Final = 6  # the tag and the length of one example in its batch, a
 _EVALUATION: Final = "/headstart.v1.EvaluationService/"
 
 Result = TypeVar("Result")
+UploadReport = Callable[[int, int | None], object]
+"""A callback with the number of sent examples and their total, None if it is unknown."""
 
 
 class UploadAbandoned(Exception):  # seen only by the thread that must stop

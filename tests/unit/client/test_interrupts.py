@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from headstart.transport.connection import uninterrupted
+from headstart.transport.blocking_wire import uninterrupted
 
 
 def test_from_the_main_thread_a_call_starts_in_another():
