@@ -1,27 +1,26 @@
 """The asynchronous client: `Client` for asyncio."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any
 
 import grpc
 from grpc import aio
 
 from headstart.async_handles import AsyncModelHandle
 from headstart.async_methods import AsyncClientMethods
+from headstart.base_client import BaseClient
 from headstart.client import Client
 from headstart.dataset_handle import AsyncDatasetHandle
 from headstart.transport.async_wire import AsyncWire
-from headstart.transport.channel import TlsConfig
 from headstart.transport.connection import Connection
 from headstart.transport.retries import RetryPolicy
-from headstart.transport.settings import changed_settings, channel_settings, connection_settings
+from headstart.transport.settings import channel_settings
 from headstart.transport.tokens import Token
 from headstart.twins import async_iterator, coroutine
 
 
-class AsyncClient(AsyncClientMethods):
+class AsyncClient(BaseClient, AsyncClientMethods):
     """Fine-tune models on a Headstart server and predict with them; as `Client`, on one event loop.
 
     Files are read in threads; callbacks are called on the event loop. Uploads use a synchronous channel: they
@@ -34,34 +33,14 @@ class AsyncClient(AsyncClientMethods):
         ...     prediction = await client.predict("cat.jpg", model="pets")
     """
 
+    _wire = AsyncWire
+
     close = coroutine(Client.close)
     ready = coroutine(Client.ready)
     server_info = coroutine(Client.server_info)
     who_am_i = coroutine(Client.who_am_i)
     usage = coroutine(Client.usage)
     datasets = async_iterator(Client.datasets)
-
-    def __init__(
-        self,
-        server: str | None = None,
-        *,
-        tls: bool | TlsConfig | None = None,
-        timeout: float | timedelta | None = None,
-        metadata: Mapping[str, str] | None = None,
-        token: Token | None = None,
-        retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
-        interceptors: Sequence[Any] = (),
-    ) -> None:
-        settings = connection_settings(
-            server,
-            tls=tls,
-            timeout=timeout,
-            metadata=metadata,
-            token=token,
-            retries=retries,
-            interceptors=interceptors,
-        )
-        self._connection = Connection(settings, AsyncWire(settings))
 
     @classmethod
     def from_channel(
@@ -81,28 +60,6 @@ class AsyncClient(AsyncClientMethods):
         """
         settings = channel_settings(timeout=timeout, metadata=metadata, token=token, retries=retries)
         return cls._over(Connection(settings, AsyncWire(settings, channel, upload_channel)))
-
-    @classmethod
-    def _over(cls, connection: Connection) -> "AsyncClient":
-        client = cls.__new__(cls)
-        client._connection = connection
-        return client
-
-    def with_options(
-        self,
-        *,
-        timeout: float | timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> "AsyncClient":
-        """Return a client with other options over the same connection; as `Client.with_options`."""
-        settings = changed_settings(
-            self._connection.settings, timeout=timeout, retries=retries, metadata=metadata
-        )
-        return self._over(self._connection.with_settings(settings))
-
-    def __repr__(self) -> str:
-        return f"AsyncClient({self._connection.settings.server!r})"
 
     async def __aenter__(self) -> "AsyncClient":
         return self

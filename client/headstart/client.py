@@ -1,12 +1,12 @@
 """The synchronous client."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any
 
 import grpc
 
+from headstart.base_client import BaseClient
 from headstart.calls import calls, dataset_calls, server_calls
 from headstart.dataset_handle import DatasetHandle
 from headstart.errors import DeadlineExceeded, Unavailable
@@ -14,14 +14,13 @@ from headstart.handles import ModelHandle
 from headstart.methods import ClientMethods
 from headstart.results import Caller, Dataset, ServerInfo, Usage
 from headstart.transport.blocking_wire import BlockingWire
-from headstart.transport.channel import TlsConfig
 from headstart.transport.connection import Connection, Exchange
 from headstart.transport.retries import RetryPolicy
-from headstart.transport.settings import changed_settings, channel_settings, connection_settings
+from headstart.transport.settings import channel_settings
 from headstart.transport.tokens import Token
 
 
-class Client(ClientMethods):
+class Client(BaseClient, ClientMethods):
     """Fine-tune models on a Headstart server and predict with them.
 
     Safe to use from many threads. Close it when done, or use it in a `with` statement. Every method raises a
@@ -52,27 +51,7 @@ class Client(ClientMethods):
         ...     client.predict("cat.jpg", model="pets").label
     """
 
-    def __init__(
-        self,
-        server: str | None = None,
-        *,
-        tls: bool | TlsConfig | None = None,
-        timeout: float | timedelta | None = None,
-        metadata: Mapping[str, str] | None = None,
-        token: Token | None = None,
-        retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
-        interceptors: Sequence[Any] = (),
-    ) -> None:
-        settings = connection_settings(
-            server,
-            tls=tls,
-            timeout=timeout,
-            metadata=metadata,
-            token=token,
-            retries=retries,
-            interceptors=interceptors,
-        )
-        self._connection = Connection(settings, BlockingWire(settings))
+    _wire = BlockingWire
 
     @classmethod
     def from_channel(
@@ -95,37 +74,6 @@ class Client(ClientMethods):
         """
         settings = channel_settings(timeout=timeout, metadata=metadata, token=token, retries=retries)
         return cls._over(Connection(settings, BlockingWire(settings, channel)))
-
-    @classmethod
-    def _over(cls, connection: Connection) -> "Client":
-        client = cls.__new__(cls)
-        client._connection = connection
-        return client
-
-    def with_options(
-        self,
-        *,
-        timeout: float | timedelta | None = None,
-        retries: int | RetryPolicy | None = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> "Client":
-        """Return a client with other options over the same connection. Closing it leaves the connection open.
-
-        Args:
-            timeout: as for `Client`. None: unchanged.
-            retries: as for `Client`. None: unchanged.
-            metadata: added to the metadata of each call; replaces equal keys. None: unchanged.
-
-        Examples:
-            >>> client.with_options(timeout=5, retries=0).predict("cat.jpg", model="pets")
-        """
-        settings = changed_settings(
-            self._connection.settings, timeout=timeout, retries=retries, metadata=metadata
-        )
-        return self._over(self._connection.with_settings(settings))
-
-    def __repr__(self) -> str:
-        return f"Client({self._connection.settings.server!r})"
 
     def __enter__(self) -> "Client":
         return self
