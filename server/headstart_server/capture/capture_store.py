@@ -57,13 +57,13 @@ class CaptureStore:
             nbytes, facts = self._files.write(batch, [each.content for each in inputs], features)
             with self._database.write("captures.write") as connection:
                 policy = policy_of(connection, model)
-                stored.check_bytes(connection, limits, tenant, model, nbytes)
                 now = self._database.now(connection)
                 connection.execute(insert(captured_inputs), rows_of(inputs, batch, now, policy.ttl))
                 created = now - max(each.age for each in inputs)
                 publish(connection, batch, entries=len(inputs), nbytes=nbytes, facts=facts, created=created)
-                usage.add_captures(connection, tenant, nbytes)
                 evict(connection, model, policy)
+                usage.add_captures(connection, tenant, nbytes)
+                stored.check_added(connection, limits, tenant, model)
         except BaseException:
             give_up(self._database, batch)
             raise

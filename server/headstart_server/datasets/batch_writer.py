@@ -123,9 +123,9 @@ class BatchWriter:
                 len(dataset_rows.class_counts(batch.examples, dataset.class_counts)),
             )
             tenant = tenant_of(name)
-            stored.check_bytes(connection, self._tenant_limits(tenant), tenant, "", batch.nbytes)
             dataset_rows.add_batch(connection, dataset, batch, self._database.now(connection))
             stored.note_archive(connection, batch.archive, tenant, batch.nbytes)
+            stored.check_added(connection, self._tenant_limits(tenant), tenant, "", batch.nbytes)
             return _Appended(dataset_rows.find(connection, name), is_new=True)
 
 

@@ -134,10 +134,10 @@ class FeedbackStore:
     def _insert(self, connection: Connection, new: NewFeedback) -> None:
         now, tenant = self._database.now(connection), tenant_of(new.model)
         if new.nbytes:
-            stored.check_bytes(connection, self._tenant_limits(tenant), tenant, new.model, new.nbytes)
             use = {"holder": new.feedback_id, "archive": new.feedback_id}
             connection.execute(_USE_ARCHIVE, use)
             stored.note_archive(connection, new.feedback_id, tenant, new.nbytes)
+            stored.check_added(connection, self._tenant_limits(tenant), tenant, new.model, new.nbytes)
         about = new.prediction
         predicted = about.predicted
         feedback_rows.insert_feedback(

@@ -79,6 +79,7 @@ class JobQueue:
                 now = self._database.now(connection)
                 webhook = self._webhook.reveal() if self._webhook else None
                 job = submitting.add(connection, submission, now, webhook)
+                self._quotas.check_added(connection, submission)
         if full is not None:
             raise self._quotas.queue_full_error(full)
         self._notifier.publish(job.job_id)

@@ -9,7 +9,6 @@ from typing import Any
 
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.database import Database
-from headstart_server.database.locks import Lock
 from headstart_server.jobs import rows, running, stored
 from headstart_server.jobs.erased_members import check_not_erased
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, Progress
@@ -84,9 +83,6 @@ class JobRuns:
         spec, tenant = job.spec, tenant_of(job.spec.model)
         limits = self._quotas.tenant_limits(tenant)
         with self._database.write("jobs.succeed") as connection:
-            if limits.stored_bytes:
-                # Taken before any row is locked, as in submissions, so that both see each other's changes.
-                self._database.lock(connection, Lock.QUEUE)
             now = self._database.now(connection)
             # The fence is checked first, because a run that lost its job must not publish a version.
             try:
@@ -112,7 +108,7 @@ class JobRuns:
                 check_not_erased(connection, members)
                 decision = None if promotion is None else promotion.to_json()
                 rows.set_result(connection, job.job_id, {"version": number, "promotion": decision})
-                stored.check_bytes(connection, limits, tenant, spec.model)
+                stored.check_added(connection, limits, tenant, spec.model)
         self._registry.index.refresh(manifest.model)
         self._notifier.publish(job.job_id)
         return number

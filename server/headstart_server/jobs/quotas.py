@@ -196,6 +196,11 @@ class Quotas:
         limits = self.tenant_limits(tenant)
         stored.check_room(connection, limits, tenant, model, more_bytes=submission.nbytes)
 
+    def check_added(self, connection: Connection, submission: Submission) -> None:
+        """Check that the examples of a job that this transaction added are within its tenant's limit."""
+        tenant, model = submission.tenant, submission.spec.model
+        stored.check_added(connection, self.tenant_limits(tenant), tenant, model, submission.nbytes)
+
     def check_room(self, tenant: str = "") -> None:
         """Check that a job would be accepted now."""
         with self._database.read() as connection:

@@ -6,7 +6,7 @@ they are accepted, activations, staged fits.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select, update
@@ -120,7 +120,8 @@ def check_room(
     A queued or running job counts as a version.
 
     Args:
-        connection: belongs to the transaction that accepts the job, so that concurrent checks are serialized.
+        connection: a read, or the transaction that accepts the job, which holds `Lock.QUEUE` so that the jobs of
+            concurrent submissions are counted.
         more_bytes: bytes of the new job's examples.
 
     Returns:
@@ -155,12 +156,34 @@ def check_room(
 def check_bytes(
     connection: Connection, limits: TenantLimits, tenant: str, model: str, more_bytes: int = 0
 ) -> None:
-    """Check that a tenant may store so many more bytes."""
+    """Check that a tenant may store so many more bytes, before they are written.
+
+    Another transaction may add bytes meanwhile, so the transaction that adds them calls `check_added`.
+    """
     if not limits.stored_bytes:
         return
     there = stored(connection, tenant)
     if there.nbytes + more_bytes > limits.stored_bytes:
         raise over_bytes(connection, limits, there, model, more_bytes)
+
+
+def check_added(
+    connection: Connection, limits: TenantLimits, tenant: str, model: str, example_bytes: int = 0
+) -> None:
+    """Check the storage limit of a tenant after this transaction has added bytes to its sums.
+
+    The addition locks the row of sums. Concurrent transactions that add bytes therefore wait for each other,
+    on any replica, and the later one sees the bytes of the earlier one.
+
+    Args:
+        example_bytes: the bytes of examples that this transaction has added, for the message.
+    """
+    if not limits.stored_bytes:
+        return
+    there = stored(connection, tenant)
+    if there.nbytes > limits.stored_bytes:
+        before = replace(there, example_bytes=there.example_bytes - example_bytes)
+        raise over_bytes(connection, limits, before, model, example_bytes)
 
 
 def over_bytes(
