@@ -90,9 +90,9 @@ class SupervisedMembership(Membership):
         if self._server is not None and self._loop is not None:
             asyncio.run_coroutine_threadsafe(self._server.set_serving(is_serving), self._loop)
 
-    def _collect(self, token: int) -> None:
+    def _collect(self) -> None:
         if self._objects is not None:
-            self._control.send(("metrics", token, list(self._objects.telemetry.registry.collect())))
+            self._control.send(("metrics", list(self._objects.telemetry.registry.collect())))
 
     def _drain(self) -> None:
         """Return the running jobs to the queue; compute features until the serving processes have ended."""

@@ -77,14 +77,14 @@ class EngineService:
         with self._lock:
             self._clients.add(client)
         threading.Thread(target=self._serve, args=(client,), name="engine-client", daemon=True).start()
+        threading.Thread(target=client.send_changes, name="engine-changes", daemon=True).start()
 
     def publish_change(self) -> None:
-        """Let the serving processes read changed jobs and versions now."""
+        """Let the serving processes read changed jobs and versions now, without waiting for them."""
         with self._lock:
             clients = list(self._clients)
         for client in clients:
-            with suppress(OSError):
-                client.channel.send(("changed", None, None))
+            client.changed.set()
 
     def close(self) -> None:
         """End all connections."""
@@ -106,6 +106,9 @@ class _Client:
 
     def __init__(self, channel: Channel, pool: BackbonePool, cache: FeatureCache, hooks: EngineHooks) -> None:
         self.channel = channel
+        #: Set to send a message about a change; several changes may share one message.
+        self.changed = threading.Event()
+        self._has_ended = False
         self._pool = pool
         self._cache = cache
         self._hooks = hooks
@@ -135,6 +138,21 @@ class _Client:
                     self._answer(number, method, arguments)
         self.channel.close()
         self._tails.clear()
+        self._has_ended = True
+        self.changed.set()
+
+    def send_changes(self) -> None:
+        """Send a message after changes until the process ends.
+
+        A process that does not read, because it is stopped or swapped out, delays this thread only.
+        """
+        while True:
+            self.changed.wait()
+            if self._has_ended:
+                return
+            self.changed.clear()
+            with suppress(OSError):
+                self.channel.send(("changed", None, None))
 
     def _answer(self, number: int, method: str, arguments: tuple[Any, ...]) -> None:
         try:

@@ -1,6 +1,8 @@
 """One page of metrics for all processes of a server."""
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
@@ -29,6 +31,41 @@ class MergedMetrics:
     def page(self, processes: Sequence[Iterable[Family]]) -> list[Family]:
         """Return the metrics of all processes, including ended ones."""
         return merged([*processes, self._ended])
+
+
+class MetricsRequest:
+    """The request for the metrics of one process. Safe to use from many threads.
+
+    Scrapes share a request that is not answered yet, so that requests never fill the connection to a process
+    that does not read.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answer: Future[list[Family]] | None = None
+
+    def begin(self, send: Callable[[], None]) -> "Future[list[Family]]":
+        """Return the answer to come; call `send` unless a request is waiting for its answer."""
+        with self._lock:
+            if self._answer is not None:
+                return self._answer
+            answer = self._answer = Future()
+        send()
+        return answer
+
+    def answer(self, families: list[Family]) -> None:
+        """End the request with the metrics that the process sent."""
+        with self._lock:
+            answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.set_result(families)
+
+    def cancel(self) -> None:
+        """End the request without metrics, because the process ended."""
+        with self._lock:
+            answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.cancel()
 
 
 def merged(processes: Iterable[Iterable[Family]]) -> list[Family]:

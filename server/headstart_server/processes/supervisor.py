@@ -1,6 +1,5 @@
 """Starts the engine and the serving processes of a server, and restarts those that end."""
 
-import itertools
 import os
 import queue
 import signal
@@ -21,7 +20,7 @@ from headstart_server.observability.metrics_port import MetricsPort
 from headstart_server.observability.telemetry import process_age
 from headstart_server.processes.caller_table import CallerTable
 from headstart_server.processes.channel import Channel, ProcessEndedError
-from headstart_server.processes.merged_metrics import MergedMetrics, Page
+from headstart_server.processes.merged_metrics import MergedMetrics, MetricsRequest, Page
 from headstart_server.processes.part import Role
 from headstart_server.processes.ports import ReservedPort
 from headstart_server.processes.process_spec import ProcessSpec
@@ -63,7 +62,6 @@ class Supervisor:
         self._metrics = MergedMetrics()
         self._has_listened = self._has_served = self._is_serving = False
         self._stop_begun: float | None = None
-        self._tokens = itertools.count()
         self._callers = -1
 
     def run(self) -> None:
@@ -87,8 +85,7 @@ class Supervisor:
 
     def collect(self) -> list[Family]:
         """Return the metrics of all processes."""
-        token = next(self._tokens)
-        requests = [(child, child.request_metrics(token)) for child in self._children]
+        requests = [(child, child.request_metrics()) for child in self._children]
         deadline = time.monotonic() + _METRICS_SECONDS
         for child, future in requests:
             if future is not None:
@@ -292,7 +289,7 @@ class _Child:
         #: Its most recent metrics.
         self.families: list[Family] = []
         self._channel: Channel | None = None
-        self._waiting: dict[int, Future[list[Family]]] = {}
+        self._request = MetricsRequest()
         self._started = 0.0
         self._pause = 0.0
         self._is_stopping = False
@@ -325,18 +322,13 @@ class _Child:
             with suppress(OSError):
                 self._channel.send(message, files)
 
-    def request_metrics(self, token: int) -> "Future[list[Family]] | None":
+    def request_metrics(self) -> "Future[list[Family]] | None":
         """Request the metrics; None if the process is not running."""
-        if not self.is_up:
-            return None
-        future = self._waiting[token] = Future()
-        self.send(("collect", token))
-        return future
+        return self._request.begin(lambda: self.send(("collect",))) if self.is_up else None
 
-    def answer_metrics(self, token: int, families: list[Family]) -> None:
+    def answer_metrics(self, families: list[Family]) -> None:
         """Store metrics that the process sent."""
-        if (future := self._waiting.pop(token, None)) is not None:
-            future.set_result(families)
+        self._request.answer(families)
 
     def signal(self, number: int) -> None:
         """Send a signal if the process runs."""
@@ -353,9 +345,7 @@ class _Child:
     def clear(self) -> None:
         """Record that the process ended."""
         self.process, self.is_up, self.is_ready, self.families = None, False, False, []
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            future.cancel()
+        self._request.cancel()
         if self._channel is not None:
             self._channel.close()
 

@@ -5,7 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headstart_server.observability import metrics
 from headstart_server.observability.telemetry import Telemetry
-from headstart_server.processes.merged_metrics import MergedMetrics, Page, merged
+from headstart_server.processes.merged_metrics import MergedMetrics, MetricsRequest, Page, merged
 
 
 def values(page: list) -> dict:
@@ -85,3 +85,17 @@ def test_every_gauge_has_a_rule_that_suits_it():
     assert rules["headstart_queue_depth"] is metrics.Merge.SUM
     assert rules["headstart_jobs"] is metrics.Merge.MAX
     assert rules["headstart_storage_available"] is metrics.Merge.MIN
+
+
+def test_a_process_that_does_not_answer_gets_one_request():
+    request, sent = MetricsRequest(), []
+    answers = [request.begin(lambda: sent.append("collect")) for _ in range(100)]
+    assert sent == ["collect"]
+    found = families(telemetry(3, 0.5))
+    request.answer(found)
+    assert all(answer.result(0) is found for answer in answers)
+    request.begin(lambda: sent.append("collect"))
+    request.cancel()
+    request.answer(found)
+    assert request.begin(lambda: sent.append("collect")).done() is False
+    assert sent == ["collect"] * 3

@@ -282,6 +282,25 @@ def test_jobs_and_changes_are_passed_on(engine: Engine, client: EngineClient):
     eventually(lambda: changes, 60, "a change")
 
 
+def test_a_serving_process_that_does_not_read_delays_no_change(engine: Engine, client: EngineClient):
+    stopped, other = socket.socketpair()
+    changes: list[float] = []
+    client.on_change = lambda: changes.append(time.monotonic())
+    with stopped:
+        engine.service.connect(other.detach())
+
+        def publish() -> None:
+            # More messages than a socket's buffer holds.
+            for _ in range(100_000):
+                engine.service.publish_change()
+
+        publishing = threading.Thread(target=publish, daemon=True)
+        publishing.start()
+        publishing.join(60)
+        assert not publishing.is_alive()
+        eventually(lambda: changes, 60, "a change")
+
+
 def test_memory_and_descriptors_go_with_a_client(engine: Engine):
     def maps() -> int:
         return Path("/proc/self/maps").read_text().count("memfd:headstart-rows")
