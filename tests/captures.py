@@ -1,6 +1,6 @@
 """Captured inputs for tests: a store over a folder, and inputs to write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from headstart_server.capture.capture_store import CaptureStore
 from headstart_server.capture.captured_input import CapturedInput, CaptureReason
 from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.capture.predicted import directions_bytes
+from headstart_server.capture.review_ranking import ReviewRanking
 from headstart_server.jobs import stored
 from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.target import Target
@@ -33,8 +34,10 @@ class Captures:
         self.files = BatchFiles(DirectoryFolder(self.folder))
         self.limits = TenantLimits()
         self.store = CaptureStore(self.database, self.files, lambda _: self.limits)
-        self.eraser = CaptureEraser(self.database, self.files)
+        self.on_erased: Callable[[str], object] = lambda _: None
+        self.eraser = CaptureEraser(self.database, self.files, lambda name: self.on_erased(name))
         self.inputs = CapturedInputs(self.database, self.files)
+        self.ranking = ReviewRanking(self.publisher.registry, self.inputs, self.files)
 
     def model(self, name: str = "pets", **policy: Any) -> int:
         """Publish a version of a model with a capture policy, and return its number."""
@@ -51,7 +54,7 @@ class Captures:
         self.store.write(
             model,
             [new_capture(name, model, rows[place], **fields) for place, name in enumerate(names)],
-            BatchFeatures(backbone_digest="digest", views={"last": rows}),
+            BatchFeatures(backbone_digest="b" * 64, views={"last": rows}),
         )
 
     def objects(self) -> list[str]:
@@ -67,7 +70,7 @@ class Captures:
         self.publisher.close()
 
 
-def direction(name: str, size: int = 8) -> np.ndarray[Any, np.dtype[np.float32]]:
+def direction(name: str, size: int = 12) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return features that only this name has."""
     seed = int.from_bytes(sha256(name.encode()).digest()[:4], "big")
     return np.random.default_rng(seed).normal(size=size).astype(np.float32)

@@ -47,7 +47,7 @@ def capture(folder: Path, database: Database, registry: Registry) -> None:
     with suppress(ModelGoneError):
         _write(store, "failing", {uuid.uuid4().hex: b"an input of no model"})
     store.note_gaps("pets", Gaps(queue_full=1))
-    lists = ReviewLists(database, registry, inputs, ReviewRanking(registry, files))
+    lists = ReviewLists(database, registry, inputs, ReviewRanking(registry, inputs, files))
     lists.page(Selector(model="pets"), 1, None)
     eraser.erase("pets", gone)
     eraser.erase("pets", alone)

@@ -66,6 +66,7 @@ class Captured:
         store, eraser, inputs = self._store, self._eraser, self._inputs
         yield "find a captured input", lambda: inputs.find(self._model(), "none")
         yield "which captured inputs are stored", lambda: inputs.stored(["none", *self._write(self._model())])
+        yield "which batches are unchanged", lambda: inputs.unchanged(["none"])
         yield "state of a capture", lambda: inputs.status(self._model())
         yield "lists for review", self._review
         yield "capture", lambda: self._write(self._model())

@@ -154,6 +154,11 @@ class Objects:
             for archive in archives:
                 self.roots.copies.remove(archive_name(archive))
 
+    def _drop_captured(self, prediction_id: str) -> None:
+        """Remove this process's copies of an erased captured input."""
+        self.captured_images.remove([prediction_id])
+        self.captures.ranking.remove_gone()
+
     def _stop_running(self, job_id: str) -> None:
         self.heartbeat.cancel(job_id)
         self.part.engine.note("cancel", job_id)
@@ -211,9 +216,7 @@ class Objects:
             max_pixels=self.settings.limits.max_pixels,
         )
         self.capture_files = BatchFiles(self.roots.captures)
-        self.capture_eraser = CaptureEraser(
-            database, self.capture_files, lambda prediction_id: self.captured_images.remove([prediction_id])
-        )
+        self.capture_eraser = CaptureEraser(database, self.capture_files, self._drop_captured)
         self.eraser = ExampleEraser(
             database, self.registry, self.datasets, self.drop_contents, self.capture_eraser
         )

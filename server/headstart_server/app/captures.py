@@ -28,6 +28,7 @@ class Captures:
     stored: CapturedInputs  # finds stored inputs
     thumbnails: CapturedThumbnails
     review_lists: ReviewLists
+    ranking: ReviewRanking  # ranks the inputs of review lists
 
 
 def open_captures(
@@ -51,9 +52,11 @@ def open_captures(
     store = CaptureStore(database, files, tenant_limits)
     inputs = InputCapture(registry.index, selector, store, telemetry, ids=ids)
     stored = CapturedInputs(database, files, settle=inputs.settle, may_arrive=ids.may_arrive)
+    ranking = ReviewRanking(registry, stored, files)
     return Captures(
         inputs=inputs,
         stored=stored,
         thumbnails=CapturedThumbnails(stored, images, max_pixels=max_pixels),
-        review_lists=ReviewLists(database, registry, stored, ReviewRanking(registry, files)),
+        review_lists=ReviewLists(database, registry, stored, ranking),
+        ranking=ranking,
     )

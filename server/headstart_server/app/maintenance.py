@@ -87,6 +87,7 @@ class Maintenance:
             "audit_log": objects.audit.flush_omitted if objects.audit is not None else None,
             "erased_examples": self._drop_erased,
             "captured_thumbnails": objects.captures.thumbnails.remove_gone,
+            "captured_features": objects.captures.ranking.remove_gone,
             "exports": objects.exporter.sweep,
             "usage": objects.usage.refresh,
         }

@@ -153,6 +153,19 @@ class CapturedInputs:
                 found.update(connection.execute(query).scalars())
         return found
 
+    def unchanged(self, batches: Collection[str]) -> set[str]:
+        """Return the batches that are still stored, without those that have an erased input."""
+        found = set[str]()
+        with self._database.read() as connection:
+            for part in batched(sorted(batches), _AT_ONCE):
+                query = select(capture_batches.c.batch).where(
+                    capture_batches.c.batch.in_(part),
+                    capture_batches.c.state == READY,
+                    capture_batches.c.dirty == 0,
+                )
+                found.update(connection.execute(query).scalars())
+        return found
+
     def pending(self, model: str, limit: int) -> Sequence[Row[Any]]:
         """Return rows of the newest inputs without feedback, each with the `features` of its batch."""
         with self._database.read() as connection:

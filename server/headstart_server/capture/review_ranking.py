@@ -9,6 +9,7 @@ from sqlalchemy import Row
 
 from headstart_server.capture.batches import BatchFeatures, BatchFiles
 from headstart_server.capture.captured_input import CaptureReason
+from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.capture.predicted import directions_of, margins_of, targets_of
 from headstart_server.capture.ranking import Candidates, rank
 from headstart_server.errors import ServiceUnavailable, StorageFull
@@ -29,8 +30,9 @@ FEATURE_BYTES = 64 << 20
 class ReviewRanking:
     """Ranks captured inputs."""
 
-    def __init__(self, registry: Registry, files: BatchFiles) -> None:
+    def __init__(self, registry: Registry, captured: CapturedInputs, files: BatchFiles) -> None:
         self._registry = registry
+        self._captured = captured
         self._files = files
         self._lock = threading.Lock()
         self._features: LruCache[str, BatchFeatures] = LruCache(FEATURE_BYTES, _nbytes)
@@ -94,6 +96,21 @@ class ReviewRanking:
             ]
             for each in rank(candidates, limit)
         ]
+
+    def remove_gone(self) -> None:
+        """Remove the features of batches that were removed, or that have an erased input, from memory."""
+        with self._lock:
+            names = list(self._features)
+        unchanged = self._captured.unchanged(names)
+        with self._lock:
+            for name in names:
+                if name not in unchanged:
+                    self._features.pop(name)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of features in memory."""
+        return self._features.size
 
     def _usable(
         self, version: ResidentVersion, found: Sequence[Row[Any]]

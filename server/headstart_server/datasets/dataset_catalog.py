@@ -224,13 +224,19 @@ class NamedExamples:
             raise EmptyDataset(f"All examples of the dataset '{name}' were erased. Upload another dataset.")
         return examples
 
-    def content(self, example: StoredExample) -> Content:
-        """Return the content of an example. Raise StorageUnavailable if the bucket does not answer."""
-        with closing(self._store.reader()) as reader:
-            return reader.read(example)
+    def first_content(self, examples: Sequence[StoredExample]) -> Content:
+        """Return the content of the first of some examples that was not erased meanwhile.
+
+        Raise EmptyDataset if all were erased, and StorageUnavailable if the bucket does not answer.
+        """
+        with closing(self._store.read_listed(ExampleList(examples=examples))) as dataset:
+            for index in range(len(dataset)):
+                with suppress(ExampleErasedError):
+                    return dataset.read(index)
+        raise EmptyDataset("All examples of the dataset were erased. Upload another dataset.")
 
     def batches(self, name: str) -> Iterator[list[Example]]:
-        """Yield the examples of a dataset in lists; raise like `stored` and `content`."""
+        """Yield the examples of a dataset in lists; raise like `stored` and `first_content`."""
         with closing(self._store.read_listed(ExampleList(examples=self.stored(name)))) as dataset:
             examples = (_example(dataset, index) for index in range(len(dataset)))
             yield from batched((each for each in examples if each is not None), AT_ONCE)

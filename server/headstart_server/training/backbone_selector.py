@@ -18,6 +18,7 @@ from headstart_server.errors import (
     BackboneNotFound,
     Draining,
     HeadstartError,
+    ServiceUnavailable,
     UnusableExamplesError,
     redacted_message,
 )
@@ -146,8 +147,8 @@ class BackboneSelector:
         try:
             embedder = self._pool.load(name)
             check_recipe(embedder.info, self._spec.recipe)
-        except Draining:
-            # The server is stopping: another attempt will try it.
+        except (Draining, ServiceUnavailable):
+            # The server is stopping, or the database or the bucket is unavailable: another attempt will try it.
             raise
         except HeadstartError as error:
             # Every caller who may train can read it.

@@ -33,11 +33,11 @@ class DatasetSources:
         """Return the examples of a named dataset without their contents, at least one."""
         return self._named.stored(dataset)
 
-    def like(self, example: StoredExample) -> Content:
-        """Return a content with the same default backbone as a stored example."""
-        if example.kind == "tensor":
-            return self._named.content(example)
-        return "" if example.kind == "text" else b""
+    def like(self, examples: Sequence[StoredExample]) -> Content:
+        """Return a content with the same default backbone as some stored examples."""
+        if examples[0].kind == "tensor":
+            return self._named.first_content(examples)
+        return "" if examples[0].kind == "text" else b""
 
     def examples(
         self, uri: str, checkpoint: Callable[[], None], tenant: str, task: Task | None

@@ -114,7 +114,7 @@ class DatasetUpload:
         """Refer to the examples of a named dataset instead of storing them."""
         with self._working() as writer:
             examples = self._sources.stored(dataset)
-            self._settle(self._sources.like(examples[0]))
+            self._settle(self._sources.like(examples))
             for index, example in enumerate(examples):
                 if self._spec.max_excluded_fraction <= 0:
                     check_kind(self._backbone.info, example.kind, f"examples[{index}].input", example.id)

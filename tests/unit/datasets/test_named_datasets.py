@@ -382,6 +382,27 @@ def test_examples_that_are_erased_while_a_dataset_is_read_are_left_out(
     assert [each.id for batch in batches for each in batch] == ["cat1", "emu1"]
 
 
+def test_the_first_row_of_numbers_may_be_erased_while_a_fine_tune_is_accepted(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        Example(content=np.full((2, 3), each, np.float32), target=Target.of_label("cat"), id=f"row{each}")
+        for each in range(3)
+    ]
+    bench.stored_dataset("rows", rows)
+    examples = bench.named.stored("rows")
+    bench.eraser.erase("row0")
+    bench.eraser.carry_out()
+    content = bench.named.first_content(examples)
+    assert isinstance(content, np.ndarray)
+    assert np.array_equal(content, rows[1].content)
+    for name in ("row1", "row2"):
+        bench.eraser.erase(name)
+    bench.eraser.carry_out()
+    with pytest.raises(EmptyDataset, match="Upload another"):
+        bench.named.first_content(examples)
+
+
 def test_erasure_for_a_model_reaches_the_dataset_of_its_versions(bench: Workbench) -> None:
     bench.stored_dataset("all", pets(2))
     bench.published(dataset="all")

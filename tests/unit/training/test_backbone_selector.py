@@ -12,10 +12,13 @@ from headstart_server.database.tables import jobs
 from headstart_server.errors import (
     BackboneNotFound,
     BackboneUnavailable,
+    DatabaseUnavailable,
     Draining,
     EmptyDataset,
+    HeadstartError,
     InvalidField,
     RequestIdReused,
+    StorageUnavailable,
     UndecodableInput,
     UnusableExamplesError,
 )
@@ -456,14 +459,19 @@ def test_a_candidate_that_is_unavailable_is_reported_and_the_others_are_tried(be
     assert reported["good"] == "Backbone 'good' is unavailable. The log of the server has the reason."
 
 
-def test_a_candidate_that_was_being_prepared_when_the_server_stops_is_not_to_blame(bench: Workbench) -> None:
+@pytest.mark.parametrize(
+    "error", [Draining("The server is stopping."), StorageUnavailable(), DatabaseUnavailable()]
+)
+def test_a_candidate_that_was_being_loaded_at_a_stop_or_an_outage_is_not_to_blame(
+    bench: Workbench, error: HeadstartError
+) -> None:
     job = bench.accept(pets(8), backbone="auto", backbone_candidates=("good", "large"))
 
     def stop(name: str) -> None:
-        raise Draining("The server is stopping.")
+        raise error
 
     bench.source.before_load = stop
-    with pytest.raises(Draining):
+    with pytest.raises(type(error)):
         bench.run()
     bench.source.before_load = lambda name: None
     choice = choice_of(
