@@ -1,6 +1,6 @@
 """Captured inputs for tests: a store over a folder, and inputs to write."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,7 @@ class Captures:
         self.files = BatchFiles(DirectoryFolder(self.folder))
         self.limits = TenantLimits()
         self.store = CaptureStore(self.database, self.files, lambda _: self.limits)
-        self.on_erased: Callable[[str], object] = lambda _: None
-        self.eraser = CaptureEraser(self.database, self.files, lambda name: self.on_erased(name))
+        self.eraser = CaptureEraser(self.database, self.files)
         self.inputs = CapturedInputs(self.database, self.files)
         self.ranking = ReviewRanking(self.publisher.registry, self.inputs, self.files)
 

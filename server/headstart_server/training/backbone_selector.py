@@ -148,7 +148,7 @@ class BackboneSelector:
             embedder = self._pool.load(name)
             check_recipe(embedder.info, self._spec.recipe)
         except (Draining, ServiceUnavailable):
-            # The server is stopping, or the database or the bucket is unavailable: another attempt will try it.
+            # The server is stopping, or a service does not answer: another attempt will try it.
             raise
         except HeadstartError as error:
             # Every caller who may train can read it.

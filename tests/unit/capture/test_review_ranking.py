@@ -3,6 +3,7 @@
 import pytest
 
 from captures import Captures
+from headstart_server.capture.capture_eraser import CaptureEraser
 from postgres import on_both_databases
 
 pytestmark = on_both_databases
@@ -18,10 +19,11 @@ def test_features_of_an_erased_input_leave_the_memory(captures: Captures, erased
     before = captures.ranking.nbytes
     assert before > 0
     if erased_here:
-        # At this moment the row is gone, and the object still has the input.
-        captures.on_erased = lambda _: captures.ranking.remove_gone()
-    captures.eraser.erase("pets", "one")
-    if not erased_here:
+        # The row is gone at that moment, and the object still has the input.
+        drop = captures.ranking.remove_gone
+        CaptureEraser(captures.database, captures.files, lambda _: drop()).erase("pets", "one")
+    else:
+        captures.eraser.erase("pets", "one")
         captures.ranking.remove_gone()
     assert captures.ranking.nbytes == before // 3
     captures.publisher.registry.delete_model("pets", force=True)
