@@ -120,8 +120,8 @@ def check_room(
     A queued or running job counts as a version.
 
     Args:
-        connection: a read, or the transaction that accepts the job, which holds `Lock.QUEUE` so that the jobs of
-            concurrent submissions are counted.
+        connection: a read, or the transaction that accepts the job, which holds `Lock.QUEUE` so that
+            concurrent submissions count each other's jobs.
         more_bytes: bytes of the new job's examples.
 
     Returns:
