@@ -15,15 +15,10 @@ from headstart_server.api.grpc.caller import caller, scope, tenant
 from headstart_server.api.grpc.executors import CallThreads, Work
 from headstart_server.api.grpc.job_watcher import JobWatcher
 from headstart_server.api.grpc.messages.backbone_selection import rebase_spec_of
-from headstart_server.api.grpc.messages.common import (
-    examples_of,
-    page_key,
-    page_token,
-    seconds_of,
-    spec_of,
-)
+from headstart_server.api.grpc.messages.common import examples_of, page_key, page_token, spec_of
 from headstart_server.api.grpc.messages.jobs import STATES, event_message, job_message, validation_message
 from headstart_server.api.grpc.messages.pages import page_of, page_size_of
+from headstart_server.api.grpc.messages.times import seconds_of
 from headstart_server.api.grpc.requests.example_stream import stream_parts
 from headstart_server.api.grpc.requests.request_parsing import request_bytes
 from headstart_server.auth.permissions import Right

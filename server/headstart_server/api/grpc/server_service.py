@@ -7,10 +7,10 @@ from headstart.v1 import server_service_pb2 as pb
 from headstart.v1 import server_service_pb2_grpc as stubs
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import caller, is_operator, tenant
-from headstart_server.api.grpc.messages.common import duration
 from headstart_server.api.grpc.messages.exports import EXPORT_FORMS
 from headstart_server.api.grpc.messages.models import MODALITIES
 from headstart_server.api.grpc.messages.pages import MAX_PAGE
+from headstart_server.api.grpc.messages.times import duration
 from headstart_server.api.grpc.requests.limits import (
     MAX_BATCH_EXAMPLES,
     MAX_INPUT_BYTES,

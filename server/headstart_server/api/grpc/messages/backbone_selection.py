@@ -2,51 +2,36 @@
 
 from headstart.v1 import backbone_selection_pb2
 from headstart.v1 import fine_tuning_service_pb2 as pb
-from headstart_server.api.grpc.messages.common import duration, optional_seconds, selector_of
+from headstart_server.api.grpc.messages.common import selector_of
 from headstart_server.api.grpc.messages.comparisons import gate_of
+from headstart_server.api.grpc.messages.encode import message_of
 from headstart_server.api.grpc.messages.recipes import recipe_of
+from headstart_server.api.grpc.messages.times import optional_seconds
 from headstart_server.api.grpc.redaction import LOCATIONS
 from headstart_server.learning.metrics.backbone_selection import (
     BackboneCandidate,
     BackboneSelection,
-    CandidateOutcome,
 )
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.training.rebasing import RebaseSpec
-
-OUTCOMES = {
-    CandidateOutcome.TRIED: backbone_selection_pb2.CANDIDATE_OUTCOME_TRIED,
-    CandidateOutcome.NOT_TRIED: backbone_selection_pb2.CANDIDATE_OUTCOME_NOT_TRIED,
-    CandidateOutcome.FAILED: backbone_selection_pb2.CANDIDATE_OUTCOME_FAILED,
-}
 
 
 def choice_message(choice: BackboneSelection | None) -> backbone_selection_pb2.BackboneSelection | None:
     """Return the message of a backbone selection; None for None."""
     if choice is None:
         return None
-    return backbone_selection_pb2.BackboneSelection(
-        backbone=choice.backbone,
-        reason=choice.reason,
-        candidates=[_candidate_message(candidate) for candidate in choice.candidates],
-        time_budget=duration(choice.time_budget),
-        example_count=choice.example_count,
-    )
+    candidates = map(_candidate_message, choice.candidates)
+    return message_of(choice, backbone_selection_pb2.BackboneSelection, candidates=candidates)
 
 
 def _candidate_message(candidate: BackboneCandidate) -> backbone_selection_pb2.BackboneCandidate:
-    return backbone_selection_pb2.BackboneCandidate(
-        backbone=candidate.backbone,
-        outcome=OUTCOMES[candidate.outcome],
+    return message_of(
+        candidate,
+        backbone_selection_pb2.BackboneCandidate,
         message=LOCATIONS.redact(candidate.message),
-        accuracy=candidate.accuracy,
-        mean_absolute_error=candidate.mean_absolute_error,
-        standard_error=candidate.standard_error,
-        gap=candidate.gap,
-        gap_standard_error=candidate.gap_standard_error,
-        latency_duration=duration(candidate.milliseconds / 1e3) if candidate.milliseconds else None,
+        latency_duration=candidate.milliseconds / 1e3 if candidate.milliseconds else None,
         size_bytes=round(candidate.megabytes * 1e6),
-        spent_duration=duration(candidate.seconds),
+        spent_duration=candidate.seconds,
     )
 
 

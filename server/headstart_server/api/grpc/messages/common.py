@@ -1,4 +1,4 @@
-"""Conversions between messages of the contract and domain values: inputs, specs, times and pages."""
+"""Conversions between messages of the contract and domain values: inputs, specs and pages."""
 
 import base64
 import binascii
@@ -8,15 +8,12 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from headstart.inputs import tensors
 from headstart.v1 import example_record_pb2, input_pb2, job_pb2, label_pb2, version_selector_pb2
 from headstart_server.api.grpc.messages.comparisons import gate_message, gate_of
+from headstart_server.api.grpc.messages.encode import label_message, numbers_of
 from headstart_server.api.grpc.messages.recipes import recipe_message, recipe_of
-from headstart_server.api.grpc.requests.limits import MAX_TIME
+from headstart_server.api.grpc.messages.times import moment_of, optional_seconds, timestamp
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
@@ -27,11 +24,7 @@ from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.models.version import Selector
 
-TASKS = {
-    Task.SINGLE_LABEL: input_pb2.TASK_SINGLE_LABEL,
-    Task.MULTI_LABEL: input_pb2.TASK_MULTI_LABEL,
-    Task.REGRESSION: input_pb2.TASK_REGRESSION,
-}
+TASKS = numbers_of(Task, input_pb2.Task)
 
 
 def content_of(message: input_pb2.Input, field: str) -> Content:
@@ -87,17 +80,6 @@ def target_of(message: label_pb2.Label, index: int, entry: ListKind = EXAMPLES) 
             field=f"{entry.path}[{index}].label.classes",
         )
     return Target.of_labels(names)
-
-
-def label_message(target: Target) -> label_pb2.Label:
-    """Return the message of a target."""
-    if target.task is Task.REGRESSION:
-        return label_pb2.Label(number=target.value)
-    if target.task is Task.MULTI_LABEL:
-        return label_pb2.Label(classes=label_pb2.LabelSet(class_names=target.shares))
-    if target.is_hard:
-        return label_pb2.Label(class_name=target.label)
-    return label_pb2.Label(probabilities=label_pb2.SoftLabel(probabilities=target.shares))
 
 
 def task_of(value: int, field: str) -> Task:
@@ -205,42 +187,6 @@ def selector_of(message: version_selector_pb2.VersionSelector, field: str) -> Se
         number=message.version if kind == "version" else None,
         alias=message.alias if kind == "alias" else None,
     )
-
-
-def seconds_of(duration: Duration) -> float:
-    """Return a duration in seconds."""
-    return duration.seconds + duration.nanos / 1e9
-
-
-def optional_seconds(message: Message, name: str) -> float | None:
-    """Return the duration in a field of a message in seconds; None if it is unset."""
-    return seconds_of(getattr(message, name)) if message.HasField(name) else None
-
-
-def span(seconds: float) -> Duration:
-    """Return the message of a number of seconds."""
-    message = Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
-    return message
-
-
-def duration(seconds: float | None) -> Duration | None:
-    """Return the message of a number of seconds; None for None."""
-    return None if seconds is None else span(seconds)
-
-
-def moment_of(message: Timestamp) -> float:
-    """Return a timestamp in seconds since 1970."""
-    return message.seconds + message.nanos / 1e9
-
-
-def timestamp(seconds: float | None) -> Timestamp | None:
-    """Return the message of a time in seconds since 1970, at most the end of the year 9999; None for None."""
-    if seconds is None:
-        return None
-    message = Timestamp()
-    message.FromNanoseconds(int(min(seconds, MAX_TIME) * 1e6) * 1000)
-    return message
 
 
 def page_token(key: Sequence[Any] | None) -> str:

@@ -3,15 +3,10 @@
 from typing import Any
 
 from headstart.v1 import dataset_service_pb2 as pb
-from headstart_server.api.grpc.messages.common import TASKS, timestamp
-from headstart_server.api.grpc.messages.models import MODALITIES
+from headstart_server.api.grpc.messages.encode import message_of
 from headstart_server.api.grpc.messages.versions import check_mask, check_tags
 from headstart_server.datasets.named_dataset import DatasetState, NamedDataset
 
-_STATES = {
-    DatasetState.OPEN: pb.DATASET_STATE_OPEN,
-    DatasetState.READY: pb.DATASET_STATE_READY,
-}
 _DETAILS = ("display_name", "description", "tags")
 
 
@@ -24,23 +19,14 @@ def dataset_message(dataset: NamedDataset, retention: float | None) -> pb.Datase
     expires = None
     if dataset.state is DatasetState.OPEN and retention is not None:
         expires = dataset.written + retention
-    return pb.Dataset(
+    return message_of(
+        dataset,
+        pb.Dataset,
         dataset=dataset.name,
-        display_name=dataset.display_name,
-        description=dataset.description,
-        tags=dataset.tags,
-        state=_STATES[dataset.state],
-        example_count=dataset.example_count,
         byte_count=dataset.nbytes,
-        next_batch=dataset.next_batch,
-        class_counts=dataset.class_counts,
-        task=None if dataset.task is None else TASKS[dataset.task],
-        modality=None if dataset.modality is None else MODALITIES[dataset.modality],
         digest=dataset.digest or "",
         sha256=dataset.checksum,
-        create_time=timestamp(dataset.created),
-        expire_time=timestamp(expires),
-        etag=dataset.etag,
+        expire_time=expires,
     )
 
 

@@ -1,14 +1,14 @@
 """Conversions between messages of examples and the values of the datasets room."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import ceil
 
 from headstart.v1 import evaluation_service_pb2, example_service_pb2, label_pb2, model_service_pb2
 from headstart.v1 import example_record_pb2 as pb
 from headstart.v1.label_pb2 import ExampleReference
 from headstart.v1.version_selector_pb2 import VersionRef
-from headstart_server.api.grpc.messages.common import label_message, timestamp
 from headstart_server.api.grpc.messages.comparisons import promotion_message
+from headstart_server.api.grpc.messages.encode import label_message, message_of, numbers_of
 from headstart_server.auth.tenants import own_name
 from headstart_server.datasets.erasure_log import ErasureRecord, RebuiltVersion
 from headstart_server.datasets.example_eraser import Erasure
@@ -39,39 +39,29 @@ def erasure_message(erasure: Erasure, record: ErasureRecord | None) -> model_ser
 
 
 def _certificate(record: ErasureRecord) -> model_service_pb2.ErasureCertificate:
-    return model_service_pb2.ErasureCertificate(
+    return message_of(
+        record,
+        model_service_pb2.ErasureCertificate,
         request_id=record.request.request_id,
         example_id=record.request.example_id,
-        start_time=timestamp(record.started),
-        end_time=None if record.finished is None else timestamp(record.finished),
         versions=[_rebuilt(*key, result) for key, result in record.versions.items() if result is not None],
         deleted_contents=record.contents,
+        start_time=record.started,
     )
 
 
 def _rebuilt(model: str, number: int, result: RebuiltVersion) -> model_service_pb2.RebuiltVersion:
-    return model_service_pb2.RebuiltVersion(
+    return message_of(
+        result,
+        model_service_pb2.RebuiltVersion,
         model=model,
         version=number,
-        head_digest=result.head_digest,
-        dataset_digest=result.dataset_digest,
         new_version=result.number or None,
-        new_head_digest=result.new_head_digest,
-        new_dataset_digest=result.new_dataset_digest,
-        aliases=result.aliases,
         promotion=promotion_message(result.promotion),
-        skipped_reason=result.skipped_reason,
     )
 
 
-ISSUES: Mapping[ExampleIssue, pb.ExampleIssue] = {
-    ExampleIssue.LABEL_ISSUE: pb.EXAMPLE_ISSUE_LABEL_ISSUE,
-    ExampleIssue.DUPLICATE: pb.EXAMPLE_ISSUE_DUPLICATE,
-    ExampleIssue.CONTRADICTION: pb.EXAMPLE_ISSUE_CONTRADICTION,
-    ExampleIssue.OUTLIER: pb.EXAMPLE_ISSUE_OUTLIER,
-    ExampleIssue.ERROR: pb.EXAMPLE_ISSUE_ERROR,
-}
-_ISSUES = {number: issue for issue, number in ISSUES.items()}
+_ISSUES = {number: issue for issue, number in numbers_of(ExampleIssue, pb.ExampleIssue).items()}
 #: Maximum points of a map; from more examples, every n-th is taken.
 MAX_POINTS = 100_000
 _ORDERS = {"": False, "index": False, "suspicion": True}
@@ -114,7 +104,10 @@ def record_message(source: ExampleSource, listed: ListedExample, *, has_content:
         label=label_message(example.target),
         held_out=example.held_out or (outcome is not None and outcome.held_out),
         weight=example.weight,
-        findings=[_finding(issue, suggested) for issue, suggested in listed.findings],
+        findings=[
+            message_of(None, pb.ExampleFinding, issue=issue, suggested_label=suggested)
+            for issue, suggested in listed.findings
+        ],
         media_type=example.media_type,
         size_bytes=example.nbytes,
         origin=_origin(source, listed),
@@ -164,12 +157,6 @@ def reduced(target: Target) -> Target:
     """Return a label with a soft label as its most probable class."""
     is_soft = target.task is Task.SINGLE_LABEL and not target.is_hard
     return Target.of_label(target.label) if is_soft else target
-
-
-def _finding(issue: ExampleIssue, suggested: Target | None) -> pb.ExampleFinding:
-    return pb.ExampleFinding(
-        issue=ISSUES[issue], suggested_label=None if suggested is None else label_message(suggested)
-    )
 
 
 def _origin(source: ExampleSource, listed: ListedExample) -> pb.ExampleOrigin:

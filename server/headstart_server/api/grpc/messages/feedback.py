@@ -6,13 +6,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TypeVar
 
 from headstart.v1 import feedback_pb2 as pb
-from headstart_server.api.grpc.messages.common import (
-    content_of,
-    label_message,
-    optional_seconds,
-    target_of,
-    timestamp,
-)
+from headstart_server.api.grpc.messages.common import content_of, target_of
+from headstart_server.api.grpc.messages.encode import message_of, numbers_of
+from headstart_server.api.grpc.messages.times import optional_seconds
 from headstart_server.errors import InvalidField
 from headstart_server.feedback.feedback import AnswerCount, Feedback, FeedbackCounts, FeedbackOutcome
 from headstart_server.feedback.feedback_service import SentFeedback
@@ -20,23 +16,8 @@ from headstart_server.learning.metrics.metrics import wilson_interval
 from headstart_server.models.feedback_rows import Answer, FeedbackState
 from headstart_server.models.retrain_policy import MAX_SECONDS
 
-STATES = {
-    FeedbackState.PENDING: pb.FEEDBACK_STATE_PENDING,
-    FeedbackState.TRAINING: pb.FEEDBACK_STATE_TRAINING,
-    FeedbackState.LEARNED: pb.FEEDBACK_STATE_LEARNED,
-    FeedbackState.SUPERSEDED: pb.FEEDBACK_STATE_SUPERSEDED,
-    FeedbackState.RECORDED: pb.FEEDBACK_STATE_RECORDED,
-}
-OUTCOMES = {
-    FeedbackOutcome.ACCEPTED: pb.FEEDBACK_OUTCOME_ACCEPTED,
-    FeedbackOutcome.REPEATED: pb.FEEDBACK_OUTCOME_REPEATED,
-    FeedbackOutcome.REPLACED: pb.FEEDBACK_OUTCOME_REPLACED,
-}
-_ANSWERS = {
-    Answer.LABEL: pb.FEEDBACK_ANSWER_LABEL,
-    Answer.CONFIRMED: pb.FEEDBACK_ANSWER_CONFIRMED,
-    Answer.REJECTED: pb.FEEDBACK_ANSWER_REJECTED,
-}
+STATES = numbers_of(FeedbackState, pb.FeedbackState)
+OUTCOMES = numbers_of(FeedbackOutcome, pb.FeedbackOutcome)
 #: The Monday of week 0.
 _MONDAY = datetime.date(1970, 1, 5)
 MAX_CLASSES = 1000
@@ -95,20 +76,14 @@ def window_of(request: pb.GetFeedbackSummaryRequest) -> float | None:
 def feedback_message(feedback: Feedback) -> pb.Feedback:
     """Return the message of feedback."""
     about = feedback.prediction
-    return pb.Feedback(
-        feedback_id=feedback.feedback_id,
-        model=feedback.model,
-        state=STATES[feedback.state],
-        answer=_ANSWERS[feedback.answer],
-        label=None if feedback.target is None else label_message(feedback.target),
+    return message_of(
+        feedback,
+        pb.Feedback,
+        label=feedback.target,
         prediction_id=about.prediction_id or "",
-        predicted=None if about.predicted is None else label_message(about.predicted),
+        predicted=about.predicted,
         version=about.version,
-        example_id=feedback.example_id,
         random_sample=about.is_random,
-        create_time=timestamp(feedback.created),
-        principal=feedback.principal,
-        job_id=feedback.job_id,
         learned_version=feedback.learned,
     )
 

@@ -6,17 +6,17 @@ from headstart.v1 import alias_event_pb2, energy_pb2, model_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart_server.api.grpc.caller import is_operator
 from headstart_server.api.grpc.messages.backbone_selection import choice_message
-from headstart_server.api.grpc.messages.captures import capture_policy_message
-from headstart_server.api.grpc.messages.common import TASKS, duration, optional_seconds, timestamp
 from headstart_server.api.grpc.messages.comparisons import promotion_message
+from headstart_server.api.grpc.messages.encode import message_of, numbers_of
 from headstart_server.api.grpc.messages.evaluations import metrics_message
 from headstart_server.api.grpc.messages.recipes import recipe_message
 from headstart_server.api.grpc.messages.retraining import policy_message
+from headstart_server.api.grpc.messages.times import duration, optional_seconds, timestamp
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.errors import InvalidField
 from headstart_server.learning.heads.lbfgs import StopReason
-from headstart_server.models.alias_history import AliasEvent, Cause
+from headstart_server.models.alias_history import AliasEvent
 from headstart_server.models.traffic import KEPT_SECONDS, Counts, Window
 from headstart_server.models.version import Alias, Model, TrafficSplit, Version
 from headstart_server.observability.energy import Energy
@@ -26,12 +26,12 @@ def energy_message(energy: Energy | None) -> energy_pb2.Energy | None:
     """Return the message of joules and grams of CO2; None if nothing was measured."""
     if energy is None:
         return None
-    return energy_pb2.Energy(
+    return message_of(
+        energy,
+        energy_pb2.Energy,
         joules=energy.total_joules,
-        gco2e=energy.gco2e,
         estimated=energy.is_estimated,
         joules_by_source=energy.joules,
-        grid_gco2e_per_kwh=energy.grid_gco2e_per_kwh,
     )
 
 
@@ -83,25 +83,8 @@ def _version_message(number: int, counts: Counts) -> pb.VersionTraffic:
     )
 
 
-MODALITIES = {
-    Modality.IMAGE: model_pb2.MODALITY_IMAGE,
-    Modality.TEXT: model_pb2.MODALITY_TEXT,
-    Modality.TENSOR: model_pb2.MODALITY_TENSOR,
-}
-_CAUSES = {
-    Cause.SET: alias_event_pb2.ALIAS_EVENT_CAUSE_SET,
-    Cause.PUBLISHED: alias_event_pb2.ALIAS_EVENT_CAUSE_PUBLISHED,
-    Cause.DELETED: alias_event_pb2.ALIAS_EVENT_CAUSE_DELETED,
-    Cause.EXPIRED: alias_event_pb2.ALIAS_EVENT_CAUSE_EXPIRED,
-    Cause.ERASED: alias_event_pb2.ALIAS_EVENT_CAUSE_ERASED,
-}
-STOP_REASONS = {
-    "": model_pb2.STOP_REASON_CLOSED_FORM,
-    StopReason.CONVERGED: model_pb2.STOP_REASON_CONVERGED,
-    StopReason.STEPS: model_pb2.STOP_REASON_STEPS,
-    StopReason.TIME: model_pb2.STOP_REASON_TIME,
-}
-
+MODALITIES = numbers_of(Modality, model_pb2.Modality)
+_CLOSED_FORM = model_pb2.STOP_REASON_CLOSED_FORM
 #: Schemes of backbones whose locations are names of public networks.
 _PUBLIC_SCHEMES = {"keras", "kerashub", "hf", "timm", "features"}
 _PROBLEM = "The backbone could not be prepared or loaded. The operator finds the reason in the log."
@@ -109,51 +92,34 @@ _PROBLEM = "The backbone could not be prepared or loaded. The operator finds the
 
 def model_message(model: Model) -> model_pb2.Model:
     """Return the message of a model."""
-    return model_pb2.Model(
+    return message_of(
+        model,
+        model_pb2.Model,
         model=model.name,
-        create_time=timestamp(model.created),
         newest_version=model.newest or None,
-        version_count=model.version_count,
-        aliases=[alias_message(alias) for alias in model.aliases],
-        display_name=model.display_name,
-        description=model.description,
-        tags=model.tags,
-        capture=None if model.capture is None else capture_policy_message(model.capture),
+        aliases=map(alias_message, model.aliases),
         retrain=policy_message(model.retrain),
     )
 
 
 def alias_message(alias: Alias) -> model_pb2.Alias:
     """Return the message of an alias."""
-    return model_pb2.Alias(
-        alias=alias.name,
-        version=alias.number,
-        etag=alias.etag,
-        update_time=timestamp(alias.updated),
-        traffic=[
-            model_pb2.TrafficSplit(version=each.number, fraction=each.fraction) for each in alias.traffic
-        ],
-    )
+    return message_of(alias, model_pb2.Alias, alias=alias.name)
 
 
 def alias_event_message(event: AliasEvent) -> alias_event_pb2.AliasEvent:
     """Return the message of a change of an alias."""
-    return alias_event_pb2.AliasEvent(
-        model=event.model,
-        alias=event.alias,
-        event_time=timestamp(event.time),
-        cause=_CAUSES[event.mover.cause],
+    return message_of(
+        event,
+        alias_event_pb2.AliasEvent,
+        cause=event.mover.cause,
         principal=event.mover.principal,
         job_id=event.mover.job_id,
         previous_version=event.before,
         version=event.after,
-        previous_traffic=map(_traffic_message, event.traffic_before),
-        traffic=map(_traffic_message, event.traffic_after),
+        previous_traffic=event.traffic_before,
+        traffic=event.traffic_after,
     )
-
-
-def _traffic_message(split: TrafficSplit) -> model_pb2.TrafficSplit:
-    return model_pb2.TrafficSplit(version=split.number, fraction=split.fraction)
 
 
 def traffic_of(messages: Iterable[model_pb2.TrafficSplit]) -> list[TrafficSplit]:
@@ -164,60 +130,42 @@ def traffic_of(messages: Iterable[model_pb2.TrafficSplit]) -> list[TrafficSplit]
 def version_message(version: Version) -> model_pb2.Version:
     """Return the message of a version."""
     manifest = version.manifest
-    return model_pb2.Version(
-        model=version.model,
-        version=version.number,
-        create_time=timestamp(version.created),
-        expire_time=timestamp(version.expires),
+    lineage = message_of(
+        manifest,
+        model_pb2.Lineage,
+        recipe=recipe_message(manifest.recipe),
+        stop_reason=StopReason(manifest.stop_reason) if manifest.stop_reason else _CLOSED_FORM,
+        fit_duration=manifest.fit_seconds,
+        parent_version=manifest.parent or None,
+        added_example_count=manifest.added_count,
+        removed_example_count=manifest.removed_count,
+        edited_example_count=manifest.edited_count,
+        trained_blocks=manifest.tail.blocks if manifest.tail else 0,
+    )
+    return message_of(
+        version,
+        model_pb2.Version,
         display_name=manifest.display_name,
         tags=manifest.tags,
         class_names=manifest.class_names,
         metrics=metrics_message(manifest.metrics),
-        lineage=model_pb2.Lineage(
-            job_id=manifest.job_id,
-            backbone=manifest.backbone,
-            backbone_digest=manifest.backbone_digest,
-            dataset_digest=manifest.dataset_digest,
-            recipe=recipe_message(manifest.recipe),
-            seed=manifest.seed,
-            example_count=manifest.example_count,
-            software=manifest.software,
-            runtime=manifest.runtime,
-            stop_reason=STOP_REASONS[manifest.stop_reason],
-            fit_duration=duration(manifest.fit_seconds),
-            parent_version=manifest.parent or None,
-            added_example_count=manifest.added_count,
-            removed_example_count=manifest.removed_count,
-            edited_example_count=manifest.edited_count,
-            trained_blocks=manifest.tail.blocks if manifest.tail else 0,
-            note=manifest.note,
-            feedback_count=manifest.feedback_count,
-        ),
-        size_bytes=version.size_bytes,
-        aliases=version.aliases,
-        task=TASKS[manifest.task],
+        lineage=lineage,
+        task=manifest.task,
         thresholds=manifest.thresholds,
         promotion=promotion_message(version.promotion),
-        has_examples=version.has_examples,
         backbone_selection=choice_message(manifest.backbone_selection),
         energy=energy_message(manifest.energy),
-        description=version.description,
     )
 
 
 def backbone_message(info: BackboneInfo, *, is_default: bool) -> model_pb2.Backbone:
     """Return the message of a backbone."""
-    return model_pb2.Backbone(
+    return message_of(
+        info,
+        model_pb2.Backbone,
         backbone=info.name,
-        modality=MODALITIES[info.modality],
-        views=info.views,
-        input_size=info.input_size,
-        parameter_count=info.parameter_count,
         source=info.source if is_operator() else _public_source(info.source),
-        license=info.license,
         default=is_default,
-        description=info.description,
-        precision_reason=info.precision_reason,
     )
 
 

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 from headstart.inputs import tensors
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1.label_pb2 import ExampleReference
-from headstart_server.api.grpc.messages.common import TASKS, label_message
+from headstart_server.api.grpc.messages.common import TASKS
+from headstart_server.api.grpc.messages.encode import label_message, numbers_of
 from headstart_server.backbones.contract.backbone import Truncation
 from headstart_server.errors import HeadstartError
 from headstart_server.learning.analysis.neighbors import Neighbor, NeighborExample
@@ -22,10 +23,7 @@ from headstart_server.prediction.version_prediction import (
 
 #: Default number of classes in each prediction.
 DEFAULT_TOP_K = 5
-REASONS = {
-    AbstentionReason.UNLIKE_TRAINING: pb.ABSTENTION_REASON_UNLIKE_TRAINING,
-    AbstentionReason.LOW_PROBABILITY: pb.ABSTENTION_REASON_LOW_PROBABILITY,
-}
+REASONS = numbers_of(AbstentionReason, pb.AbstentionReason)
 
 
 def predict_options_of(message: pb.PredictRequest) -> PredictOptions:

@@ -5,16 +5,13 @@ from dataclasses import fields
 from typing import Any
 
 from headstart.v1 import job_pb2
+from headstart_server.api.grpc.messages.encode import numbers_of
 from headstart_server.errors import InvalidField
 from headstart_server.learning.features.feature_matrix import Scaling
 from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
 
 _KINDS: Mapping[str, type[Recipe]] = {"ridge": Ridge, "logistic": Logistic, "mlp": Mlp, "partial": Partial}
-_SCALINGS = {
-    Scaling.UNIT: job_pb2.FEATURE_SCALING_UNIT,
-    Scaling.ROOT: job_pb2.FEATURE_SCALING_ROOT,
-    Scaling.STANDARD: job_pb2.FEATURE_SCALING_STANDARD,
-}
+_SCALINGS = numbers_of(Scaling, job_pb2.FeatureScaling)
 
 
 def recipe_of(message: job_pb2.Recipe) -> Recipe:

@@ -1,8 +1,9 @@
 """Conversions between messages of retrain policies and their values."""
 
 from headstart.v1 import feedback_pb2, retrain_policy_pb2
-from headstart_server.api.grpc.messages.common import optional_seconds, span, timestamp
-from headstart_server.api.grpc.messages.comparisons import gate_message, gate_of
+from headstart_server.api.grpc.messages.comparisons import gate_of
+from headstart_server.api.grpc.messages.encode import message_of, numbers_of
+from headstart_server.api.grpc.messages.times import optional_seconds, timestamp
 from headstart_server.errors import InvalidField
 from headstart_server.feedback.feedback import RetrainState
 from headstart_server.jobs.job import origin_of
@@ -14,10 +15,7 @@ from headstart_server.models.retrain_policy import (
     UnknownClasses,
 )
 
-_UNKNOWN_CLASSES = {
-    UnknownClasses.ALLOW: retrain_policy_pb2.UNKNOWN_CLASSES_ALLOW,
-    UnknownClasses.REJECT: retrain_policy_pb2.UNKNOWN_CLASSES_REJECT,
-}
+_UNKNOWN_CLASSES = numbers_of(UnknownClasses, retrain_policy_pb2.UnknownClasses)
 
 
 def policy_of(message: retrain_policy_pb2.RetrainPolicy) -> RetrainPolicy:
@@ -40,19 +38,13 @@ def policy_message(policy: RetrainPolicy | None) -> retrain_policy_pb2.RetrainPo
     """Return the message of a policy, without the secret part of its webhook; None for None."""
     if policy is None:
         return None
-    message = retrain_policy_pb2.RetrainPolicy(
-        alias=policy.alias,
-        min_feedback_count=policy.min_feedback_count,
-        min_accuracy=policy.min_accuracy,
-        promote_if=gate_message(policy.promote_if),
-        min_interval_duration=span(policy.min_interval),
-        unknown_classes=_UNKNOWN_CLASSES[policy.unknown_classes],
+    return message_of(
+        policy,
+        retrain_policy_pb2.RetrainPolicy,
+        max_delay_duration=policy.max_delay,
+        min_interval_duration=policy.min_interval,
         webhook=origin_of(policy.webhook) if policy.webhook else "",
-        max_failures=policy.max_failures,
     )
-    if policy.max_delay is not None:
-        message.max_delay_duration.CopyFrom(span(policy.max_delay))
-    return message
 
 
 def status_message(policy: RetrainPolicy, state: RetrainState, now: float) -> feedback_pb2.RetrainStatus:

@@ -8,9 +8,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart_server.api.grpc.messages.captures import capture_policy_of
-from headstart_server.api.grpc.messages.common import optional_seconds
 from headstart_server.api.grpc.messages.models import version_message
 from headstart_server.api.grpc.messages.retraining import policy_of
+from headstart_server.api.grpc.messages.times import optional_seconds
 from headstart_server.errors import InvalidField
 from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Version

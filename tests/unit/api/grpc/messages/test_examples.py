@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from headstart.v1 import input_pb2, job_pb2, label_pb2
-from headstart_server.api.grpc.messages.common import examples_of, label_message, spec_message, spec_of
+from headstart_server.api.grpc.messages.common import examples_of, spec_message, spec_of
+from headstart_server.api.grpc.messages.encode import label_message
 from headstart_server.errors import InvalidField
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
