@@ -19,7 +19,8 @@ def stamp_of(paths: Iterable[Path]) -> Stamp:
 class ReloadedFiles(Generic[T]):
     """A value read from files. Thread-safe.
 
-    If the files cannot be read, for example during a renewal, the last value stays.
+    If the files cannot be read, for example during a renewal, the last value stays, and the next call reads
+    them again.
 
     Args:
         read: reads the value from the files; its errors propagate.
@@ -49,9 +50,11 @@ class ReloadedFiles(Generic[T]):
                 return False
             try:
                 value = self._read()
-            except BaseException:
-                # Do not read the files again until they change once more.
-                self._stamp = stamp
+            except Exception as error:
+                # Invalid content stays invalid until the files change once more. An error of the system may
+                # pass without a change of the files: missing rights, or too many open files.
+                if getattr(error, "errno", None) is None:
+                    self._stamp = stamp
                 raise
             if stamp_of(self._paths) != stamp:
                 # The files changed while they were read: the next call reads them again.

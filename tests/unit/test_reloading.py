@@ -1,5 +1,6 @@
 """Values of files that change, are damaged, vanish, and change while they are read."""
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -65,6 +66,21 @@ def test_a_faulty_change_keeps_the_value_and_is_read_once(path: Path) -> None:
     assert [files.reload(), files.value, reader.reads] == [False, 1, 2]
     write(path, "3")
     assert [files.reload(), files.value] == [True, 3]
+
+
+def test_an_error_of_the_system_passes_without_a_change_of_the_file(path: Path) -> None:
+    reader = Reader(path)
+    files = ReloadedFiles([path], reader)
+    write(path, "2")
+
+    def fail() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    reader.meanwhile = fail
+    with pytest.raises(OSError, match="Too many open files"):
+        files.reload()
+    reader.meanwhile = lambda: None
+    assert [files.reload(), files.value] == [True, 2]
 
 
 def test_a_missing_file_keeps_the_value(path: Path, tmp_path: Path) -> None:
