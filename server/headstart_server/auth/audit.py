@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from headstart_server.observability.line_writer import LineWriter
 from headstart_server.settings.groups import STDOUT
 
 
@@ -103,6 +104,7 @@ class AuditLog:
         self._lock = threading.Lock()
         self._throttle = AuditThrottle(unauthenticated_rate) if unauthenticated_rate else None
         self._file = self._opened()
+        self._writer = LineWriter(self._file)
 
     def write_unauthenticated(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Append a line about an unidentified caller, unless this second has too many of its kind.
@@ -153,7 +155,7 @@ class AuditLog:
         line = json.dumps(entry, ensure_ascii=True).encode() + b"\n"
         with self._lock:
             try:
-                written = os.write(self._file, line)
+                written = self._writer.write(line)
             except OSError as error:
                 log.error("audit_write_failed", error=str(error), **fields)
                 return
@@ -168,7 +170,7 @@ class AuditLog:
             log.error("audit_log_reopen_failed", path=str(self._path), error=str(error))
             return
         with self._lock:
-            old, self._file = self._file, new
+            old, self._file, self._writer = self._file, new, LineWriter(new)
         os.close(old)
         log.info("audit_log_reopened", path=str(self._path))
 

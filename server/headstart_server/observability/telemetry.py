@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
@@ -18,6 +18,7 @@ from headstart_server.lru import LruCache
 from headstart_server.observability import metrics
 from headstart_server.observability.call_metrics import CallMetrics
 from headstart_server.observability.histogram import BoundedSeries
+from headstart_server.observability.line_writer import LogStream
 from headstart_server.observability.metrics import Metric, Read
 
 log = structlog.get_logger(__name__)
@@ -260,6 +261,8 @@ class _Read(Collector):
 def configure_logs(*, level: str, json: bool, process: str = "") -> None:
     """Send this process's logs to stderr, one event per line.
 
+    A line that cannot be written is dropped. The next line has the number of dropped lines.
+
     Args:
         level: the minimum level, such as `info`.
         json: whether a line is a JSON object, for machines, or text, for people.
@@ -271,6 +274,8 @@ def configure_logs(*, level: str, json: bool, process: str = "") -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    stream = LogStream(sys.stderr)
+    shared.append(_with_dropped(stream))
     if process:
         shared.append(_named(process))
     if json:
@@ -283,7 +288,7 @@ def configure_logs(*, level: str, json: bool, process: str = "") -> None:
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", stream)),
         cache_logger_on_first_use=True,
     )
     # They report connections that break while they are closed, with a traceback each, and every damaged form.
@@ -292,6 +297,15 @@ def configure_logs(*, level: str, json: bool, process: str = "") -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[LibraryLogs()], force=True)
     logging.captureWarnings(True)
+
+
+def _with_dropped(stream: LogStream) -> Any:
+    def add(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        if stream.dropped:
+            event["dropped_lines"] = stream.dropped
+        return event
+
+    return add
 
 
 def _named(process: str) -> Any:
