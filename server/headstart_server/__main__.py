@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from headstart_server.app.config_command import config
+from headstart_server.app.process_setup import prepare_process
 from headstart_server.settings.groups import ServerGroup
 from headstart_server.settings.options import ServerCommand, fail, settings_of, with_settings
 from headstart_server.settings.settings import Settings
@@ -21,6 +22,7 @@ _BACKBONES = ("backbone", "backbones_file", "allow_backbone", "backbone_cache", 
 
 def main() -> None:
     """Run the command."""
+    prepare_process()
     try:
         command(prog_name="headstart-server")
     except SystemExit as ended:
@@ -328,14 +330,16 @@ def health(
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    try:
+        authorities, own_key, own_cert = (path.read_bytes() if path else None for path in (ca, key, cert))
+    except OSError as error:
+        fail([f"Cannot read {error.filename}: {error.strerror}. Correct the path, or the permissions."])
     channel = (
         grpc.insecure_channel(target)
-        if ca is None
+        if authorities is None
         else grpc.secure_channel(
             target,
-            grpc.ssl_channel_credentials(
-                ca.read_bytes(), key.read_bytes() if key else None, cert.read_bytes() if cert else None
-            ),
+            grpc.ssl_channel_credentials(authorities, own_key, own_cert),
             [("grpc.ssl_target_name_override", tls_name)] if tls_name else [],
         )
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from headstart_server.addresses import host_and_port
 from headstart_server.api.server import Server
 from headstart_server.app.build import Objects
 from headstart_server.app.gauges import add_gauges
@@ -105,6 +106,9 @@ class App:
             loop.add_signal_handler(number, stop.set)
         if self.objects.audit is not None:
             loop.add_signal_handler(signal.SIGHUP, self.objects.audit.reopen)
+        elif not self._part.shares_data and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            # Otherwise SIGHUP would end the process, and its calls, at this moment.
+            loop.add_signal_handler(signal.SIGHUP, stop.set)
 
     async def _start(self, stopping: AsyncExitStack) -> Server | None:
         """Start in the reverse order of the stop: the parts that must stop last are started first."""
@@ -152,9 +156,9 @@ class App:
             return
         settings = self._settings
         if http is not None:
-            log.info("http_listening", address=f"{settings.server.host}:{http.port}")
+            log.info("http_listening", address=host_and_port(settings.server.host, http.port))
         log.info("backbone_loading", backbone=self.objects.pool.default)
-        address = f"{settings.server.host}:{server.port}"
+        address = host_and_port(settings.server.host, server.port)
         log.info("listening", address=address, data_dir=str(settings.storage.data_dir))
 
     def _serve_metrics(self, stopping: AsyncExitStack) -> None:
@@ -163,7 +167,7 @@ class App:
             return
         metrics = MetricsPort(host, port, self.objects.telemetry.registry)
         stopping.push_async_callback(asyncio.to_thread, metrics.close)
-        log.info("metrics_listening", address=f"{host}:{metrics.port}/metrics")
+        log.info("metrics_listening", address=f"{host_and_port(host, metrics.port)}/metrics")
 
     def _begin_stop_with(self, stopping: AsyncExitStack, server: Server | None) -> None:
         """Push the first steps of a stop, the last one first."""

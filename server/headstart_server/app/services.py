@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING
 
+from headstart_server.addresses import host_and_port
 from headstart_server.api.compat.compat_predictor import CompatPredictor
 from headstart_server.api.compat.services import BoundService, services_of
 from headstart_server.api.grpc.access import AccessCheck
@@ -136,7 +137,7 @@ def webhook_sender(objects: Objects) -> "WebhookSender | None":
 def _server_settings(objects: Objects) -> ServerSettings:
     settings, part = objects.settings, objects.part
     return ServerSettings(
-        address=f"{settings.server.host}:{settings.server.port}",
+        address=host_and_port(settings.server.host, settings.server.port),
         tls=tls_files(settings.tls),
         max_message_bytes=settings.limits.max_message_size,
         max_concurrent_calls=part.share(settings.limits.max_concurrent_requests),

@@ -3,9 +3,11 @@
 Modules are imported when they are needed, because a server needs a setting's package only if it is set.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 
 from headstart_server.errors import HeadstartError
+from headstart_server.settings.groups import STDOUT
 from headstart_server.settings.settings import Settings
 
 
@@ -17,7 +19,7 @@ def address_problems(settings: Settings) -> Iterator[str]:
 
 def file_problems(settings: Settings) -> Iterator[str]:
     """Yield problems in the files that settings name."""
-    for check in (_webhook_secrets, _access_file, _tls_files):
+    for check in (_webhook_secrets, _access_file, _audit_log, _tls_files):
         yield from _problems(check, settings)
 
 
@@ -102,6 +104,12 @@ def _access_file(settings: Settings) -> None:
         from headstart_server.auth.authenticator import Authenticator
 
         Authenticator(settings.auth.access_file)
+
+
+def _audit_log(settings: Settings) -> None:
+    # `sys.stdout` is /dev/null then.
+    if settings.auth.audit_log == STDOUT and sys.__stdout__ is None:
+        raise ValueError("--audit-log - requires a stdout, which is closed. Open it, or name a file.")
 
 
 def _tls_files(settings: Settings) -> None:

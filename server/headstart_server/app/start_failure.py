@@ -1,5 +1,6 @@
 """The exit of a process, and the one-line message of a failing start."""
 
+import errno
 import logging
 import os
 import sys
@@ -8,10 +9,15 @@ from typing import NoReturn
 
 from headstart_server.errors import HeadstartError, StorageFull
 from headstart_server.processes.channel import ProcessEndedError
+from headstart_server.storage.disk import REMEDIES
 
 #: The last sentence of messages about this machine.
 _DOCTOR = "Run 'headstart-server doctor' with the same settings to check this machine."
 _FULL = "The disk is full{where}. Free space, or choose another folder with --data-dir."
+#: Errors that do not depend on the file.
+_LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+#: Python's message for a thread that cannot be started.
+_NO_THREAD = "can't start new thread"
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -29,6 +35,10 @@ def cause_of(error: BaseException) -> str | None:
         cause = _with_package(error)
     elif isinstance(error, OSError):
         cause = _of_system(error)
+    elif isinstance(error, MemoryError):
+        cause = f"The memory is full. {REMEDIES[errno.ENOMEM]}"
+    elif isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        cause = "The system allows no more threads. Raise its limits (ulimit -u, pids.max), or add memory."
     else:
         return None
     return _line(f"{cause.removesuffix('.')}. {_DOCTOR}")
@@ -48,7 +58,7 @@ def end_process(code: int) -> NoReturn:
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(AttributeError, OSError, ValueError):
             stream.flush()
     os._exit(code)
 
@@ -64,6 +74,8 @@ def _of_system(error: OSError) -> str:
         return _FULL.format(where=f" at {error.filename}" if error.filename else "")
     if error.filename is None or error.strerror is None:
         return str(error)
+    if error.errno in _LIMITS:
+        return f"{error.strerror}. {REMEDIES[error.errno]}"
     return (
         f"Cannot use {error.filename}: {error.strerror}. Check that it exists and that this user may read "
         "and write it."

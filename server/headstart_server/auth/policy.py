@@ -1,7 +1,6 @@
 """The access file: principals and their rights, as TOML. See docs/operate/tls-and-access.md for its form."""
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from headstart_server.auth.permissions import Grant, Principal, Right
 from headstart_server.settings.kinds import Kind, Number
 from headstart_server.settings.measures import Size
+from headstart_server.toml_text import parse_toml
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}\Z")
@@ -73,9 +73,11 @@ class Policy:
 def read_policy(path: Path) -> Policy:
     """Read an access file; raise OSError, or PolicyError if it is invalid."""
     try:
-        return policy_of(tomllib.loads(path.read_text()))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        document = parse_toml(path.read_bytes())
+    except ValueError as error:
         raise PolicyError(f"The access file {path} cannot be read as TOML: {error}.") from None
+    try:
+        return policy_of(document)
     except PolicyError as error:
         raise PolicyError(f"The access file {path}: {error}") from None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart_server.addresses import host_and_port
 from headstart_server.doctor.disk import Holder, holder_of
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.settings.settings import Settings
@@ -26,12 +27,11 @@ class _Port:
 
     @property
     def address(self) -> str:
-        host = self.host.strip("[]")
-        return f"[{host}]:{self.number}" if ":" in host else f"{host}:{self.number}"
+        return host_and_port(self.host, self.number)
 
     def excludes(self, other: "_Port") -> bool:
         """Whether a server cannot listen on both."""
-        hosts = {self.host.strip("[]"), other.host.strip("[]")}
+        hosts = {self.host, other.host}
         return self.number == other.number != 0 and (len(hosts) == 1 or bool(hosts & _ALL_ADDRESSES))
 
 
@@ -104,7 +104,7 @@ def _finding(port: _Port, server: Holder | None) -> Finding:
 def _bind(port: _Port) -> None:
     """Bind to all addresses of a port for a moment; raise OSError if one is in use or none is usable."""
     flags = socket.AI_PASSIVE
-    found = socket.getaddrinfo(port.host.strip("[]"), port.number, type=socket.SOCK_STREAM, flags=flags)
+    found = socket.getaddrinfo(port.host, port.number, type=socket.SOCK_STREAM, flags=flags)
     errors: list[OSError] = []
     for family, kind, protocol, _, address in found:
         try:

@@ -6,6 +6,8 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, start_http_server
 
+from headstart_server.addresses import host_and_port
+
 
 class MetricsPort:
     """Serve a registry over HTTP; listens when it is created.
@@ -22,8 +24,8 @@ class MetricsPort:
             self._server, _ = start_http_server(port, host, registry=registry)
         except OSError as error:
             raise OSError(
-                f"Cannot listen on {host}:{port} for metrics: {error.strerror}. "
-                "Choose another --metrics-port."
+                f"Cannot listen on {host_and_port(host, port)} for metrics: {error.strerror}. "
+                "Choose another --metrics-port or --host."
             ) from error
         self._host, self.port = host, self._server.server_port
 

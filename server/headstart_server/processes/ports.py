@@ -1,9 +1,9 @@
 """The ports of a server with several processes, which the supervisor holds for them."""
 
-import errno
-import os
 import socket
 from typing import Self
+
+from headstart_server.addresses import family_of, host_and_port
 
 
 class ReservedPort:
@@ -20,28 +20,30 @@ class ReservedPort:
     """
 
     def __init__(self, host: str, port: int, *, purpose: str, flag: str) -> None:
-        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         # The kernel releases it with this process, and it has the scope of the ports: another supervisor must
         # not share the port before or after the processes of this one listen.
         self._mark = socket.socket(socket.AF_UNIX)
+        self._socket: socket.socket | None = None
         try:
+            self._socket = reserved = socket.socket(family_of(host))
             # Ignore recently closed connections.
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # Without sharing first: another server on the port is an error, even if it shares the port.
-            self._socket.bind((host.strip("[]"), port))
-            self.number: int = self._socket.getsockname()[1]
+            reserved.bind((host, port))
+            self.number: int = reserved.getsockname()[1]
             self._mark.bind(f"\0headstart {host} {self.number}")
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except OSError as error:
             self.close()
-            reason = os.strerror(error.errno or errno.EADDRINUSE)
             raise OSError(
-                f"Cannot listen on {host}:{port} for {purpose}: {reason}. Choose another {flag} or --host."
+                f"Cannot listen on {host_and_port(host, port)} for {purpose}: {error.strerror}. Choose "
+                f"another {flag} or --host."
             ) from error
 
     def close(self) -> None:
         """Release the port."""
-        self._socket.close()
+        if self._socket is not None:
+            self._socket.close()
         self._mark.close()
 
     def __enter__(self) -> Self:

@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import Metric as Family
 
+from headstart_server.addresses import host_and_port
 from headstart_server.observability.metrics_port import MetricsPort
 from headstart_server.observability.telemetry import process_age
 from headstart_server.processes.caller_table import CallerTable
@@ -65,7 +66,7 @@ class Supervisor:
         self._callers = -1
 
     def run(self) -> None:
-        """Run the processes until SIGTERM or SIGINT.
+        """Run the processes until SIGTERM, SIGINT, or SIGHUP without an audit log.
 
         Raise OSError if a port is in use, and ProcessEndedError if a process could not start.
         """
@@ -73,7 +74,11 @@ class Supervisor:
             self._callers = CallerTable.create(self._count)
             closing.callback(os.close, self._callers)
             self._reserve_ports(closing)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in (
+                signal.SIGTERM,
+                signal.SIGINT,
+                *([signal.SIGHUP] if self._handles_hangups else []),
+            ):
                 signal.signal(number, lambda received, _: self._events.put(("signal", received)))
             self._serve_metrics(closing)
             closing.callback(self._kill_all)
@@ -95,6 +100,14 @@ class Supervisor:
         ProcessCollector(registry=own)
         return self._metrics.page([*(child.families for child in self._children), list(own.collect())])
 
+    @property
+    def _has_audit_log(self) -> bool:
+        return self._settings.auth.audit_log is not None
+
+    @property
+    def _handles_hangups(self) -> bool:
+        return self._has_audit_log or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+
     def _reserve_ports(self, closing: ExitStack) -> None:
         server = self._settings.server
         held = closing.enter_context(ReservedPort(server.host, server.port, purpose="gRPC", flag="--port"))
@@ -114,7 +127,7 @@ class Supervisor:
         registry.register(Page(self.collect))
         metrics = MetricsPort(host, port, registry)
         closing.callback(metrics.close)
-        log.info("metrics_listening", address=f"{host}:{metrics.port}/metrics")
+        log.info("metrics_listening", address=f"{host_and_port(host, metrics.port)}/metrics")
 
     def _step(self) -> None:
         """Handle one event, or the timeouts that are due."""
@@ -194,10 +207,10 @@ class Supervisor:
         self._has_listened = True
         server = self._settings.server
         if server.http_port is not None:
-            log.info("http_listening", address=f"{server.host}:{server.http_port}")
+            log.info("http_listening", address=host_and_port(server.host, server.http_port))
         log.info(
             "listening",
-            address=f"{server.host}:{server.port}",
+            address=host_and_port(server.host, server.port),
             data_dir=str(self._settings.storage.data_dir),
             processes=self._count,
         )
@@ -248,9 +261,11 @@ class Supervisor:
         log.error("process_ended", process=child.name, exit_code=code, restart_seconds=round(pause, 1))
 
     def _signalled(self, number: int) -> None:
-        if number == signal.SIGHUP:
+        if number == signal.SIGHUP and self._has_audit_log:
             for child in self._children:
-                child.signal(signal.SIGHUP)
+                # Before it is up, SIGHUP would end it.
+                if child.is_up:
+                    child.signal(signal.SIGHUP)
         elif self._stop_begun is None:
             self._stop_begun = time.monotonic()
             log.info("stopping", grace_seconds=self._settings.server.grace_period)

@@ -42,9 +42,9 @@ headstart-server config show --config headstart.toml
 `config check` reports every problem with its remedy and exits with 1 if there is one. `config show` prints
 each effective value and its origin. The server derives the rest: batches that run concurrently, threads that
 decode and the rows of a batch from the device; heartbeats from `lease_duration` (a tenth); the largest
-message from `max_input_size` (twice); the connections of a port from `max_concurrent_requests` (four times),
-but at most half of the files that the process may open; the disk space of one job's activations from
-`max_dataset_size` (half).
+message from `max_input_size` (a third more, and 1 MiB); the connections of a port from
+`max_concurrent_requests` (four times), but at most half of the files that the process may open; the disk
+space of one job's activations from `max_dataset_size` (half).
 """
 
 

@@ -10,6 +10,7 @@ from headstart_server.settings.kinds import (
     Choices,
     File,
     Fraction,
+    Host,
     Number,
     SecretText,
     Switch,
@@ -35,8 +36,8 @@ class ServerGroup(Group):
 
     host: str = setting(
         "127.0.0.1",
-        "Address of all ports; 0.0.0.0 accepts connections from other machines.",
-        Text("ADDRESS"),
+        "Address of all ports; 0.0.0.0 accepts connections from other machines, and :: over IPv6, too.",
+        Host(),
         basic=True,
     )
     port: int = setting(8765, "Port of the gRPC services; 0 takes a free one.", Number(0, 65535), basic=True)

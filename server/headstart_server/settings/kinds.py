@@ -4,6 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -164,6 +165,25 @@ class Text(Kind):
         if not isinstance(value, str) or not value or _CONTROL.search(value):
             raise ValueError(f"Expected one line of text. Received: {written(value)}.")
         return value
+
+
+@dataclass(frozen=True)
+class Host(Text):
+    """A host name or an IP address. An IPv6 address may be in brackets, which are removed."""
+
+    placeholder_: str = "ADDRESS"
+
+    def check(self, value: Any) -> str:
+        host = str(super().check(value))
+        inner = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if ":" in inner or inner != host:
+            try:
+                IPv6Address(inner)
+            except ValueError:
+                raise ValueError(
+                    f"Expected a host name or an IP address, without a port. Received: {written(host)}."
+                ) from None
+        return inner
 
 
 @dataclass(frozen=True)

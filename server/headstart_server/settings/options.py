@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, overload
@@ -73,7 +74,9 @@ def settings_of(loaded: Loaded) -> Settings:
 def fail(problems: Sequence[str], *, code: int = 1) -> NoReturn:
     """Print problems to stderr, one line each, and exit."""
     for problem in problems:
-        typer.echo(f"headstart-server: {' '.join(problem.split())}", err=True)
+        # The exit code must be right even if stderr is full or closed.
+        with suppress(OSError):
+            typer.echo(f"headstart-server: {' '.join(problem.split())}", err=True)
     raise typer.Exit(code)
 
 

@@ -111,7 +111,7 @@ SETTINGS: Mapping[str, Setting] = {one.name: one for group in GROUPS.values() fo
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches an address."""
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 

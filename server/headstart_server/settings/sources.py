@@ -12,6 +12,7 @@ from headstart_server.settings.groups import revealed
 from headstart_server.settings.kinds import quoted
 from headstart_server.settings.setting import Setting
 from headstart_server.settings.settings import GROUPS, SETTINGS, Settings, SettingsError
+from headstart_server.toml_text import parse_toml
 
 #: The origin of a value that no source sets.
 DEFAULT = "default"
@@ -134,12 +135,12 @@ class _Reader:
                 self.problems.append(f"{file} is larger than 1 MiB. Name a file of settings with --config.")
                 return {}
             self.files.append(file)
-            return tomllib.loads(content.decode())
+            return parse_toml(content)
         except OSError as error:
             self.problems.append(
                 f"Cannot read {file}: {error.strerror}. Correct --config, or the permissions of the file."
             )
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        except ValueError as error:
             self.problems.append(f"{file} is not valid TOML: {error}. Correct the file.")
         return {}
 
@@ -170,7 +171,7 @@ class _Reader:
         try:
             with path.open("rb") as opened:
                 content = opened.read(SECRET_BYTES + 1)
-            text = content.decode().strip()
+            text = content.decode("utf-8-sig").strip()
         except OSError as error:
             raise ValueError(
                 f"Cannot read {path}: {error.strerror}. Correct the path, or the permissions of the file."

@@ -17,7 +17,8 @@ PROBE_BYTES = 1 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: Errors of a missing file, another kind of file, or an impossible offset in a damaged file.
 _OF_FILES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EOVERFLOW})
-_REMEDIES = {
+#: What to do about an error, by its number.
+REMEDIES = {
     errno.EMFILE: "Raise the open-file limit of the server (ulimit -n, LimitNOFILE).",
     errno.ENFILE: "Raise the open-file limit of the machine (sysctl fs.file-max).",
     errno.ENOMEM: "Give the server more memory, or run fewer jobs at a time with --job-workers.",
@@ -41,7 +42,7 @@ def storage_fault(error: OSError | MemoryError) -> HeadstartError | None:
         return StorageFull()
     name = errno.errorcode.get(number, str(number))
     return LocalStorageUnavailable(
-        f"The storage of the server failed: {os.strerror(number)} ({name}). {_REMEDIES.get(number, _REMEDY)}",
+        f"The storage of the server failed: {os.strerror(number)} ({name}). {REMEDIES.get(number, _REMEDY)}",
         metadata={"errno": name},
     )
 

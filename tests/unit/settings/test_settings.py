@@ -321,12 +321,34 @@ def test_the_loopback_needs_no_tls_and_has_metrics(server: Command, host: str) -
     assert server.serve("--host", host).metrics_port == METRICS_PORT
 
 
+def test_an_ipv6_host_may_be_in_brackets() -> None:
+    assert Settings.of(host="[::1]").server.host == Settings.of(host="::1").server.host == "::1"
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "[::1]:1", "[127.0.0.1]", "[::1", "[]"])
+def test_a_host_that_is_none_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="Expected a host name or an IP address, without a port"):
+        Settings.of(host=host)
+
+
+def test_a_byte_order_mark_of_a_file_is_ignored(server: Command, tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    (tmp_path / "token").write_bytes(mark + b"hunter2\n")
+    content = (
+        f'[server]\nlabel_studio_url = "https://h.example"\nlabel_studio_token_file = "{tmp_path}/token"\n'
+    )
+    (tmp_path / "marked.toml").write_bytes(mark + content.encode())
+    settings = load({}, {}, tmp_path / "marked.toml").settings()
+    assert settings.server.label_studio_url == "https://h.example"
+    assert settings.server.label_studio_token == Secret("hunter2")
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "10.0.0.1", "example.org"])
 def test_a_host_that_other_machines_reach_needs_tls_or_plaintext(
     server: Command, host: str, tmp_path: Path
 ) -> None:
     [problem] = server.problems("--host", host)
-    assert problem.startswith(f"--host {host} requires --tls-cert and --tls-key, or --plaintext")
+    assert problem.startswith(f"--host {host.strip('[]')} requires --tls-cert and --tls-key, or --plaintext")
     assert server.serve("--host", host, "--plaintext").metrics_port is None
     assert server.serve("--host", host, "--plaintext", "--metrics-port", "9000").metrics_port == 9000
     own = identity("server")

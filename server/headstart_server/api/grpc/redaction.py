@@ -7,6 +7,7 @@ may name a file or an address. The server's log has the whole text.
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from headstart_server.settings.settings import SETTINGS, Settings
@@ -32,7 +33,10 @@ class LocationRedactor:
     def add(self, config: Settings, hosts: Iterable[str] = ()) -> None:
         """Add the locations that a configuration names."""
         found = [value for name in SETTINGS if isinstance(value := config[name], Path)]
-        folders = {Path(sys.prefix), Path.home(), *found}
+        folders = {Path(sys.prefix), *found}
+        with suppress(RuntimeError):
+            # A user without an entry in the password file may have none.
+            folders.add(Path.home())
         if config.storage.artifacts and "://" in config.storage.artifacts:
             bucket = "/".join(config.storage.artifacts.split("/")[:3])
             self._patterns[rf"{re.escape(bucket)}{_END}{_REST}"] = STORAGE

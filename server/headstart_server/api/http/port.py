@@ -14,6 +14,7 @@ import uvicorn
 from google.rpc import code_pb2
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from headstart_server.addresses import family_of, host_and_port
 from headstart_server.api.grpc.connections import GuardedSocket, usable_connections
 from headstart_server.api.grpc.tls import TlsFiles
 from headstart_server.api.http.tls_reload import ReloadingTlsContexts
@@ -206,8 +207,9 @@ class _Server(uvicorn.Server):
 
 
 def _listening(host: str, port: int, max_connections: int, *, is_shared: bool) -> GuardedSocket:
-    opened = GuardedSocket(socket.AF_INET6 if ":" in host else socket.AF_INET, max_connections)
+    opened: GuardedSocket | None = None
     try:
+        opened = GuardedSocket(family_of(host), max_connections)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if is_shared:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -216,8 +218,10 @@ def _listening(host: str, port: int, max_connections: int, *, is_shared: bool) -
         opened.listen(_BACKLOG)
         opened.setblocking(False)
     except OSError as error:
-        opened.close()
+        if opened is not None:
+            opened.close()
         raise OSError(
-            f"Cannot listen on {host}:{port} for HTTP: {error.strerror}. Choose another --http-port."
+            f"Cannot listen on {host_and_port(host, port)} for HTTP: {error.strerror}. Choose another "
+            "--http-port or --host."
         ) from error
     return opened

@@ -81,7 +81,12 @@ def keras_backend() -> str | None:
 
 def default_cache() -> Path:
     """Return ``headstart`` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headstart"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headstart"
+    except RuntimeError:
+        raise ValueError(
+            "This user has no home folder for backbones. Name a folder with --backbone-cache, or set HOME."
+        ) from None
 
 
 def has_gpu() -> bool:

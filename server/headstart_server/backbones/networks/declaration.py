@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart_server.toml_text import parse_toml
+
 #: Valid names of backbones.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
 #: Reserved name with which callers request backbone selection.
@@ -191,12 +193,12 @@ def distinct(declarations: Iterable[Declaration]) -> list[Declaration]:
 
 def _read(file: Path) -> Sequence[Declaration]:
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = parse_toml(file.read_bytes())
     except OSError as error:
         raise DeclarationError(
             f"Cannot read {file}: {error.strerror}. Correct --backbones-file, or the permissions of the file."
         ) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:
         raise DeclarationError(f"{file} cannot be read as TOML: {error}") from None
     tables = content.pop("backbones", None)
     if content:
