@@ -326,7 +326,7 @@ def test_an_ipv6_host_may_be_in_brackets() -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost:1", "[::1]:1", "[127.0.0.1]", "[::1", "[]"])
-def test_a_host_that_is_none_is_refused(host: str) -> None:
+def test_an_invalid_host_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="Expected a host name or an IP address, without a port"):
         Settings.of(host=host)
 
