@@ -11,9 +11,7 @@ from headstart_server.doctor.finding import Status
 from headstart_server.doctor.hardware import (
     cpu_features,
     cpu_finding,
-    cpu_quota,
     memory_finding,
-    memory_limit,
     quota_finding,
     runtime_finding,
 )
@@ -22,44 +20,6 @@ from headstart_server.doctor.process import clock_finding, files_finding, umask_
 from headstart_server.settings.settings import Settings
 
 MIB = 1 << 20
-
-
-def group(folder: Path, own: str, **files: str) -> tuple[Path, Path]:
-    """A tree of control groups; the files' names have `__` for `/` and `_` for `.`."""
-    for name, content in files.items():
-        path = folder / "cgroup" / name.replace("__", "/").replace("_", ".")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    (folder / "own").write_text(own)
-    return folder / "cgroup", folder / "own"
-
-
-def test_the_limit_of_a_container_is_at_the_root(tmp_path: Path):
-    tree = group(tmp_path, "0::/\n", memory_max="1073741824\n", cpu_max="150000 100000\n")
-    assert memory_limit(*tree) == 1 << 30
-    assert cpu_quota(*tree) == 1.5
-
-
-def test_the_least_limit_of_nested_groups_counts(tmp_path: Path):
-    tree = group(
-        tmp_path,
-        "1:name=systemd:/other\n0::/a/b\n",
-        memory_max="max\n",
-        a__memory_max="300\n",
-        a__b__memory_max="500\n",
-        a__cpu_max="max 100000\n",
-        a__b__cpu_max="50000 100000\n",
-    )
-    assert memory_limit(*tree) == 300
-    assert cpu_quota(*tree) == 0.5
-
-
-@pytest.mark.parametrize("content", ["max\n", "", "nonsense", "\xff"])
-def test_without_a_limit_the_limit_is_unknown(tmp_path: Path, content: str):
-    tree = group(tmp_path, "0::/../outside\n", memory_max=content, cpu_max=content)
-    assert memory_limit(*tree) is None
-    assert cpu_quota(*tree) is None
-    assert memory_limit(tmp_path / "missing", tmp_path / "missing") is None
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,9 @@ def test_the_budget_is_what_the_machine_or_container_leaves(tmp_path: Path) -> N
     machine, container = tmp_path / "meminfo", tmp_path / "memory.max"
     machine.write_text("MemTotal:       16777216 kB\n")
     container.write_text("max\n")
-    assert limit_bytes(container, machine) == 16 * GIB
+    assert limit_bytes(tmp_path, tmp_path / "own", machine) == 16 * GIB
     container.write_text(f"{4 * GIB}\n")
-    assert limit_bytes(container, machine) == 4 * GIB
+    assert limit_bytes(tmp_path, tmp_path / "own", machine) == 4 * GIB
 
 
 @on_both_databases

@@ -1,45 +1,58 @@
-"""Processor cores and memory available to this process."""
+"""Processor cores and memory available to this process, within the limits of its control groups (Linux)."""
 
 import math
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-#: The processor quota of a container (Linux cgroup v2): microseconds per period.
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-#: Memory limit and use of a container (Linux cgroup v2).
-LIMIT = Path("/sys/fs/cgroup/memory.max")
-USED = Path("/sys/fs/cgroup/memory.current")
-#: Memory of the machine (Linux).
+#: Mount point of the control groups, and the file that names the group of this process.
+GROUPS = Path("/sys/fs/cgroup")
+OWN_GROUP = Path("/proc/self/cgroup")
+#: Memory of the machine.
 MACHINE = Path("/proc/meminfo")
+#: Version 1 writes "no limit" as a number above this one.
+_NO_LIMIT = 1 << 60
 
 
-def available_cores(quota_file: Path = CPU_QUOTA) -> int:
-    """Return the number of usable cores: of the process affinity, or of the container's quota if lower.
+def available_cores(groups: Path = GROUPS, own: Path = OWN_GROUP) -> int:
+    """Return the number of usable cores: of the process affinity, or of the control groups if fewer.
 
     With more threads than cores, threads wait for each other, and a container is throttled for whole periods.
     """
     cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = quota_file.read_text().split()
-        return max(1, min(cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):
-        # A missing file, or "max", means no limit.
-        return cores
+    quota = cpu_quota(groups, own)
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
-def available_bytes(limit: Path = LIMIT, used: Path = USED, machine: Path = MACHINE) -> int | None:
-    """Return the available bytes of the machine, or of the container if fewer; None if unknown."""
-    found = (machine_bytes("MemAvailable", machine), _of_container(limit, used))
-    return min((bytes_ for bytes_ in found if bytes_ is not None), default=None)
+def cpu_quota(groups: Path = GROUPS, own: Path = OWN_GROUP) -> float | None:
+    """Return the CPU limit of this process's control groups in cores; None without a limit."""
+    found = []
+    for folder in _folders(groups, own):
+        quota, period = _numbers(folder / "cpu.max")
+        if quota and period:
+            found.append(quota / period)
+    (quota,) = _numbers(groups / "cpu" / "cpu.cfs_quota_us", 1)
+    (period,) = _numbers(groups / "cpu" / "cpu.cfs_period_us", 1)
+    if quota and period and quota > 0:
+        found.append(quota / period)
+    return min(found, default=None)
 
 
-def limit_bytes(limit: Path = LIMIT, machine: Path = MACHINE) -> int | None:
-    """Return the bytes of memory of the machine, or of the container if they are fewer; None if unknown."""
-    found = [machine_bytes("MemTotal", machine)]
-    with suppress(OSError, ValueError):
-        found.append(int(limit.read_text()))
-    return min((bytes_ for bytes_ in found if bytes_ is not None), default=None)
+def available_bytes(groups: Path = GROUPS, own: Path = OWN_GROUP, machine: Path = MACHINE) -> int | None:
+    """Return the available bytes of the machine, or of the control groups if fewer; None if unknown."""
+    left = [max(0, limit - used) for limit, used in _memory(groups, own) if used is not None]
+    return _least(machine_bytes("MemAvailable", machine), *left)
+
+
+def limit_bytes(groups: Path = GROUPS, own: Path = OWN_GROUP, machine: Path = MACHINE) -> int | None:
+    """Return the bytes of memory of the machine, or of the control groups if fewer; None if unknown."""
+    return _least(machine_bytes("MemTotal", machine), memory_limit(groups, own))
+
+
+def memory_limit(groups: Path = GROUPS, own: Path = OWN_GROUP) -> int | None:
+    """Return the memory limit of this process's control groups in bytes; None without a limit."""
+    return _least(*(limit for limit, _ in _memory(groups, own)))
 
 
 def resident_bytes(process: int) -> int:
@@ -61,9 +74,40 @@ def machine_bytes(entry: str, machine: Path = MACHINE) -> int | None:
     return None
 
 
-def _of_container(limit: Path, used: Path) -> int | None:
+def _least(*found: int | None) -> int | None:
+    return min((nbytes for nbytes in found if nbytes is not None), default=None)
+
+
+def _folders(groups: Path, own: Path) -> Iterator[Path]:
+    """Yield the folders of this process's group and its parent groups."""
+    yield groups
     try:
-        return max(0, int(limit.read_text()) - int(used.read_text()))
+        lines = own.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        if line.startswith("0::/") and ".." not in line:
+            group = line.removeprefix("0::/")
+            while group:
+                yield groups / group
+                group = group.rpartition("/")[0]
+
+
+def _memory(groups: Path, own: Path) -> Iterator[tuple[int, int | None]]:
+    """Yield each limit of memory, with the bytes in use if they are known."""
+    files = [(folder / "memory.max", folder / "memory.current") for folder in _folders(groups, own)]
+    version_1 = groups / "memory"
+    files.append((version_1 / "memory.limit_in_bytes", version_1 / "memory.usage_in_bytes"))
+    for limit_file, used_file in files:
+        (limit,), (used,) = _numbers(limit_file, 1), _numbers(used_file, 1)
+        if limit is not None and limit < _NO_LIMIT:
+            yield limit, used
+
+
+def _numbers(path: Path, count: int = 2) -> tuple[int | None, ...]:
+    """Return the numbers in a file; None for each if it is missing, or contains "max"."""
+    try:
+        found = tuple(map(int, path.read_text().split()))
     except (OSError, ValueError):
-        # A missing file, or "max", means no limit.
-        return None
+        found = ()
+    return found if len(found) == count else (None,) * count

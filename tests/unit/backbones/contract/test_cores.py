@@ -26,8 +26,8 @@ def test_a_containers_share_of_the_processor_is_not_exceeded(
     tmp_path: Path, reported: str, expected: int
 ) -> None:
     (tmp_path / "cpu.max").write_text(reported)
-    assert available_cores(tmp_path / "cpu.max") == expected
+    assert available_cores(tmp_path, tmp_path / "own") == expected
 
 
 def test_without_a_container_all_cores_are_used(tmp_path: Path) -> None:
-    assert available_cores(tmp_path / "none") == ALL
+    assert available_cores(tmp_path / "none", tmp_path / "own") == ALL

@@ -25,11 +25,11 @@ MACHINE = "MemTotal:       16000000 kB\nMemAvailable:    8000 kB\nBuffers: 1 kB\
 def test_the_lesser_of_what_machine_and_container_have_left_counts(
     tmp_path: Path, machine: str | None, limit: str | None, used: str | None, expected: int | None
 ) -> None:
-    files = [tmp_path / name for name in ("limit", "used", "machine")]
-    for file, content in zip(files, (limit, used, machine), strict=True):
+    names = ("memory.max", "memory.current", "machine")
+    for name, content in zip(names, (limit, used, machine), strict=True):
         if content is not None:
-            file.write_text(content)
-    assert available_bytes(*files) == expected
+            (tmp_path / name).write_text(content)
+    assert available_bytes(tmp_path, tmp_path / "own", tmp_path / "machine") == expected
 
 
 def test_this_machine_reports_how_much_it_has() -> None:
