@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import json
 import os
 import pty
 import struct
@@ -123,6 +124,15 @@ def test_feedback_is_listed_over_pages(server: FakeServer, client: Client) -> No
     assert second.page_token == "next"
     with pytest.raises(ValueError, match="learned, pending, recorded"):
         list(client.feedback("pets", states=["lost"]))
+
+
+def test_json_of_a_list_has_no_more_than_the_limit(server: FakeServer, run) -> None:
+    listed = [feedback(f"f{number}") for number in range(5)]
+    server.standing["ListFeedback"] = feedback_pb2.ListFeedbackResponse(feedback=listed)
+
+    document = json.loads(run("feedback", "list", "pets", "--limit", 2, "--json").stdout)
+
+    assert [each["feedbackId"] for each in document["feedback"]] == ["f0", "f1"]
 
 
 def summary() -> feedback_pb2.GetFeedbackSummaryResponse:

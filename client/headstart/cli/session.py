@@ -100,9 +100,12 @@ class Session:
             warnings.showwarning = lambda message, *_, **__: self.note(f"warning: {message}")
             yield
 
-    def response(self, method: str) -> dict[str, Any]:
-        """Return the response of a method as the HTTP port prints it; empty if the format is not JSON."""
-        return self._recorder.response(method) if self.as_json else {}
+    def response(self, method: str, limit: int | None = None) -> dict[str, Any]:
+        """Return the response of a method as the HTTP port prints it; empty if the format is not JSON.
+
+        A `limit` truncates its list: a page has as many entries as the server sends at once.
+        """
+        return self._recorder.response(method, limit) if self.as_json else {}
 
     def show(self, value: object, rendered: RenderableType, listed: Listing | None = None) -> None:
         """Print a result in the output format: its JSON, its table, or its names and rows."""

@@ -58,9 +58,11 @@ def list_alias_events(
     session = session_of(context)
     with session.client() as client:
         events = list(islice(client.alias_events(model, alias), limit))
-    document = session.response("ListAliasEvents")
-    document["events"] = document.get("events", [])[:limit]
-    session.show(document, alias_event_table(model, events), alias_event_listing(events))
+    session.show(
+        session.response("ListAliasEvents", limit),
+        alias_event_table(model, events),
+        alias_event_listing(events),
+    )
 
 
 @aliases.command("set")

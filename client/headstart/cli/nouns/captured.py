@@ -1,5 +1,6 @@
 """The commands `headstart captured` and `headstart model capture`."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from headstart.cli.output.feedback_tables import policy_view, review_listing, re
 from headstart.cli.output.formats import LIST
 from headstart.cli.session import session_of
 from headstart.cli.training.recipe_settings import duration_of
-from headstart.results import CapturePolicy, ReviewEntry
+from headstart.results import CapturePolicy
 
 captured = noun("captured", "List the inputs that a model captured for review, and read them.")
 
@@ -28,13 +29,9 @@ def list_captured(
     Example: `headstart captured list pets`
     """
     session = session_of(context)
-    entries: list[ReviewEntry] = []
     with session.client() as client:
-        for entry in client.review(model):
-            entries.append(entry)
-            if len(entries) == limit:
-                break
-    session.show(session.response("ListReview"), review_table(entries), review_listing(entries))
+        entries = list(islice(client.review(model), limit))
+    session.show(session.response("ListReview", limit), review_table(entries), review_listing(entries))
 
 
 @captured.command("status")

@@ -81,7 +81,7 @@ def list_datasets(
     session = session_of(context)
     with session.client() as client:
         listed = list(islice(client.datasets(), limit))
-    session.show(session.response("ListDatasets"), dataset_table(listed), dataset_listing(listed))
+    session.show(session.response("ListDatasets", limit), dataset_table(listed), dataset_listing(listed))
 
 
 @datasets.command("show")

@@ -129,9 +129,7 @@ def list_examples(
             found = list(islice(client.examples(version, **query), limit))
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--issue") from None
-    document = session.response("ListExamples")
-    document["examples"] = document.get("examples", [])[:limit]
-    session.show(document, example_table(found), example_listing(found))
+    session.show(session.response("ListExamples", limit), example_table(found), example_listing(found))
 
 
 @stored_examples.command("map", formats=LIST)

@@ -1,6 +1,7 @@
 """The commands `headstart feedback` and `headstart model retrain`."""
 
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from headstart.cli.session import session_of
 from headstart.cli.training.recipe_settings import duration_of
 from headstart.inputs.task import Task
 from headstart.label_values import LabelValue
-from headstart.results import Feedback, FeedbackState, RetrainPolicy, UnknownClasses
+from headstart.results import FeedbackState, RetrainPolicy, UnknownClasses
 
 feedback = noun("feedback", "Send, list and summarize feedback on predictions.")
 
@@ -99,13 +100,10 @@ def list_feedback(
     Example: `headstart feedback list pets --state pending`
     """
     session = session_of(context)
-    found: list[Feedback] = []
+    states = [FeedbackState(each.upper()) for each in state or ()]
     with session.client() as client:
-        for each in client.feedback(model, states=[FeedbackState(each.upper()) for each in state or ()]):
-            found.append(each)
-            if len(found) == limit:
-                break
-    session.show(session.response("ListFeedback"), feedback_table(found), feedback_listing(found))
+        found = list(islice(client.feedback(model, states=states), limit))
+    session.show(session.response("ListFeedback", limit), feedback_table(found), feedback_listing(found))
 
 
 @feedback.command("summary")

@@ -51,9 +51,7 @@ def list_jobs(
     with session.client() as client:
         listed = islice(client.jobs(model=model, states=states), limit)
         statuses = [job.last_status for job in listed if job.last_status is not None]
-    document = session.response("ListJobs")
-    document["jobs"] = document.get("jobs", [])[:limit]
-    session.show(document, job_table(statuses), job_listing(statuses))
+    session.show(session.response("ListJobs", limit), job_table(statuses), job_listing(statuses))
 
 
 @jobs.command("show")

@@ -159,9 +159,7 @@ def list_versions(
     session = session_of(context)
     with session.client() as client:
         result = list(islice(client.versions(model), limit))
-    document = session.response("ListVersions")
-    document["versions"] = document.get("versions", [])[:limit]
-    session.show(document, version_table(result), version_listing(result))
+    session.show(session.response("ListVersions", limit), version_table(result), version_listing(result))
 
 
 @versions.command("show")

@@ -23,9 +23,13 @@ class Recorder(
     def __init__(self) -> None:
         self._responses: dict[str, Message] = {}
 
-    def response(self, method: str) -> dict[str, Any]:
-        """Return the JSON document of the responses of a method, such as ``ListModels``."""
-        return to_dict(self._responses[method])
+    def response(self, method: str, limit: int | None = None) -> dict[str, Any]:
+        """Return the JSON document of the responses of a method, such as ``ListModels``.
+
+        A `limit` truncates the lists of the document.
+        """
+        document = to_dict(self._responses[method])
+        return {name: value[:limit] if isinstance(value, list) else value for name, value in document.items()}
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         """Record the response of a call."""
