@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -29,7 +29,7 @@ from headstart_server.jobs.heartbeat import Lease
 from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
 from headstart_server.jobs.job_notifier import JobNotifier
 from headstart_server.jobs.job_store import JobStore, open_job_store
-from headstart_server.jobs.spec import FineTuneSpec, names_of
+from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.stored import QueueLimits, TenantLimits
 from headstart_server.jobs.submitting import Submission
 from headstart_server.learning.examples.dataset import DatasetSummary
@@ -455,7 +455,8 @@ class JobDriver:
 
     def restarted(self, backbones: Collection[str] | None = None, **settings: Any) -> JobStore:
         """The job store of another process on the same database; further settings as `JobStore` has them."""
-        own = {name: settings.pop(name) for name in names_of(ReplicaSettings) if name in settings}
+        names = [each.name for each in fields(ReplicaSettings) if each.name in settings]
+        own = {name: settings.pop(name) for name in names}
         defaults = {
             "owner": f"host/{next(self._owners)}",
             "slots": self.slots,

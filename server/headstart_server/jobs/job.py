@@ -11,6 +11,7 @@ from headstart_server.learning.examples.dataset import ExampleFault
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.observability.energy import Energy
+from headstart_server.storage.json_values import JsonValue
 
 
 class WebhookState(Enum):
@@ -101,7 +102,7 @@ class JobStep(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class Progress(JsonValue):
     """The progress of a job."""
 
     step: JobStep
@@ -123,7 +124,7 @@ class JobError:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Findings:
+class Findings(JsonValue):
     """Results that a run reports even if it fails."""
 
     excluded: tuple[ExampleFault, ...] = ()  # examples left out, at most 100

@@ -1,7 +1,6 @@
 """Conversion between rows and values of jobs."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import (
@@ -27,16 +26,13 @@ from headstart_server.jobs.job import (
     Job,
     JobError,
     JobState,
-    JobStep,
     JobTrigger,
     Progress,
 )
-from headstart_server.jobs.spec import FineTuneSpec, known, names_of
-from headstart_server.learning.examples.dataset import ExampleFault
+from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import feedback_rows, usage
-from headstart_server.observability.energy import Energy
 
 
 def under_way() -> ColumnElement[bool]:
@@ -88,7 +84,7 @@ def add_event(
     progress: Progress | None,
 ) -> None:
     """Write one event; a job that ends without a version releases its archives and feedback."""
-    data = {"state": state.value, "progress": _progress_json(progress)}
+    data = {"state": state.value, "progress": None if progress is None else progress.to_json()}
     event = {"job_id": job_id, "seq": number, "time": now, "attempt": attempt, "data": data}
     connection.execute(_ADD_EVENT, event)
     if state in (JobState.FAILED, JobState.CANCELLED):
@@ -98,36 +94,13 @@ def add_event(
 
 def checkpoint(progress: Progress | None, findings: Findings, staged: str | None = None) -> dict[str, Any]:
     """Return the progress and findings of a run as JSON values."""
-    return {"progress": _progress_json(progress), "findings": asdict(findings), "staged": staged}
-
-
-def _progress_json(progress: Progress | None) -> dict[str, Any] | None:
-    if progress is None:
-        return None
-    # `asdict` would take ten times as long, and is not needed for flat fields.
-    values = {name: getattr(progress, name) for name in names_of(Progress)}
-    return {**values, "step": progress.step.value}
+    written = None if progress is None else progress.to_json()
+    return {"progress": written, "findings": findings.to_json(), "staged": staged}
 
 
 def progress_of(fields: Mapping[str, Any] | None) -> Progress | None:
     """Return the progress that `add_event` or `checkpoint` wrote."""
-    return (
-        None if fields is None else Progress(**{**known(Progress, fields), "step": JobStep(fields["step"])})
-    )
-
-
-def _findings(fields: Mapping[str, Any] | None) -> Findings:
-    if fields is None:
-        return Findings()
-    excluded = tuple(ExampleFault(**fault) for fault in fields["excluded"])
-    energy = fields.get("energy")
-    return Findings(
-        **{
-            **known(Findings, fields),
-            "excluded": excluded,
-            "energy": Energy.from_json(energy) if energy else None,
-        }
-    )
+    return None if fields is None else Progress.from_json(fields)
 
 
 def _promotion(result: Mapping[str, Any] | None) -> Promotion | None:
@@ -182,7 +155,7 @@ def _job(connection: Connection, row: Row[Any]) -> Job:
         started=row.started,
         finished=row.finished,
         progress=progress_of(row.checkpoint.get("progress")),
-        findings=_findings(row.checkpoint.get("findings")),
+        findings=Findings.from_json(row.checkpoint.get("findings") or {}),
         error=None if row.error is None else JobError(**row.error),
         version=0 if row.result is None else int(row.result["version"]),
         promotion=_promotion(row.result),

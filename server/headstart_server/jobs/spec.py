@@ -1,8 +1,7 @@
 """The specification of a fine-tune, and the ranges of its parts."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from headstart_server.errors import InvalidField
@@ -20,6 +19,7 @@ from headstart_server.learning.heads.recipe import (
 )
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.names import check_alias_name, check_full_name
+from headstart_server.storage.json_values import known
 
 #: Backbone name that requests a selection among candidates.
 AUTO = "auto"
@@ -173,9 +173,9 @@ class FineTuneSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
         # `asdict` would take ten times as long, and few fields are dataclasses.
-        values: dict[str, Any] = {name: getattr(self, name) for name in names_of(FineTuneSpec)}
+        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         values |= {"recipe": recipe_json(self.recipe), "tags": dict(self.tags)}
-        values["promote_if"] = None if self.promote_if is None else asdict(self.promote_if)
+        values["promote_if"] = None if self.promote_if is None else self.promote_if.to_json()
         return {**values, "edits": [edit.to_json() for edit in self.edits]}
 
     @classmethod
@@ -185,25 +185,10 @@ class FineTuneSpec:
         if given.get("task"):
             given["task"] = Task(given["task"])
         if given.get("promote_if"):
-            given["promote_if"] = PromotionCriteria(**known(PromotionCriteria, given["promote_if"]))
+            given["promote_if"] = PromotionCriteria.from_json(given["promote_if"])
         given["backbone_candidates"] = tuple(given.get("backbone_candidates", ()))
         given["edits"] = tuple(map(ExampleEdit.from_json, given.get("edits", ())))
         return cls(**given)
-
-
-def known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values for which a dataclass has fields.
-
-    A server of a newer release that shares the database may write further values.
-    """
-    names = names_of(kind)
-    return {name: value for name, value in values.items() if name in names}
-
-
-@cache
-def names_of(kind: type) -> tuple[str, ...]:
-    """Return the names of a dataclass's fields."""
-    return tuple(each.name for each in fields(kind))
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

@@ -1,10 +1,9 @@
 """The capture policy of a model: conditions that select inputs of Predict calls for review, and limits."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from headstart_server.errors import InvalidField
+from headstart_server.storage.json_values import JsonValue
 
 #: Defaults of the limits.
 DEFAULT_COUNT, DEFAULT_BYTES, DEFAULT_TTL = 10_000, 1 << 30, 30 * 86_400.0
@@ -14,7 +13,7 @@ MIN_TTL, MAX_TTL = 60.0, 315_576_000.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CapturePolicy:
+class CapturePolicy(JsonValue):
     """Conditions that select inputs, and limits of the stored inputs. A condition of 0 is disabled."""
 
     random_fraction: float = 0.0  # fraction of inputs that is captured at random
@@ -43,13 +42,3 @@ class CapturePolicy:
                 f"The ttl of the capture policy is {self.ttl:g} seconds. Choose one of 1 minute to 10 years.",
                 field="capture.ttl",
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "CapturePolicy":
-        """Return the policy that `to_json` of this or a newer release wrote."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})

@@ -1,13 +1,12 @@
 """The policy of a model's automatic retraining: its triggers, and how its result is promoted."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from headstart_server.errors import InvalidField
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.names import check_alias_name
+from headstart_server.storage.json_values import JsonValue
 
 #: Maximum of `min_feedback_count`: a policy that waits for more would never retrain.
 MAX_FEEDBACK_COUNT = 1_000_000
@@ -27,7 +26,7 @@ class UnknownClasses(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RetrainPolicy:
+class RetrainPolicy(JsonValue):
     """When a model is retrained from feedback."""
 
     alias: str  # names the parent of the retrain, and moves if the gate allows it
@@ -75,20 +74,3 @@ class RetrainPolicy:
         """Return the seconds before the next retrain after a number of failures in a row."""
         first = max(MIN_BACKOFF, self.min_interval)
         return min(MAX_BACKOFF, first * 2.0 ** min(failures - 1, 32))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the policy as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "RetrainPolicy":
-        """Return the policy that `to_json` of this or a newer release wrote."""
-        known = {each.name for each in fields(cls)}
-        gates = {each.name for each in fields(PromotionCriteria)}
-        policy = cls(**{name: value for name, value in values.items() if name in known})
-        gate = {name: value for name, value in values["promote_if"].items() if name in gates}
-        return replace(
-            policy,
-            promote_if=PromotionCriteria(**gate),
-            unknown_classes=UnknownClasses(policy.unknown_classes),
-        )

@@ -12,6 +12,7 @@ from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.retrain_policy import RetrainPolicy
 from headstart_server.observability.energy import Energy
+from headstart_server.storage.json_values import known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,10 +85,9 @@ class Manifest:
             raise ValueError("Expected the recipe that was used. Received: auto.")
         requested, choice = values.get("requested_recipe"), values.get("backbone_selection")
         energy = values.get("energy")
-        known = {each.name for each in fields(cls)}
         return cls(
             **{
-                **{name: value for name, value in values.items() if name in known},
+                **known(cls, values),
                 "recipe": recipe,
                 "metrics": Metrics.from_json(values["metrics"]),
                 "class_names": tuple(values["class_names"]),

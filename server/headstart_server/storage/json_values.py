@@ -26,10 +26,18 @@ class JsonValue:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the value of `to_json`; raise KeyError, TypeError or ValueError if it is invalid."""
+        """Return the value of `to_json`; raise KeyError, TypeError or ValueError if it is invalid.
+
+        A server of a newer release that shares the storage may write further fields, which are ignored.
+        """
         kind: Any = cls
         value: Self = _fields_decoder(kind)(values)
         return value
+
+
+def known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values for which a dataclass has fields."""
+    return {name: values[name] for name in _names(kind) if name in values}
 
 
 def _encoded(value: Any) -> Any:
@@ -94,6 +102,6 @@ def _fields_decoder(kind: Any) -> Decode:
 
     def decoded(values: Mapping[str, Any]) -> Any:
         read = {name: decode(values[name]) for name, decode in decoders.items() if name in values}
-        return kind(**{**values, **read})
+        return kind(**{**known(kind, values), **read})
 
     return decoded

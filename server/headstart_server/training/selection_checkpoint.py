@@ -2,18 +2,14 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from zlib import compress, decompress
 
 import numpy as np
 
 from headstart_server.learning.features.feature_matrix import Float32
-from headstart_server.learning.metrics.backbone_selection import (
-    BackboneCandidate,
-    BackboneSelection,
-    CandidateOutcome,
-)
+from headstart_server.learning.metrics.backbone_selection import BackboneCandidate, BackboneSelection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -42,7 +38,7 @@ class SelectionCheckpoint:
         return {
             "dataset": self.dataset,
             "trials": [
-                {"candidate": asdict(trial.candidate), "scores": _packed(trial.scores)}
+                {"candidate": trial.candidate.to_json(), "scores": _packed(trial.scores)}
                 for trial in self.trials
             ],
             "seconds": self.seconds,
@@ -56,10 +52,7 @@ class SelectionCheckpoint:
         """Return the checkpoint that `to_json` wrote."""
         trials = [
             CandidateTrial(
-                candidate=BackboneCandidate(
-                    **{**each["candidate"], "outcome": CandidateOutcome(each["candidate"]["outcome"])}
-                ),
-                scores=_unpacked(each["scores"]),
+                candidate=BackboneCandidate.from_json(each["candidate"]), scores=_unpacked(each["scores"])
             )
             for each in fields["trials"]
         ]

@@ -105,7 +105,7 @@ class CandidateOutcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BackboneCandidate:
+class BackboneCandidate(JsonValue):
     """A candidate of a backbone selection, as documented in the contract."""
 
     backbone: str

@@ -15,7 +15,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PromotionCriteria:
+class PromotionCriteria(JsonValue):
     """Criteria for moving an alias, as the contract's `PromotionGate` documents them.
 
     A fall beyond a margin counts only if its p-value is at most `significance`. So an equally good version is
