@@ -22,6 +22,7 @@ from headstart.cli.nouns.server import backbones, usage, wait, whoami
 from headstart.cli.nouns.versions import versions
 from headstart.cli.option_groups import expanded
 from headstart.cli.output.formats import RESULT, Format
+from headstart.cli.output.safe_console import SafeConsole
 from headstart.cli.prediction.predict import embed, predict
 from headstart.cli.prediction.review import review
 from headstart.cli.session import Session
@@ -74,7 +75,7 @@ def _print_json(ctx: Any, failure: Failure) -> None:
 
 
 def _stderr() -> Console:
-    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+    return SafeConsole(stderr=True, markup=False, highlight=False, emoji=False)
 
 
 def _fronted(args: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from headstart.cli.contexts_file import Context, ContextsFile
 from headstart.cli.global_options import GlobalOptions
 from headstart.cli.output.formats import Format, Listing
 from headstart.cli.output.recorder import Recorder
+from headstart.cli.output.safe_console import SafeConsole
 from headstart.client import Client
 from headstart.inputs.examples import ExampleWarning
 from headstart.transport.channel import TlsConfig
@@ -154,4 +155,4 @@ def _reader(path: str) -> Callable[[], str]:
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     options: dict[str, Any] = {} if stream.isatty() or "COLUMNS" in os.environ else {"width": _PIPE_WIDTH}
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, **options)
+    return SafeConsole(stderr=stderr, markup=False, highlight=False, emoji=False, **options)

@@ -479,8 +479,9 @@ def test_a_class_with_one_example_is_learned(api: Api, model: str):
         ("ü" * 129, "258"),
         ("a\nb", "U+000A as character 1"),
         ("\0", "U+0000 as character 0"),
+        ("cat\u202egod", "U+202E as character 3"),
     ],
-    ids=["empty", "blank", "10 kB", "too long in UTF-8", "newline", "NUL"],
+    ids=["empty", "blank", "10 kB", "too long in UTF-8", "newline", "NUL", "change of direction"],
 )
 @pytest.mark.usefixtures("no_trace")
 def test_an_invalid_label_is_refused_by_its_place(api: Api, model: str, label: str, received: str):

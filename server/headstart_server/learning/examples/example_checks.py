@@ -1,13 +1,17 @@
 """Checks of the parts of an example."""
 
 import math
-import unicodedata
+import re
 from dataclasses import dataclass
 
 from headstart_server.errors import InvalidField, InvalidLabel
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 
+#: Characters that names may not have, as ranges of a regular expression: control characters, and those that
+#: change the direction of the text after them, with which a name looks like another one.
+CONTROL_CHARACTERS = "\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+_CONTROL = re.compile(f"[{CONTROL_CHARACTERS}]")
 #: Maximum bytes of a label or an ID, in UTF-8.
 MAX_LABEL_BYTES = 256
 #: Tolerance of the sum of a soft label, for rounding.
@@ -128,5 +132,5 @@ def check_id(example_id: str, index: int) -> None:
 
 
 def has_control_characters(text: str) -> bool:
-    """Return whether a text has characters of Unicode's category Cc, including tabs and line breaks."""
-    return any(unicodedata.category(char) == "Cc" for char in text)
+    """Return whether a text has control characters, including tabs, line breaks and changes of direction."""
+    return _CONTROL.search(text) is not None

@@ -72,6 +72,8 @@ CAT, DOG = example(b"1", "cat"), example(b"2", "dog")
         ("a\x00", "The label of example 2 has a control character. Received: 'a\\x00'."),
         ("a\x7f", "The label of example 2 has a control character. Received: 'a\\x7f'."),
         ("a\x85", "The label of example 2 has a control character. Received: 'a\\x85'."),
+        ("a\u202eb", "The label of example 2 has a control character. Received: 'a\\u202eb'."),
+        ("\u2066a", "The label of example 2 has a control character. Received: '\\u2066a'."),
     ],
 )
 def test_a_label_that_cannot_be_is_refused_with_its_example(label: str, message: str) -> None:

@@ -16,6 +16,7 @@ class Limit:
         unique: whether entries must be unique.
         nbytes: maximum bytes of each value of bytes, or of each text in UTF-8.
         lines: whether a text may have line breaks, tabs and all control characters except NUL.
+        prose: whether a text may have line breaks and tabs, but no other control characters.
         low, high: minimum and maximum of a number; None for the type's own.
         error: the error of an invalid text.
     """
@@ -25,11 +26,17 @@ class Limit:
     characters: int | None = None
     nbytes: int | None = None
     lines: bool = False
+    prose: bool = False
     low: float | None = None
     high: float | None = None
     model: bool = False
     dataset: bool = False
     error: type[HeadstartError] = InvalidField
+
+    @property
+    def no_controls(self) -> str:
+        """The excluded control characters, in words."""
+        return "no control characters" + (" except tabs and line breaks" if self.prose else "")
 
     def __str__(self) -> str:
         """Return the limit in words, as the protos state it."""
@@ -42,7 +49,7 @@ class Limit:
         if self.nbytes is not None:
             parts.append(f"{each} {size(self.nbytes)}")
         if self.characters is not None or (self.nbytes is not None and not self.lines):
-            parts.append("no NUL" if self.lines else "no control characters")
+            parts.append("no NUL" if self.lines else self.no_controls)
         if self.low is not None and self.high is not None:
             numbers = f"{number(self.low)} to {number(self.high)}"
             if self.high >= MAX_INT32:

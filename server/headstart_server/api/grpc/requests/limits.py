@@ -118,7 +118,7 @@ _FEATURE_NUMBERS = _many(1 << 16)
 _TAG = {"key": _bytes_name(63), "value": _bytes_name(256)}
 _DETAILS = {
     "display_name": _bytes_name(256),
-    "description": Limit(nbytes=4096, lines=True),
+    "description": Limit(nbytes=4096, prose=True),
     "tags": _many(64),
 }
 

@@ -12,10 +12,12 @@ from google.protobuf.message import Message
 from headstart_server.api.grpc.requests.limit import Limit, number, size
 from headstart_server.api.grpc.requests.limits import LIMITS
 from headstart_server.errors import HeadstartError
+from headstart_server.learning.examples.example_checks import CONTROL_CHARACTERS
 
 #: Maximum characters of a text in an error.
 _SHOWN = 80
-_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL = re.compile(f"[{CONTROL_CHARACTERS}\ud800-\udfff]")
+_CONTROL_IN_PROSE = re.compile(f"(?![\t\n\r]){_CONTROL.pattern}")
 
 #: Checks one field of a message, given the number of bytes it was parsed from.
 Step = Callable[[Any, int], None]
@@ -300,6 +302,7 @@ def _text_check(limit: Limit) -> ValueCheck:
     characters, nbytes = limit.characters, limit.nbytes
     # A character takes at most four bytes in UTF-8.
     short = (characters or 0) if nbytes is None else nbytes // 4
+    control = _CONTROL_IN_PROSE if limit.prose else _CONTROL
 
     def check(text: str) -> None:
         if len(text) > short:
@@ -309,8 +312,8 @@ def _text_check(limit: Limit) -> ValueCheck:
         if limit.lines:
             if "\0" in text:
                 raise _bad_character(limit, "no NUL character", 0, text.index("\0"))
-        elif not text.isprintable() and (found := _CONTROL.search(text)):
-            raise _bad_character(limit, "no control characters", ord(found[0]), found.start())
+        elif not text.isprintable() and (found := control.search(text)):
+            raise _bad_character(limit, limit.no_controls, ord(found[0]), found.start())
 
     return check
 

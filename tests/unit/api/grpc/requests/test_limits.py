@@ -123,15 +123,21 @@ def test_a_text_that_is_too_long_is_rejected(place: Place) -> None:
 
 @pytest.mark.parametrize("place", TEXTS, ids=str)
 def test_control_characters_are_rejected_in_every_text(place: Place) -> None:
-    for character in ("\0", "\x1b", "\n", "\t", "\x7f", "\x9b"):
+    for character in ("\0", "\x1b", "\n", "\t", "\x7f", "\x9b", "\u202e", "\u2066"):
         content = text_of(place, f"a{character}b".encode())
-        if place.limit.lines and character != "\0":
+        if (place.limit.lines and character != "\0") or (place.limit.prose and character in "\n\t"):
             parsed(place, content)
             continue
         error = refused(place, content)
         assert error.field == place.path(0)
         assert f"U+{ord(character):04X} as character 1" in error.message
         assert character not in error.message
+
+
+@pytest.mark.parametrize("place", TEXTS, ids=str)
+def test_marks_of_scripts_that_are_written_from_right_to_left_are_accepted(place: Place) -> None:
+    if not place.limit.model and not place.limit.dataset:
+        parsed(place, text_of(place, "\u05d0\u200f-1 \u0646\u200c".encode()))
 
 
 @pytest.mark.parametrize("place", TEXTS, ids=str)

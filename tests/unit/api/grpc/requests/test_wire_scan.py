@@ -214,7 +214,9 @@ def test_whatever_is_scanned_is_refused_or_no_message_or_as_it_is_parsed(content
             with pytest.raises(DecodeError):
                 kind.FromString(content)
     except HeadstartError:
-        assert is_refused(check_request, kind.FromString(content))
+        # A field may be too long, and its content incomplete.
+        with suppress(DecodeError):
+            assert is_refused(check_request, kind.FromString(content))
 
 
 @settings(max_examples=300, deadline=None)
