@@ -12,10 +12,10 @@ from typing import IO, Any
 
 from headstart.inputs import tensors
 from headstart.inputs.folders import check_class_folders
-from headstart.inputs.records import INPUT_COLUMNS
-from headstart.inputs.task import Task
+from headstart.inputs.records import INPUT_COLUMNS, Layout
 from headstart.v1 import input_pb2
 from headstart_server.api.grpc.messages.dataset_manifest import list_rows
+from headstart_server.api.http.columns import names_columns
 from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_member import check_methods, read_entry
@@ -168,31 +168,34 @@ def _has_more_entries(file: IO[bytes], start: int, end: int, most: int) -> bool:
 _STEP = 64
 
 
-def is_row(values: Mapping[str, Any]) -> bool:
-    """Return whether a line has the form of a file's row: it has an input, but not under the key `input`."""
-    return "input" not in values and any(name in values for name in INPUT_COLUMNS)
+def is_row(values: Mapping[str, Any], layout: Layout) -> bool:
+    """Return whether a line has the form of a file's row.
+
+    It then has an input, but not under the key `input`, or the caller names its columns.
+    """
+    return names_columns(layout) or ("input" not in values and any(name in values for name in INPUT_COLUMNS))
 
 
 async def examples_of_list(
-    file: IO[bytes], suffix: str, task: Task | None
+    file: IO[bytes], suffix: str, layout: Layout
 ) -> AsyncGenerator[tuple[input_pb2.Example, int], None]:
     """Yield the examples of a list, each with its bytes.
 
     Args:
         suffix: the suffix of files in its format, such as `.csv`.
-        task: the task of the model; None if unknown.
+        layout: the meanings of the columns.
     """
     with file:
         file.seek(0)
-        rows = _examples(file, suffix, task)
+        rows = _examples(file, suffix, layout)
         while step := await asyncio.to_thread(lambda: list(islice(rows, _STEP))):
             for sized in step:
                 yield sized
 
 
-def _examples(file: IO[bytes], suffix: str, task: Task | None) -> Iterator[tuple[input_pb2.Example, int]]:
+def _examples(file: IO[bytes], suffix: str, layout: Layout) -> Iterator[tuple[input_pb2.Example, int]]:
     try:
-        for row, example in list_rows(file, "the body", suffix, task):
+        for row, example in list_rows(file, "the body", suffix, layout):
             if row.path:
                 raise ValueError(
                     f"the body, line {row.line}: a path cannot be read over HTTP. "

@@ -10,16 +10,19 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.rpc import status_pb2
 
 from headstart.v1 import input_pb2
+from headstart_server.api.http.columns import PARAMETERS
 from headstart_server.api.http.comments import comment, first_sentence
 from headstart_server.api.http.downloads import FILE, TAR
 from headstart_server.api.http.json_forms import FEATURES, FEATURES_SCHEMA
 from headstart_server.api.http.response import JSON
 from headstart_server.api.http.routes import ROUTES, Body, Route
+from headstart_server.api.http.uploads import TABLES
 
 _Schema = dict[str, Any]
 
 _INT64: _Schema = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
 _UINT64: _Schema = {"type": "string", "format": "uint64", "pattern": "^[0-9]+$"}
+_TEXT: _Schema = {"type": "string"}
 #: The JSON schema of each kind of value in protobuf's mapping.
 _SCALARS: Mapping[int, _Schema] = {
     FieldDescriptor.TYPE_DOUBLE: {"type": "number", "format": "double"},
@@ -29,7 +32,7 @@ _SCALARS: Mapping[int, _Schema] = {
     FieldDescriptor.TYPE_INT32: {"type": "integer", "format": "int32"},
     FieldDescriptor.TYPE_UINT32: {"type": "integer", "format": "int64", "minimum": 0},
     FieldDescriptor.TYPE_BOOL: {"type": "boolean"},
-    FieldDescriptor.TYPE_STRING: {"type": "string"},
+    FieldDescriptor.TYPE_STRING: _TEXT,
     FieldDescriptor.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
 }
 _KNOWN: Mapping[str, _Schema] = {
@@ -221,6 +224,10 @@ def _query_parameters(route: Route, schemas: _Schemas) -> Iterable[dict[str, Any
         is_free = field.name not in (*route.variables, route.field)
         if is_free and known and field.type != FieldDescriptor.TYPE_BYTES:
             yield {"name": field.json_name, "in": "query", **_parameter(field, schemas)}
+    if route.body is Body.EXAMPLES:
+        for name, text in PARAMETERS.items():
+            schema = {"type": "array", "items": _TEXT} if name.endswith("s") else _TEXT
+            yield {"name": name, "in": "query", "description": text, "schema": schema}
     if route.is_events:
         text = "The ID of the last received event; browsers send it automatically."
         yield {"name": "Last-Event-ID", "in": "header", "description": text, "schema": _INT64}
@@ -252,6 +259,7 @@ def _contents(route: Route, schemas: _Schemas) -> dict[str, Any]:
         return {
             JSON: {"schema": whole},
             "application/jsonl": {"schema": example},
+            **{media_type: {"schema": _TEXT} for media_type in TABLES},
             "application/zip": {"schema": {"type": "string", "contentMediaType": "application/zip"}},
             "multipart/form-data": {"schema": {**_FILES, "properties": {"spec": spec}}},
         }

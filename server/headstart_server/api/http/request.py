@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from headstart.inputs.records import Layout
 from headstart_server.api.http.body import RequestBody, read_within
 from headstart_server.api.http.forms import parts_of
 from headstart_server.api.http.inputs import (
@@ -35,6 +36,7 @@ class HttpRequest:
     query: Mapping[str, Sequence[str]]
     media_type: str
     options: Mapping[str, str]  # the parameters of the media type
+    columns: Layout = field(default_factory=Layout)  # the columns of a table that the query names
 
 
 async def message_of(request: HttpRequest, body: RequestBody, limits: UploadLimits) -> Message:

@@ -13,6 +13,7 @@ from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
 from headstart_server.api.http.body import ClientDisconnectedError
+from headstart_server.api.http.columns import split_columns
 from headstart_server.api.http.downloads import Download
 from headstart_server.api.http.exchange import HttpExchange
 from headstart_server.api.http.forms import options_of
@@ -58,6 +59,9 @@ class RoutedCall:
         request = HttpRequest(
             route=route, path=path, query=self._exchange.query(route), media_type=media_type, options=options
         )
+        if route.body is Body.EXAMPLES:
+            columns, query = split_columns(request.query)
+            request = replace(request, columns=columns, query=query)
         if route.body is Body.EXAMPLES:
             work: Any = self._upload(request)
         else:

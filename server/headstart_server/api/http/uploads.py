@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from headstart.inputs.records import Layout
 from headstart.inputs.task import Task
 from headstart.v1 import input_pb2
 from headstart_server.api.http.archives import examples_of_list, files_of, is_row, stored
 from headstart_server.api.http.body import PieceBuffer
+from headstart_server.api.http.columns import check_no_columns
 from headstart_server.api.http.forms import Part, parts_of
 from headstart_server.api.http.inputs import (
     FORM,
@@ -52,13 +55,15 @@ async def examples_of(
     pieces: AsyncIterator[bytes], request: HttpRequest, spec: Message, limits: UploadLimits
 ) -> Examples:
     """Yield the examples of a body; the fields of the spec in the body are set before the first example."""
+    if request.media_type not in JSON_LINES and request.media_type not in TABLES:
+        check_no_columns(request.columns)
     if request.media_type == FORM:
         found = _of_form(pieces, request.options.get("boundary", ""), spec, limits)
     elif request.media_type in JSON_LINES:
-        found = _of_lines(pieces, _task_of(request, spec), spec, limits)
+        found = _of_lines(pieces, _layout_of(request, spec), spec, limits)
     elif request.media_type in TABLES:
         file = await stored(pieces, limits.scratch, limits.dataset_bytes)
-        found = examples_of_list(file, TABLES[request.media_type], _task_of(request, spec))
+        found = examples_of_list(file, TABLES[request.media_type], _layout_of(request, spec))
     elif request.media_type in ZIPS:
         found = _of_archive(pieces, limits)
     else:
@@ -156,28 +161,28 @@ def _next_example(files: Iterator[tuple[str, str, bytes]]) -> tuple[input_pb2.Ex
     return None
 
 
-def _task_of(request: HttpRequest, spec: Message) -> Task | None:
-    """Return the task of a spec after the query has completed it; None if it has none."""
+def _layout_of(request: HttpRequest, spec: Message) -> Layout:
+    """Return the layout of a table, with the task of the spec after the query has completed it."""
     whole: Any = type(spec)()
     whole.CopyFrom(spec)
     fill_parameters(whole, request.path, request.query)
     name = input_pb2.Task.Name(getattr(whole, "task", 0)).removeprefix("TASK_")
-    return None if name == Task.UNSPECIFIED else Task(name)
+    return replace(request.columns, task=None if name == Task.UNSPECIFIED else Task(name))
 
 
 async def _of_lines(
-    pieces: AsyncIterator[bytes], task: Task | None, spec: Message, limits: UploadLimits
+    pieces: AsyncIterator[bytes], layout: Layout, spec: Message, limits: UploadLimits
 ) -> Examples:
     number, is_begun = 0, False
     async with aclosing(_lines(pieces, limits.json_bytes)) as found:
         async for lines in found:
             if number == 0 and await _read_lines(lines[:1], _is_spec, lines[0], spec):
                 number, lines = 1, lines[1:]  # noqa: PLW2901
-            if not is_begun and lines and await _read_lines(lines[:1], _is_row, lines[0], number + 1):
+            if not is_begun and lines and await _read_lines(lines[:1], _is_row, lines[0], number + 1, layout):
                 # Rows have the format of list files, whose rules concern all rows together.
                 rest = _rest(number, lines, found)
                 file = await stored(rest, limits.scratch, limits.dataset_bytes)
-                async with aclosing(examples_of_list(file, ".jsonl", task)) as rows:
+                async with aclosing(examples_of_list(file, ".jsonl", layout)) as rows:
                     async for sized in rows:
                         yield sized
                 return
@@ -204,8 +209,8 @@ def _is_spec(line: bytes, spec: Message) -> bool:
     return True
 
 
-def _is_row(line: bytes, number: int) -> bool:
-    return is_row(_loaded(line, f"line {number}"))
+def _is_row(line: bytes, number: int, layout: Layout) -> bool:
+    return is_row(_loaded(line, f"line {number}"), layout)
 
 
 async def _rest(number: int, lines: list[bytes], others: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:

@@ -9,12 +9,14 @@ import zipfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import input_pb2, job_pb2, model_service_pb2, prediction_service_pb2
 from headstart_server.api.http.body import ClientDisconnectedError, PieceBuffer, RequestBody, read_within
+from headstart_server.api.http.columns import split_columns
 from headstart_server.api.http.forms import options_of
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.messages import fill, fill_parameters, parse_json
@@ -71,10 +73,13 @@ async def test_small_pieces_take_no_more_memory_than_their_bytes() -> None:
 
 
 async def read(
-    body: bytes, content_type: str, folder: Path, *, size: int = 1 << 20, **given: int
+    body: bytes, content_type: str, folder: Path, *, size: int = 1 << 20, query: str = "", **given: int
 ) -> tuple[job_pb2.FineTuneSpec, list[Any]]:
     media_type, options = options_of(content_type)
-    requested = HttpRequest(route=ROUTE, path={}, query={}, media_type=media_type, options=options)
+    columns, others = split_columns(parse_qs(query))
+    requested = HttpRequest(
+        route=ROUTE, path={}, query=others, media_type=media_type, options=options, columns=columns
+    )
     spec = job_pb2.FineTuneSpec(model="pets")
     examples = examples_of(pieces(body, size), requested, spec, limits(folder, **given))
     messages = [message async for message in stream_of(examples, pb.FineTuneRequest, lambda: spec)]
@@ -133,6 +138,49 @@ async def test_a_body_that_is_not_what_it_says_is_refused(tmp_path: Path, body: 
         match=r"Expected .* Received|Cannot read [^:]+: |boundary is missing|has no name\. Name it",
     ):
         await read(body, kind, tmp_path, message_bytes=1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"review,verdict,label\nA joy.,good,7\nA bore.,bad,8\n", "text/csv"),
+        (b"review\tverdict\nA joy.\tgood\nA bore.\tbad\n", "text/tab-separated-values"),
+        (
+            b'{"review": "A joy.", "verdict": "good"}\n{"review": "A bore.", "verdict": "bad"}\n',
+            "application/jsonl",
+        ),
+    ],
+)
+async def test_the_query_names_the_columns_of_a_table(tmp_path: Path, body: bytes, kind: str) -> None:
+    for query in ("textColumn=review&labelColumn=verdict", "text_column=review&label_column=verdict"):
+        _, examples = await read(body, kind, tmp_path, query=query)
+        assert [(each.input.text, each.label.class_name) for each in examples] == [
+            ("A joy.", "good"),
+            ("A bore.", "bad"),
+        ]
+
+
+async def test_the_query_names_the_columns_of_numbers_ids_and_values(tmp_path: Path) -> None:
+    body = b"name,b,a,price,year\nx,1,2,3.5,1999\ny,4,5,6.5,2000\n"
+    query = "idColumn=name&valueColumn=price&featureColumns=a&featureColumns=b"
+    _, examples = await read(body, "text/csv", tmp_path, query=query)
+    assert [(each.example_id, each.label.number) for each in examples] == [("x", 3.5), ("y", 6.5)]
+    assert [each.input.tensor for each in examples] == [tensor(2, 1), tensor(5, 4)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "query", "message"),
+    [
+        (b"a,b\n1,x\n", "text/csv", "labelColumn=c", "column `c` is expected. Received the columns: a, b"),
+        (b"a,b\n1,x\n", "text/csv", "labelColumn=b&labelColumn=a", "2 times. Send it once"),
+        (FORM_OF_TWO, "multipart/form-data; boundary=x", "labelColumn=b", "Leave out labelColumn"),
+    ],
+)
+async def test_columns_that_a_body_does_not_have_are_refused(
+    tmp_path: Path, body: bytes, kind: str, query: str, message: str
+) -> None:
+    with pytest.raises(InvalidField, match=message):
+        await read(body, kind, tmp_path, query=query)
 
 
 async def test_a_header_of_many_options_is_refused_unread(tmp_path: Path) -> None:

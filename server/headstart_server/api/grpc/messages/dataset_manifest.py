@@ -37,7 +37,8 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
     suffix = PurePosixPath(name).suffix
     if suffix not in LIST_SUFFIXES:
         raise ValueError(f"{name[-80:]!r}, which does not end in {', '.join(LIST_SUFFIXES)}.")
-    rows = list_rows(io.BytesIO(content), name, suffix, None if task is None else _TASKS[task])
+    layout = Layout(task=None if task is None else _TASKS[task])
+    rows = list_rows(io.BytesIO(content), name, suffix, layout)
     for index, (row, message) in enumerate(rows):
         weight = row.settings["weight"]
         yield ManifestRow(
@@ -53,7 +54,7 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
 
 
 def list_rows(
-    content: IO[bytes], name: str, suffix: str, task: ListTask | None
+    content: IO[bytes], name: str, suffix: str, layout: Layout
 ) -> Iterator[tuple[ListedRow, input_pb2.Example]]:
     """Yield the rows of a list in UTF-8, each with its example without the input; then close the list.
 
@@ -61,7 +62,6 @@ def list_rows(
     """
     with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
         lines = _Lines(text, name)
-        layout = Layout(task=task)
         for row in read_list(lines, name=name, suffix=suffix, layout=layout, row_ended=lines.row_ended):
             try:
                 message = _message(row)
