@@ -70,14 +70,15 @@ class Console:
             query: the query of the request; files that are requested with one never change.
             headers: the headers of the request, by lowercase name.
         """
-        is_page = _PAGE.fullmatch(path) is not None
+        # Programs that leave out /v1 get an error instead of the document, which has the status 200.
+        is_page = path == "/" or (_is_shown(headers) and _PAGE.fullmatch(path) is not None)
         file = self._files.get("/console/index.html" if is_page else path)
         if file is None:
             return None
         is_versioned = not is_page and query.startswith("v=")
         answer = {
             "etag": file.etag,
-            "vary": "accept-encoding",
+            "vary": "accept, accept-encoding",
             "cache-control": "public, max-age=31536000, immutable" if is_versioned else "no-cache",
             **_PAGE_HEADERS,
         }
@@ -87,6 +88,11 @@ class Console:
         if file.compressed is not None and "gzip" in headers.get("accept-encoding", ""):
             content, answer["content-encoding"] = file.compressed, "gzip"
         return HttpResponse(content=content, media_type=file.media_type, headers=answer)
+
+
+def _is_shown(headers: Mapping[str, str]) -> bool:
+    """Return whether the client is a browser that opens a page."""
+    return "text/html" in headers.get("accept", "")
 
 
 def _built_files() -> Iterator[tuple[str, ConsoleFile]]:

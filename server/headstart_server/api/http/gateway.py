@@ -160,8 +160,14 @@ class Gateway:
                 f"Expected {allowed} for {path[:200]}. Received: {verb[:20]}.",
                 {"allow": allowed},
             )
+        versioned = f"/v1{path}"
+        hint = (
+            f" Try {versioned[:200]}." if any(route.pattern.fullmatch(versioned) for route in ROUTES) else ""
+        )
         raise HttpError(
-            404, code_pb2.NOT_FOUND, f"Expected a path of those at /openapi.json. Received: {path[:200]!r}."
+            404,
+            code_pb2.NOT_FOUND,
+            f"Expected a path of those at /openapi.json. Received: {path[:200]!r}.{hint}",
         )
 
     def begin(self) -> None:

@@ -23,7 +23,7 @@ def console() -> Console:
     "path", ["/", "/new", "/jobs", "/access", "/models", "/models/a%2Fb/versions", "/jobs/1"]
 )
 def test_each_page_of_the_console_has_the_same_document(console: Console, path: str) -> None:
-    response = console.response(path, "", {})
+    response = console.response(path, "", {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
 
     assert response is not None
     assert response.media_type == "text/html; charset=utf-8"
@@ -36,6 +36,16 @@ def test_each_page_of_the_console_has_the_same_document(console: Console, path: 
 )
 def test_other_paths_are_not_part_of_it(console: Console, path: str) -> None:
     assert console.response(path, "", {}) is None
+
+
+@pytest.mark.parametrize("headers", [{}, {"accept": "*/*"}, {"accept": "application/json"}], ids=str)
+def test_a_program_that_leaves_out_the_version_of_the_api_gets_no_page(
+    console: Console, headers: dict[str, str]
+) -> None:
+    for path in ("/models", "/models/pets", "/jobs", "/jobs/1"):
+        assert console.response(path, "", headers) is None
+    # The address of the server shows the console to anyone.
+    assert console.response("/", "", headers) is not None
 
 
 def test_pages_load_nothing_from_other_origins_and_run_no_script_in_markup(console: Console) -> None:
