@@ -1,7 +1,8 @@
 """Predict the tasks of a Label Studio request, a few at a time to limit the memory of their contents."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,11 @@ PREDICT_SECONDS = 95.0
 _READ_AT_ONCE = 4
 _INPUTS = 64
 _BYTES = 16 << 20
-#: Maximum requests that are predicted concurrently; others wait.
-_REQUESTS = 2
+#: Maximum batches whose contents are in memory, of all requests together. Requests take turns, so that long
+#: ones do not keep others waiting.
+_BATCHES = 2
+#: Seconds after which no further contents are added to a batch.
+_BATCH_SECONDS = 2.0
 _PREDICT = "/headstart.v1.PredictionService/Predict"
 
 
@@ -48,7 +52,7 @@ class TaskPredictor:
     def __init__(self, contents: TaskContents, max_inputs: int) -> None:
         self._contents = contents
         self._inputs = min(_INPUTS, max_inputs)
-        self._slots = asyncio.Semaphore(_REQUESTS)
+        self._slots = asyncio.Semaphore(_BATCHES)
 
     async def predict(
         self, calls: Calls, version: ServedVersion, labeling: Labeling, tasks: Any
@@ -64,7 +68,7 @@ class TaskPredictor:
                 f"Expected at most {MAX_TASKS} tasks. Received: {len(tasks)}. Select fewer.", field="tasks"
             )
         try:
-            async with asyncio.timeout(PREDICT_SECONDS), self._slots:
+            async with asyncio.timeout(PREDICT_SECONDS):
                 return await self._predict(calls, version, labeling, tasks)
         except TimeoutError:
             raise DeadlineExceeded(
@@ -77,17 +81,19 @@ class TaskPredictor:
         found = [no_pre_annotation(version.name) for _ in tasks]
         failures: list[Exception] = []
         predicted = 0
-        async for batch in self._batches(labeling, tasks, failures):
-            try:
-                request = await asyncio.to_thread(_request, version, batch.inputs)
-                # Tasks that were chosen for labeling do not represent the inputs of the model's callers.
-                with outside_traffic():
-                    response = await calls.call(_PREDICT, request)
-            except CallFailedError as error:
-                if error.status.code != code_pb2.INVALID_ARGUMENT:
-                    raise
-                failures.append(error)
-                continue
+        reader = _Reader(self._contents, self._inputs, labeling, tasks)
+        while not reader.has_ended:
+            async with self._slots:
+                batch = await reader.read_batch(failures)
+                if not batch.inputs:
+                    continue
+                try:
+                    response = await self._predicted(calls, version, batch)
+                except CallFailedError as error:
+                    if error.status.code != code_pb2.INVALID_ARGUMENT:
+                        raise
+                    failures.append(error)
+                    continue
             faults = {fault.index for fault in response.faults}
             for place, (index, each) in zip(
                 batch.places, enumerate(response.results[0].predictions), strict=True
@@ -99,31 +105,64 @@ class TaskPredictor:
             raise failures[0]
         return found
 
-    async def _batches(
-        self, labeling: Labeling, tasks: Sequence[dict[str, Any]], failures: list[Exception]
-    ) -> AsyncIterator[_Batch]:
-        """Yield the inputs of tasks; skip unreadable ones, and add their errors to `failures`."""
-        batch = _Batch([], [])
-        for start in range(0, len(tasks), _READ_AT_ONCE):
-            group = tasks[start : start + _READ_AT_ONCE]
-            contents = await asyncio.gather(*(self._input(labeling, task) for task in group))
-            for place, content in enumerate(contents, start):
-                if isinstance(content, Exception):
-                    failures.append(content)
-                    continue
+    async def _predicted(self, calls: Calls, version: ServedVersion, batch: _Batch) -> Any:
+        """Return the response for a batch, whose inputs are dropped to free their memory."""
+        request = await asyncio.to_thread(_request, version, batch.inputs)
+        batch.inputs.clear()
+        # Tasks that were chosen for labeling do not represent the inputs of the model's callers.
+        with outside_traffic():
+            return await calls.call(_PREDICT, request)
+
+
+class _Reader:
+    """Reads the contents of the tasks of one request, a batch at a time."""
+
+    def __init__(
+        self, contents: TaskContents, max_inputs: int, labeling: Labeling, tasks: Sequence[dict[str, Any]]
+    ) -> None:
+        self._contents = contents
+        self._max_inputs = max_inputs
+        self._labeling = labeling
+        self._tasks = tasks
+        self._next = 0
+        #: Inputs that were read with the previous batch, and the indexes of their tasks.
+        self._left: deque[tuple[int, input_pb2.Input]] = deque()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all tasks were returned."""
+        return self._next >= len(self._tasks) and not self._left
+
+    async def read_batch(self, failures: list[Exception]) -> _Batch:
+        """Return the next inputs, without unreadable ones, whose errors are added to `failures`."""
+        loop = asyncio.get_running_loop()
+        batch, begun = _Batch([], []), loop.time()
+        while not self.has_ended and loop.time() - begun <= _BATCH_SECONDS:
+            if not self._left:
+                await self._read_some(failures)
+            while self._left:
+                place, content = self._left.popleft()
                 batch.places.append(place)
                 batch.inputs.append(content)
                 # In a thread, because it takes some milliseconds per MiB.
                 batch.nbytes += await asyncio.to_thread(content.ByteSize)
-                if batch.is_full or len(batch.inputs) >= self._inputs:
-                    yield batch
-                    batch = _Batch([], [])
-        if batch.inputs:
-            yield batch
+                if batch.is_full or len(batch.inputs) >= self._max_inputs:
+                    return batch
+        return batch
 
-    async def _input(self, labeling: Labeling, task: dict[str, Any]) -> input_pb2.Input | Exception:
+    async def _read_some(self, failures: list[Exception]) -> None:
+        start, self._next = self._next, self._next + _READ_AT_ONCE
+        group = self._tasks[start : self._next]
+        contents = await asyncio.gather(*(self._input(task) for task in group))
+        for place, content in enumerate(contents, start):
+            if isinstance(content, Exception):
+                failures.append(content)
+            else:
+                self._left.append((place, content))
+
+    async def _input(self, task: dict[str, Any]) -> input_pb2.Input | Exception:
         try:
-            return await self._contents.input_of(labeling, task.get("data"), tenant())
+            return await self._contents.input_of(self._labeling, task.get("data"), tenant())
         except HeadstartError as error:
             return error
 

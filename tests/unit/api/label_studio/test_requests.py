@@ -5,6 +5,7 @@ import base64
 import json
 import re
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from headstart_server.api.label_studio import annotations, label_studio
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.label_studio import LabelStudio
 from headstart_server.api.label_studio.labeling import labeling_of
+from headstart_server.api.label_studio.predicting import TaskPredictor
 from headstart_server.errors import (
     ModelNotFound,
     PredictionNotCaptured,
@@ -59,10 +61,14 @@ class Predictions(prediction_stubs.PredictionServiceServicer):
     def __init__(self) -> None:
         self.counts: list[int] = []
         self.were_traffic: list[bool] = []
+        #: Waited for by each call with the number of its inputs.
+        self.before: Callable[[int], Awaitable[object]] | None = None
 
     async def Predict(self, request: pb.PredictRequest, context: Any) -> pb.PredictResponse:  # noqa: N802
         self.counts.append(len(request.inputs))
         self.were_traffic.append(is_traffic())
+        if self.before is not None:
+            await self.before(len(request.inputs))
         assert request.skip_invalid_inputs
         assert (request.targets[0].model, request.targets[0].version) == ("pets", 3)
         bad = [place for place, each in enumerate(request.inputs) if each.text.startswith("bad")]
@@ -269,6 +275,36 @@ async def test_many_tasks_become_several_calls_of_the_allowed_size(site: Site) -
     assert all(each["result"] for each in content["results"])
     assert sum(site.predictions.counts) == 100
     assert max(site.predictions.counts) <= 16
+
+
+async def test_a_short_request_does_not_wait_for_the_end_of_long_ones(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    are_running, is_waiting, is_done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    original = TaskPredictor.predict
+
+    async def predict(self: TaskPredictor, *arguments: Any) -> Any:
+        if len(arguments[-1]) == 1:
+            # Once this task waits for its turn.
+            asyncio.get_running_loop().call_soon(is_waiting.set)
+        return await original(self, *arguments)
+
+    async def before(count: int) -> None:
+        if count == 16:
+            begun = site.predictions.counts.count(16)
+            if begun == 2:
+                are_running.set()
+            # Both long requests wait in their first call, and in their second one.
+            await (is_waiting if begun <= 2 else is_done).wait()
+
+    monkeypatch.setattr(TaskPredictor, "predict", predict)
+    site.predictions.before = before
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        long = [group.create_task(site.predict(*["cat"] * 48)) for _ in range(2)]
+        await are_running.wait()
+        assert (await site.predict("dog"))[0] == 200
+        is_done.set()
+    assert [each.result()[0] for each in long] == [200, 200]
 
 
 async def test_if_no_task_can_be_predicted_the_reason_is_reported(site: Site) -> None:
