@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, update
 
 from headstart_server.backbones.contract.vectors import FAMILY
 from headstart_server.database.tables import jobs
@@ -27,15 +27,20 @@ COLUMNS: tuple[ColumnElement[Any], ...] = (
     jobs.c.memory_bytes,
     jobs.c.started,
 )
-# Conditions for jobs of dead processes, and for lost claims of this process.
-DEAD = and_(
+_RUNNING_ELSEWHERE = and_(
     jobs.c.state == _RUNNING,
     jobs.c.kind.in_((FINE_TUNE, FINE_TUNE_WITH_SELECTION)),
-    func.coalesce(jobs.c.lease_until, 0.0) < bindparam("now"),
     jobs.c.job_id.not_in(bindparam("held", expanding=True)),
 )
+_EXPIRED = func.coalesce(jobs.c.lease_until, 0.0) < bindparam("now")
+# The lease was taken while the clock of the database was ahead.
+_TOO_LONG = jobs.c.lease_until > bindparam("latest")
+# Conditions for jobs of dead processes, and for lost claims of this process.
+DEAD = and_(_RUNNING_ELSEWHERE, _EXPIRED)
 OWN_DEAD = and_(DEAD, jobs.c.owner == bindparam("me"))
-ANY_DEAD, ANY_OWN_DEAD = (select(jobs.c.job_id).where(dead).limit(1) for dead in (DEAD, OWN_DEAD))
+ANY_DEAD = select(jobs.c.job_id).where(_RUNNING_ELSEWHERE, or_(_EXPIRED, _TOO_LONG)).limit(1)
+ANY_OWN_DEAD = select(jobs.c.job_id).where(OWN_DEAD).limit(1)
+SHORTEN = update(jobs).where(_RUNNING_ELSEWHERE, _TOO_LONG).values(lease_until=bindparam("until"))
 DEAD_ROWS, OWN_DEAD_ROWS = (
     select(*COLUMNS).where(dead).with_for_update(skip_locked=True) for dead in (DEAD, OWN_DEAD)
 )

@@ -21,6 +21,7 @@ from headstart_server.jobs.claim_queries import (
     DEAD_ROWS,
     OWN_DEAD,
     OWN_DEAD_ROWS,
+    SHORTEN,
     Needs,
     any_of,
     narrowed,
@@ -35,6 +36,8 @@ from headstart_server.jobs.stored import QueueLimits
 
 #: Number of leases after which the row of a silent replica is deleted.
 _FORGOTTEN_LEASES = 6
+#: Seconds by which a lease may end later than one that is taken now: the clock may be set back a little.
+_CLOCK_SECONDS = 1.0
 #: Maximum jobs that are claimed one by one after a claim failed.
 _ROW_BY_ROW = 1000
 _RUNNING = JobState.RUNNING.value
@@ -98,6 +101,7 @@ class Claimant:
         """Return the parameters of the statements in `claim_queries`, by name."""
         return {
             "now": now,
+            "latest": now + self.replica.lease_seconds + _CLOCK_SECONDS,
             "held": list(self.held),
             "me": self.replica.owner,
             "backbones": [*(self.replica.backbones or ()), AUTO],
@@ -129,6 +133,8 @@ def is_any(connection: Connection, claimant: Claimant, now: float) -> bool:
 
 def claim(connection: Connection, claimant: Claimant, now: float, *, only: str | None = None) -> ClaimResult:
     """Take the next job, or the job `only`, if one can start; the caller holds the lock of the queue."""
+    if claimant.may_take_over:
+        _shorten(connection, claimant, now)
     query = DEAD_ROWS if claimant.may_take_over else OWN_DEAD_ROWS
     dead = connection.execute(narrowed(query, only), claimant.values(now)).all()
     recovered = recovery.recover(connection, dead, claimant.replica.owner, now)
@@ -146,6 +152,13 @@ def claim(connection: Connection, claimant: Claimant, now: float, *, only: str |
             cause = f"{type(error.__cause__ or error).__name__}: {error.__cause__ or error}"
             fail(connection, row.job_id, cause, now)
             failed.append((row.job_id, cause))
+
+
+def _shorten(connection: Connection, claimant: Claimant, now: float) -> None:
+    """Let leases that were taken while the clock was ahead end after a lease; living owners renew them."""
+    values = claimant.values(now)
+    until = now + claimant.replica.lease_seconds
+    connection.execute(SHORTEN, {"held": values["held"], "latest": values["latest"], "until": until})
 
 
 def to_try(connection: Connection, claimant: Claimant, now: float) -> Sequence[str]:

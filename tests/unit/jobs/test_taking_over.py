@@ -72,6 +72,36 @@ def test_a_beat_of_an_attempt_that_is_over_renews_nothing(driver: JobDriver, clo
     assert driver.job_store.queue.renew([third]) == {"a": False}
 
 
+def test_leases_from_before_the_clock_was_set_back_end_after_a_lease(
+    driver: JobDriver, clock: ManualClock
+) -> None:
+    driver.running("a")
+    living = driver.running("b")
+    other = driver.restarted()
+    clock.advance(-86_400.0)
+    assert other.queue.claim() is None
+    clock.advance(LEASE.seconds - 1)
+    assert driver.job_store.queue.renew([living]) == {"b": False}
+    clock.advance(1.001)
+    second = other.queue.claim()
+    assert second is not None
+    assert (second.job_id, second.attempt) == ("a", 2)
+    assert other.queue.claim() is None
+
+
+def test_living_replicas_lose_their_jobs_when_the_clock_is_set_forward_but_nothing_is_done_twice(
+    driver: JobDriver, clock: ManualClock
+) -> None:
+    first = driver.running("a")
+    other = driver.restarted()
+    clock.advance(86_400.0)
+    second = other.queue.claim()
+    assert second is not None
+    with pytest.raises(JobLostError):
+        driver.succeed(first)
+    assert driver.succeed(second) == 1
+
+
 def test_no_job_is_taken_over_while_silence_has_no_meaning(driver: JobDriver, clock: ManualClock) -> None:
     driver.running("a")
     driver.submit("b")
