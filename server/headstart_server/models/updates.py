@@ -23,8 +23,12 @@ class Expiration:
     time: float | None = None  # in seconds since 1970
     ttl: float | None = None  # in seconds from now
 
-    def at(self, now: float) -> float | None:
-        """Return the time of the expiration; None for never."""
+    def at(self, now: float, message: str = "") -> float | None:
+        """Return the time of the expiration; None for never.
+
+        Args:
+            message: path of the request's message that has the fields, with a dot at its end.
+        """
         if self.time is None and self.ttl is None:
             return None
         ttl = self.ttl if self.time is None else self.time - now
@@ -33,7 +37,7 @@ class Expiration:
             name = "ttl" if self.time is None else "expire_time"
             raise InvalidField(
                 f"The {name} is {ttl:g} seconds from now. Choose one of 1 second to 100 years from now.",
-                field=name,
+                field=f"{message}{name}",
             )
         return now + ttl
 

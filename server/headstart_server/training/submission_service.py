@@ -15,6 +15,7 @@ from headstart_server.jobs.job_store import JobStore
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.models.feedback_rows import ChosenFeedback
 from headstart_server.models.registry import Registry
+from headstart_server.models.updates import Expiration
 from headstart_server.observability.tracing import NO_TRACING, Tracing
 from headstart_server.training.dataset_source import DatasetSources
 from headstart_server.training.dataset_upload import DatasetUpload, UploadRequest
@@ -69,6 +70,7 @@ class SubmissionService:
             ModelNotFound, VersionNotFound, AliasNotFound, ExamplesNotKept, ExampleNotFound or WrongTask:
                 the parent does not exist, lacks the examples, or has another task.
             TenantQuotaExceeded: the tenant has no storage left.
+            InvalidField: a value of the spec is out of its range, such as an expire_time in the past.
             Draining: the server is stopping.
         """
         self.admission.check_open()
@@ -77,6 +79,9 @@ class SubmissionService:
         earlier = None
         if request_id and not validate_only:
             earlier = self.admission.earlier(request_id, tenant)
+        if earlier is None:
+            # Checked now, because the examples of a repeated call may arrive after the time.
+            Expiration(time=spec.expire_time).at(self._registry.index.now(), "spec.")
         parent = None
         if spec.has_parent and earlier is None:
             parent = find_parent(self._registry, spec, self.datasets.erased)

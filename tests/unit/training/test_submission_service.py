@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -312,6 +313,8 @@ def test_limits_and_request_ids_are_each_tenants_own(tmp_path: Path, publisher: 
         ({"held_out_fraction": 2.0}, InvalidField, "spec.held_out_fraction"),
         ({"backbone": "huge"}, BackboneNotFound, None),
         ({"recipe": Ridge(views=("last", "nose"))}, InvalidField, "spec.recipe.ridge.view"),
+        ({"expire_time": 1.0}, InvalidField, "spec.expire_time"),
+        ({"expire_time": 1e12}, InvalidField, "spec.expire_time"),
     ],
 )
 def test_a_spec_that_cannot_be_is_reported_before_the_examples_are_sent(
@@ -320,6 +323,24 @@ def test_a_spec_that_cannot_be_is_reported_before_the_examples_are_sent(
     with pytest.raises(kind) as caught:
         counter.open(**spec)
     assert caught.value.field == field
+
+
+def test_a_repeated_request_gets_its_job_after_its_expire_time(
+    counter: Counter, driver: JobDriver, clock: ManualClock
+) -> None:
+    index = driver.publisher.registry.index
+    expires = index.now() + 60.0
+    jobs = []
+    for _ in range(2):
+        with closing(counter.open("r", expire_time=expires)) as upload:
+            upload.add(PETS)
+            jobs.append(upload.accept().job_id)
+        clock.advance(120.0)
+        index.sync()
+    assert index.now() > expires
+    assert jobs[0] == jobs[1]
+    with pytest.raises(InvalidField, match=r"expire_time is .* seconds from now"):
+        counter.open("other", expire_time=expires)
 
 
 class QueueWithoutNul(JobQueue):
