@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from contract import fake_server as fake
 from contract.fake_server import FakeServer, Fault
 from headstart import (
     AsyncClient,
@@ -162,6 +163,17 @@ async def test_the_summary_of_both_clients(server: FakeServer, client: Client) -
         assert (await other.send_feedback("pets", "p1", confirmed=True)).feedback.feedback_id == "f1"
         server.standing["ListFeedback"] = feedback_pb2.ListFeedbackResponse(feedback=[feedback()])
         assert [each.feedback_id async for each in other.model("pets").feedback()] == ["f1"]
+
+
+def test_an_alias_to_retrain_that_does_not_exist_is_noted(server: FakeServer, run) -> None:
+    for alias in ("stable", "stabel"):
+        policy = retrain_policy_pb2.RetrainPolicy(alias=alias, min_feedback_count=5)
+        server.standing["UpdateModel"] = model_service_pb2.UpdateModelResponse(
+            model=fake.model(retrain=policy)
+        )
+        shown = run("model", "retrain", "pets", "--alias", alias, "--min-feedback", "5").stdout
+        note = "pets has no alias stabel. Existing aliases: stable."
+        assert (note in shown) == (alias == "stabel")
 
 
 def test_a_retrain_policy_is_set_read_and_removed(server: FakeServer, client: Client) -> None:

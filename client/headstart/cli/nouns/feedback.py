@@ -176,7 +176,7 @@ def retrain(
     session = session_of(context)
     with session.client() as client:
         updated = client.update_model(model, retrain=None if off else policy)
-    session.show(session.response("UpdateModel"), retrain_view(model, updated.retrain))
+    session.show(session.response("UpdateModel"), retrain_view(updated))
 
 
 def _content(file: Path) -> bytes | str:

@@ -15,7 +15,7 @@ from headstart.results import (
     FeedbackAnswer,
     FeedbackStatistics,
     FeedbackSummary,
-    RetrainPolicy,
+    Model,
     RetrainStatus,
     ReviewEntry,
 )
@@ -158,10 +158,11 @@ def summary_view(model: str, summary: FeedbackSummary) -> RenderableType:
     return Group(facts_grid(facts.items()), table)
 
 
-def retrain_view(model: str, policy: RetrainPolicy | None) -> RenderableType:
-    """Return a retrain policy."""
+def retrain_view(model: Model) -> RenderableType:
+    """Return the retrain policy of a model, with a note if the alias does not exist."""
+    policy = model.retrain
     if policy is None:
-        return Text(f"{model} is not retrained automatically.")
+        return Text(f"{model.model} is not retrained automatically.")
     conditions = {
         "after feedback": policy.min_feedback_count,
         "after the first one": policy.max_delay_duration and duration(policy.max_delay_duration),
@@ -170,9 +171,15 @@ def retrain_view(model: str, policy: RetrainPolicy | None) -> RenderableType:
         "unknown classes": policy.unknown_classes and policy.unknown_classes.lower(),
         "failures": policy.max_failures,
     }
-    facts = {"model": model, "alias": policy.alias}
+    facts = {"model": model.model, "alias": policy.alias}
     facts |= {name: str(value) for name, value in conditions.items() if value is not None}
-    return facts_grid(facts.items())
+    grid = facts_grid(facts.items())
+    aliases = [each.alias for each in model.aliases]
+    if policy.alias in aliases:
+        return grid
+    existing = f" Existing aliases: {', '.join(aliases)}." if aliases else ""
+    note = "The first retrain extends the newest version and creates the alias."
+    return Group(grid, Text(f"{model.model} has no alias {policy.alias}.{existing} {note}"))
 
 
 def _known(label: LabelValue) -> str:
