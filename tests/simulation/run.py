@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from multiprocessing import get_context
 
+from headstart_server.processes.process_spec import die_with
 from simulation.bugs import BUGS
 from simulation.coverage import Coverage, described
 from simulation.plan import plan_of
@@ -85,7 +86,9 @@ def _results(seeds: range, bug: str, processes: int, stop: bool) -> Iterator[_Re
     size = SMALL_CHUNK if stop else CHUNK
     chunks = (seeds[start : start + size] for start in range(0, len(seeds), size))
     # New processes, for the simulator patches the one it is in.
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=die_with, initargs=(os.getpid(),)
+    )
     try:
         pending: set[Future[_Result]] = set()
         for chunk in chunks:

@@ -3,12 +3,17 @@
 `make simulate` runs as many as wanted.
 """
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 
+import psutil
 import pytest
 
+from server_process import eventually
 from simulation.bugs import BUGS
 from simulation.coverage import TROUBLES
 from simulation.data_bugs import DATA_BUGS
@@ -86,6 +91,25 @@ def test_a_failing_simulation_is_made_smaller() -> None:
     assert smallest.plan.size < failure.plan.size
     assert len(smallest.plan.steps) <= len(failure.plan.steps) / 2
     assert any("webhook" in violation for violation in smallest.violations)
+
+
+def test_simulations_end_with_the_process_that_began_them() -> None:
+    command = [sys.executable, "-m", "simulation.run", "--seeds", "1000000", "--processes", "2"]
+    folder = Path(__file__).parents[1]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as run:
+        parent = psutil.Process(run.pid)
+
+        def workers() -> list[psutil.Process]:
+            return [each for each in parent.children() if "spawn_main" in " ".join(each.cmdline())]
+
+        eventually(lambda: len(workers()) == 2, 120, "two workers")
+        # All have begun a simulation.
+        eventually(lambda: all(sum(each.cpu_times()[:2]) > 1.0 for each in workers()), 120, "their work")
+        started = workers()
+        run.terminate()
+        run.wait()
+        _, alive = psutil.wait_procs(started, 60)
+    assert alive == []
 
 
 def test_a_bug_that_is_not_known_is_refused() -> None:
