@@ -6,6 +6,8 @@ from types import MappingProxyType
 from headstart.inputs.records import Layout
 from headstart_server.errors import InvalidField
 
+#: The suffix of files in the format of each media type of a table.
+TABLES: Mapping[str, str] = MappingProxyType({"text/csv": ".csv", "text/tab-separated-values": ".tsv"})
 #: Parameters of the query by their lowercase names without underscores; each names the column of a meaning.
 _NAMES: Mapping[str, str] = MappingProxyType(
     {f"{meaning}column": meaning for meaning in ("label", "text", "value", "id")}

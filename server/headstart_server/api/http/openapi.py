@@ -10,13 +10,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.rpc import status_pb2
 
 from headstart.v1 import input_pb2
-from headstart_server.api.http.columns import PARAMETERS
+from headstart_server.api.http.columns import PARAMETERS, TABLES
 from headstart_server.api.http.comments import comment, first_sentence
 from headstart_server.api.http.downloads import FILE, TAR
 from headstart_server.api.http.json_forms import FEATURES, FEATURES_SCHEMA
 from headstart_server.api.http.response import JSON
 from headstart_server.api.http.routes import ROUTES, Body, Route
-from headstart_server.api.http.uploads import TABLES
 
 _Schema = dict[str, Any]
 

@@ -14,7 +14,7 @@ from headstart.inputs.task import Task
 from headstart.v1 import input_pb2
 from headstart_server.api.http.archives import examples_of_list, files_of, is_row, stored
 from headstart_server.api.http.body import PieceBuffer
-from headstart_server.api.http.columns import check_no_columns
+from headstart_server.api.http.columns import TABLES, check_no_columns
 from headstart_server.api.http.forms import Part, parts_of
 from headstart_server.api.http.inputs import (
     FORM,
@@ -41,7 +41,6 @@ _FEW_BYTES = 4096
 JSON_LINES = frozenset(
     {"application/jsonl", "application/x-jsonlines", "application/x-ndjson", "application/json-lines"}
 )
-TABLES = {"text/csv": ".csv", "text/tab-separated-values": ".tsv"}
 ZIPS = frozenset({"application/zip", "application/x-zip-compressed"})
 
 
