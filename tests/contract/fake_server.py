@@ -95,7 +95,8 @@ class FakeServer:
     list of messages.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_message_bytes: int = 64 * 2**20) -> None:
+        self._max_message_bytes = max_message_bytes
         self.requests: dict[str, list[Any]] = defaultdict(list)
         self.metadata: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.remaining: dict[str, list[float | None]] = defaultdict(list)
@@ -159,7 +160,7 @@ class FakeServer:
         return step
 
     def _built(self) -> grpc.Server:
-        options = [("grpc.max_receive_message_length", 64 * 2**20), ("grpc.so_reuseport", 0)]
+        options = [("grpc.max_receive_message_length", self._max_message_bytes), ("grpc.so_reuseport", 0)]
         server = grpc.server(futures.ThreadPoolExecutor(8), options=options)
         tuning_grpc.add_FineTuningServiceServicer_to_server(_FineTuning(self), server)
         keeping_grpc.add_ModelServiceServicer_to_server(_Models(self), server)

@@ -10,6 +10,7 @@ from headstart.inputs.checksum import NO_EXAMPLES, checksum_after
 from headstart.inputs.examples import ExampleSource
 from headstart.results import Dataset, DatasetState
 from headstart.transport.retries import Backoff, RetryPolicy
+from headstart.transport.status import too_large
 from headstart.transport.upload import batches
 from headstart.v1 import dataset_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2, input_pb2
@@ -19,6 +20,7 @@ _PAGE_SIZE = 100
 MAX_BATCH_BYTES, MAX_BATCH_EXAMPLES = 8 << 20, 1000
 #: The fraction of the server's message limit that a batch may fill.
 _MESSAGE_SHARE = 0.75
+_OTHER_BYTES = 1024  # of the other fields of a message, at most
 
 
 def get_dataset(name: str) -> Call[Dataset]:
@@ -120,6 +122,7 @@ class DatasetUpload:
             raise ValueError(f"URIs are read for fine-tunes only. Received: {source.uri!r}")
         self._dataset = dataset
         self._source = source
+        self._message_bytes = message_bytes
         self._max_bytes = min(MAX_BATCH_BYTES, int(message_bytes * _MESSAGE_SHARE) or MAX_BATCH_BYTES)
         #: Number of examples that the server has.
         self.sent = 0
@@ -133,7 +136,7 @@ class DatasetUpload:
         """Yield the calls that write the missing batches, in order.
 
         Raises:
-            ValueError: the stored examples differ.
+            ValueError: the stored examples differ, or an example exceeds the server's limit of a message.
         """
         checksum, examples = NO_EXAMPLES, iter(self._source)
         while checksum != self._dataset.sha256:
@@ -152,6 +155,10 @@ class DatasetUpload:
                     f"The dataset {self._dataset.dataset!r} is finished without some of these examples. "
                     "Upload them under another name, or delete the dataset first."
                 )
+            size = batch[0].ByteSize() if len(batch) == 1 else 0  # a larger example is a separate batch
+            if 0 < self._message_bytes < size + _OTHER_BYTES:
+                name = f"Example {self.sent} ({batch[0].example_id!r})"
+                raise ValueError(too_large(name, size, self._message_bytes))
             checksum = checksum_after(checksum, batch)
             yield dataset_write(self._dataset.dataset, number, batch, checksum)
             number += 1

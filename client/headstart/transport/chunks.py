@@ -5,13 +5,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from headstart.errors import FieldViolation, HeadstartError, InvalidArgument, PredictionError
+import grpc
+
+from headstart.errors import ErrorDetails, FieldViolation, HeadstartError, InvalidArgument, PredictionError
 from headstart.inputs.inputs import input_message
 from headstart.inputs.prediction_inputs import NamedInput
+from headstart.transport.status import MESSAGE_TOO_LARGE, too_large
 from headstart.v1 import input_pb2
 
 MAX_CALL_BYTES: Final = 16 * 2**20
 MAX_CALL_INPUTS: Final = 256
+_OTHER_BYTES: Final = 64 * 2**10  # of the targets and settings of a call, at most
 # An input in a field's path, and in a message for people.
 _FIELD: Final = re.compile(r"\binputs\[(\d+)\]")
 # The message of the first invalid input has the number of all.
@@ -44,11 +48,38 @@ class Chunk:
         return PredictionError(text + item.hint, index=index, name=item.name, reason=reason)
 
 
+class CallSize:
+    """The maximum size of the inputs of a call. It shrinks if the server accepts less."""
+
+    def __init__(self) -> None:
+        self.max_bytes = MAX_CALL_BYTES
+
+    def divide(self, chunk: Chunk, error: HeadstartError) -> list[Chunk]:
+        """Return smaller portions of one that the server rejected for its size; raise another error."""
+        if error.reason != MESSAGE_TOO_LARGE or len(chunk.inputs) < 2:
+            raise error
+        sizes = [each.ByteSize() for each in chunk.inputs]
+        limit = int(error.metadata.get("limit", sum(sizes) // 2))
+        self.max_bytes = min(self.max_bytes, max(limit - _OTHER_BYTES, 1))
+        messages = dict(zip(chunk.places, zip(chunk.inputs, sizes, strict=True), strict=True))
+        portions = [_Portion(chunk.first)]
+        for place, item in enumerate(chunk.items):
+            if place not in messages:
+                portions[-1].fail(item, chunk.errors[place])
+                continue
+            message, size = messages[place]
+            if portions[-1].inputs and portions[-1].size + size > min(self.max_bytes, sum(sizes) - 1):
+                portions.append(_Portion(chunk.first + place))
+            portions[-1].add(item, message, size)
+        return [portion.chunk() for portion in portions]
+
+
 def chunks(
     items: Iterable[NamedInput],
     *,
     max_inputs: int = MAX_CALL_INPUTS,
     keep_errors: bool = False,
+    size_limit: CallSize | None = None,
 ) -> Iterator[Chunk]:
     """Yield portions of inputs, reading only the inputs of the current portion.
 
@@ -56,8 +87,10 @@ def chunks(
         items: the inputs.
         max_inputs: maximum number of inputs of a call.
         keep_errors: whether errors of unusable inputs are kept instead of raised.
+        size_limit: maximum size of the inputs of a call, read for each portion.
     """
-    portion, first = _Portion(), 0
+    limit = size_limit or CallSize()
+    portion = _Portion(0)
     for index, item in enumerate(items):
         try:
             message = _message(index, item)
@@ -69,15 +102,30 @@ def chunks(
             portion.fail(item, failed)
         else:
             size = message.ByteSize()
-            if portion.inputs and portion.size + size > MAX_CALL_BYTES:
-                yield portion.chunk(first)
-                portion, first = _Portion(), index
+            if portion.inputs and portion.size + size > limit.max_bytes:
+                yield portion.chunk()
+                portion = _Portion(index)
             portion.add(item, message, size)
         if len(portion.items) == max_inputs:
-            yield portion.chunk(first)
-            portion, first = _Portion(), index + 1
+            yield portion.chunk()
+            portion = _Portion(index + 1)
     if portion.items:
-        yield portion.chunk(first)
+        yield portion.chunk()
+
+
+def input_error(chunk: Chunk, error: HeadstartError) -> HeadstartError:
+    """Return the error of the only input if the server rejected the call for its size; else the error."""
+    if error.reason != MESSAGE_TOO_LARGE or len(chunk.inputs) != 1 or "limit" not in error.metadata:
+        return error
+    message = too_large("Input 0", chunk.inputs[0].ByteSize(), int(error.metadata["limit"]))
+    return InvalidArgument(
+        ErrorDetails(
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            message=message,
+            reason="INPUT_TOO_LARGE",
+            field_violations=(FieldViolation(field="inputs[0]", description=message),),
+        )
+    )
 
 
 def without_invalid(chunk: Chunk, error: HeadstartError) -> Chunk:
@@ -121,7 +169,8 @@ def relocated(error: HeadstartError, chunk: Chunk) -> HeadstartError:
 
 
 class _Portion:
-    def __init__(self) -> None:
+    def __init__(self, first: int) -> None:
+        self.first = first
         self.items: list[NamedInput] = []
         self.inputs: list[input_pb2.Input] = []
         self.size = 0
@@ -138,9 +187,9 @@ class _Portion:
         self._errors[len(self.items)] = error
         self.items.append(item)
 
-    def chunk(self, first: int) -> Chunk:
+    def chunk(self) -> Chunk:
         return Chunk(
-            first=first, items=self.items, inputs=self.inputs, places=self._places, errors=self._errors
+            first=self.first, items=self.items, inputs=self.inputs, places=self._places, errors=self._errors
         )
 
 

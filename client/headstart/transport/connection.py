@@ -8,11 +8,11 @@ from typing import Any, Protocol, TypeVar, cast
 import grpc
 
 from headstart.calls.calls import Call, Page
-from headstart.errors import HeadstartError, Unauthenticated, Unavailable
+from headstart.errors import HeadstartError, ResourceExhausted, Unauthenticated, Unavailable
 from headstart.inputs.prediction_inputs import NamedInput, OpenInputs
 from headstart.transport.call_log import logged
 from headstart.transport.chunked_calls import Run
-from headstart.transport.chunks import Chunk, chunks, relocated, without_invalid
+from headstart.transport.chunks import CallSize, Chunk, chunks, input_error, relocated, without_invalid
 from headstart.transport.retries import Attempts, Deadline, RetryPolicy, capacity_delay
 from headstart.transport.settings import ConnectionSettings, Metadata
 from headstart.transport.status import RpcFailure, deadline_passed, error_from_rpc
@@ -154,10 +154,18 @@ class Exchange:
     ) -> AsyncGenerator[tuple[Chunk, Result | None], None]:
         """Send inputs as `send_all`; yield each portion with its response, None if no input was sent."""
         deadline = Deadline(timeout)
-        portions = chunks(items, max_inputs=run.max_inputs, keep_errors=run.keep_errors)
-        while (chunk := await self.wire.in_thread(next, portions, None)) is not None:
-            sent = await self._send_chunk(run, chunk, deadline)
-            yield sent
+        size = CallSize()
+        portions = chunks(items, max_inputs=run.max_inputs, keep_errors=run.keep_errors, size_limit=size)
+        while (portion := await self.wire.in_thread(next, portions, None)) is not None:
+            waiting = [portion]
+            while waiting:
+                chunk = waiting.pop(0)
+                try:
+                    sent = await self._send_chunk(run, chunk, deadline)
+                except ResourceExhausted as error:
+                    waiting[:0] = size.divide(chunk, error)
+                else:
+                    yield sent
 
     async def _send_chunk(
         self, run: Run[Result], chunk: Chunk, deadline: Deadline
@@ -174,9 +182,10 @@ class Exchange:
                 if delay is not None:
                     await self.wire.pause(delay)
                     continue
+                cause = input_error(chunk, error)
                 if not run.keep_errors:
-                    raise relocated(error, chunk) from None
-                chunk = without_invalid(chunk, error)
+                    raise relocated(cause, chunk) from None
+                chunk = without_invalid(chunk, cause)
             else:
                 run.record(answer)
                 return chunk, answer
@@ -201,7 +210,12 @@ class Exchange:
         """Open a stream of examples and send it; restart it if no server answers."""
         upload = await self.wire.in_thread(opened)
         policy = self.settings.retries
-        return await self._authenticated(lambda metadata: self.wire.deliver(upload, report, policy, metadata))
+        try:
+            return await self._authenticated(
+                lambda metadata: self.wire.deliver(upload, report, policy, metadata)
+            )
+        except ResourceExhausted as error:
+            raise await self.wire.in_thread(upload.located, error) from None
 
     async def _authenticated(self, send: Callable[[Metadata], Awaitable[Result]]) -> Result:
         """Send with the current token, and again if the server rejects it and it is renewable."""

@@ -1,5 +1,6 @@
 """Converts gRPC failures and `google.rpc.Status` to this package's errors."""
 
+import re
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 import grpc
@@ -9,6 +10,9 @@ from google.rpc import error_details_pb2, status_pb2
 from headstart import errors
 
 Detail = TypeVar("Detail", bound=Message)
+
+MESSAGE_TOO_LARGE: Final = "MESSAGE_TOO_LARGE"
+"""The reason of a request that exceeds the server's limit; the metadata has ``size`` and ``limit`` in bytes."""
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _DOMAIN: Final = "headstart"
@@ -41,6 +45,11 @@ _HINTS: Final = {
 }
 """Remedies, by parts of gRPC's messages."""
 
+# Written by gRPC's core, and by servers and proxies in Go, before Headstart's server sees the request.
+_TOO_LARGE: Final = re.compile(
+    r"^(?!CLIENT).*received message larger than max \((\d+) vs\.? (\d+)\)", re.IGNORECASE
+)
+
 _Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...] | grpc.aio.Metadata | None"
 
 
@@ -67,6 +76,8 @@ def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False)
     if status is not None:
         return error_from_status(status)
     message = failure.details() or failure.code().name
+    if too_large := _TOO_LARGE.search(message):
+        return _error(_too_large(int(too_large[1]), int(too_large[2])))
     if failure.code() is grpc.StatusCode.CANCELLED and not is_closed:
         message = f"The server at {server} ended the call without an answer, as a stopping server does"
         return _error(errors.ErrorDetails(code=grpc.StatusCode.UNAVAILABLE, message=message))
@@ -75,6 +86,24 @@ def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False)
     elif failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"No answer from {server} within the time allowed. Raise the timeout, if the server runs"
     return _error(errors.ErrorDetails(code=failure.code(), message=message))
+
+
+def too_large(name: str, size: int, limit: int) -> str:
+    """Return the message of an input or example that does not fit into a message to the server, in bytes."""
+    return (
+        f"{name} is too large: {size / 2**20:,.1f} MiB, and the server accepts at most "
+        f"{limit / 2**20:,.1f} MiB. Scale it down, or leave it out."
+    )
+
+
+def _too_large(size: int, limit: int) -> errors.ErrorDetails:
+    return errors.ErrorDetails(
+        code=grpc.StatusCode.RESOURCE_EXHAUSTED,
+        message=f"The request has {size / 2**20:,.1f} MiB, and the server accepts at most "
+        f"{limit / 2**20:,.1f} MiB. Send smaller inputs.",
+        reason=MESSAGE_TOO_LARGE,
+        metadata={"size": str(size), "limit": str(limit)},
+    )
 
 
 def _hint(message: str) -> str:

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
 
+import grpc
 from google.protobuf.message import Message
 
 from headstart.decode import decode, decode_comparison
 from headstart.encode import spec_message
+from headstart.errors import ErrorDetails, HeadstartError, InvalidArgument
 from headstart.inputs.examples import ExampleSource
 from headstart.results import Comparison, EvaluationResult, Validation
 from headstart.spec import FineTuneSpec
+from headstart.transport.status import MESSAGE_TOO_LARGE, too_large
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import input_pb2
@@ -108,6 +111,26 @@ class Upload(Generic[Result]):
                 raise UploadAbandoned
             count += len(batch)
             yield Part(self.request(examples=pb.ExampleBatch(examples=batch)), count)
+
+
+    def located(self, error: HeadstartError) -> HeadstartError:
+        """Return the error of the example that exceeds the server's limit of a message; else the error.
+
+        It reads the examples again, up to this one.
+        """
+        if error.reason != MESSAGE_TOO_LARGE or "limit" not in error.metadata:
+            return error
+        limit = int(error.metadata["limit"])
+        for index, example in enumerate(self.source):
+            if (size := example.ByteSize()) + 3 * _FIELD_BYTES > limit:
+                return InvalidArgument(
+                    ErrorDetails(
+                        code=grpc.StatusCode.INVALID_ARGUMENT,
+                        message=too_large(f"Example {index} ({example.example_id!r})", size, limit),
+                        reason="INPUT_TOO_LARGE",
+                    )
+                )
+        return error
 
 
 def fine_tune(spec: FineTuneSpec, source: ExampleSource) -> Upload[str]:
