@@ -33,6 +33,8 @@ class VersionRef:
         _check_name(self.model)
         if self.version is not None and not hasattr(self.version, "__index__"):
             raise TypeError(f"A version must be an integer. Received: {self.version!r}")
+        if self.alias is not None and not isinstance(self.alias, str):
+            raise TypeError(f"An alias must be a name, such as 'stable'. Received: {self.alias!r}")
         if self.version is not None and self.alias is not None:
             raise ValueError(
                 "Give a version or an alias, not both. "

@@ -337,3 +337,13 @@ async def test_listed_jobs_can_be_awaited(client: AsyncClient, capsys):
     assert (await listed.result(progress=True)).version == 3
     assert repr(listed) == "AsyncJob('job-1', pets@3, SUCCEEDED)"
     assert capsys.readouterr().err.splitlines()[-1].split() == ["100%", "succeeded"]
+
+
+async def test_a_closed_client_says_that_it_is_closed(server: FakeServer):
+    async with AsyncClient(server.target) as client:
+        await client.fine_tune([(b"meow", "cat"), (b"woof", "dog")], model="pets")
+
+    with pytest.raises(ValueError, match="The client is closed"):
+        await client.predict(b"cat", model="pets")
+    with pytest.raises(ValueError, match="The client is closed"):
+        await client.fine_tune([(b"meow", "cat"), (b"woof", "dog")], model="pets")

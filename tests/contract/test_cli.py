@@ -820,6 +820,32 @@ def test_broken_images_come_with_a_way_out(run, server, pets):
     )
 
 
+@pytest.mark.parametrize(
+    ("count", "fraction"), [("1 of 61", "0.2"), ("3 of 9", "0.34"), ("1,000 of 2,000", "0.5")]
+)
+def test_the_way_out_suffices_for_the_broken_images(run, server, pets, count, fraction):
+    message = f"{count} examples cannot be used, and max_excluded_fraction allows 0."
+    broken = Fault(code=grpc.StatusCode.INVALID_ARGUMENT, message=message, reason="UNDECODABLE_INPUT")
+    server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=broken.status()))
+
+    assert f"with --max-excluded-fraction {fraction}, or" in run("fine-tune", "pets", pets, code=1).stderr
+
+
+def test_a_missing_version_comes_with_the_way_to_list_them(run, server):
+    missing = Fault(
+        code=grpc.StatusCode.NOT_FOUND,
+        message="Model 'pets' has no version 9.",
+        reason="VERSION_NOT_FOUND",
+        metadata={"model": "pets", "version": "9"},
+    )
+    server.standing["SetAlias"] = missing
+
+    said = run("alias", "set", "pets", "stable", 9, code=4).stderr
+
+    assert "List them with: headstart" in said
+    assert said.endswith("version list pets\n")
+
+
 def test_a_missing_file_is_reported_in_plain_words(run, tmp_path):
     (tmp_path / "list.csv").write_text("path,label\nno.jpg,cat\n")
 
@@ -827,8 +853,10 @@ def test_a_missing_file_is_reported_in_plain_words(run, tmp_path):
         run("predict", "pets", "no.jpg", code=2).stderr
         == "error: No such file (a text needs --text): no.jpg\n"
     )
-    said = run("fine-tune", "pets", tmp_path / "list.csv", code=2).stderr
-    assert said.endswith(f"error: {tmp_path / 'list.csv'}, line 2: No such file: {tmp_path / 'no.jpg'}\n")
+    for command in ("fine-tune", "predict"):
+        said = run(command, "pets", tmp_path / "list.csv", code=2).stderr
+        place = f"{tmp_path / 'list.csv'}, line 2"
+        assert said.endswith(f"error: {place}: No such file: {tmp_path / 'no.jpg'}\n")
 
 
 def test_wrong_usage_is_reported_to_programs_too(run):

@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import shlex
+import subprocess
+import sys
 
 import grpc
 import pytest
@@ -12,6 +15,7 @@ from typer.testing import CliRunner
 from contract.fake_server import FakeServer, Fault, job, model
 from headstart.cli.app import app
 from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as keeping
 
 
@@ -120,3 +124,24 @@ def test_a_failure_prints_nothing_but_the_error(run, server):
     for form in ("name", "csv", "table"):
         assert run("model", "list", "-o", form, code=1).stdout == ""
     assert json.loads(run("model", "list", "-o", "json", code=1).stdout)["error"]["message"] == "Broken."
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("model", "code"), [("pets", 0), ("missing", 4)])
+def test_streams_that_the_parent_closed_do_not_matter(server, closed, model, code):
+    missing = Fault(code=grpc.StatusCode.NOT_FOUND, message="There is no model.", reason="MODEL_NOT_FOUND")
+    found = keeping.GetModelResponse(model=model_pb2.Model(model="pets"))
+    server.standing["GetModel"] = lambda request: found if request.model == "pets" else missing
+    command = [sys.executable, "-m", "headstart", "--server", server.target, "model", "show", model]
+
+    done = subprocess.run(
+        f"exec {shlex.join(command)} {closed}",
+        check=False,
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr

@@ -60,6 +60,24 @@ def test_a_folder_is_predicted_and_bad_inputs_are_named(run, server, photos, tmp
     assert sorted(each.name for each in tmp_path.iterdir()) == ["out.csv", "photos"]
 
 
+def test_a_file_in_the_folder_of_the_inputs_is_not_an_input(run, server, photos, monkeypatch):
+    server.standing["Predict"] = predicted
+    monkeypatch.chdir(photos)
+    for output in ("out.csv", photos / "out.csv"):
+        run("predict", "pets", ".", "-o", output)
+
+        assert [row["input"] for row in rows_of(photos / "out.csv")] == ["a.jpg", "b.jpg", "deep/bad.jpg"]
+
+
+def test_the_predictions_do_not_replace_their_inputs(run, tmp_path):
+    (tmp_path / "l.csv").write_text("text\na joy\n")
+
+    said = run("predict", "reviews", tmp_path / "l.csv", "-o", tmp_path / "l.csv", code=2).stderr
+
+    assert said == f"error: {tmp_path / 'l.csv'} is an input. Write the predictions to another file\n"
+    assert (tmp_path / "l.csv").read_text() == "text\na joy\n"
+
+
 def test_a_folder_is_shown_as_a_table_without_a_file(run, server, photos):
     server.standing["Predict"] = predicted_unless_bad
     result = run("predict", "pets", photos, photos / "a.jpg", code=6)

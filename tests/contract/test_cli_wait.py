@@ -5,6 +5,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from grpc_health.v1 import health_pb2
 from typer.testing import CliRunner
 
 from contract.fake_server import FakeServer
@@ -40,5 +41,18 @@ def test_it_gives_up_after_the_timeout():
     result = CliRunner().invoke(app, ["wait", "--server", "127.0.0.1:1", "--timeout", "0.5"])
 
     assert result.exit_code == 3
-    assert result.stderr == "error: 127.0.0.1:1 is not ready after 0.5 s.\n"
+    first, reason = result.stderr.splitlines()
+    assert first == "error: 127.0.0.1:1 is not ready after 0.5 s."
+    assert reason.startswith("No server answers at 127.0.0.1:1: ")
     assert 0.4 < time.monotonic() - begin < 20
+
+
+def test_it_tells_a_loading_server_from_a_missing_one(server: FakeServer):
+    server.standing["Check"] = health_pb2.HealthCheckResponse(
+        status=health_pb2.HealthCheckResponse.NOT_SERVING
+    )
+
+    result = CliRunner().invoke(app, ["wait", "--server", server.target, "--timeout", "0.3"])
+
+    assert result.exit_code == 3
+    assert "It answers, but does not serve yet." in result.stderr

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import grpc
+import numpy as np
 import pyte
 import pytest
 from PIL import Image
@@ -224,6 +225,31 @@ def test_the_commands(server: FakeServer, run, tmp_path) -> None:
         assert part in shown
     by_id, by_file, rejected = server.requests["SendFeedback"]
     assert (by_id.label.class_name, by_file.input.image, rejected.rejected) == ("cat", b"\x89PNG", True)
+
+
+def test_feedback_on_texts_and_rows(server: FakeServer, run, tmp_path) -> None:
+    server.keep(model_pb2.Version(model="reviews", version=2, task=input_pb2.TASK_SINGLE_LABEL))
+    server.standing["SendFeedback"] = sent()
+    (tmp_path / "review.txt").write_text("A joy.", encoding="utf-8")
+    np.save(tmp_path / "row.npy", np.array([1.0, 2.0]))
+
+    run("feedback", "send", "reviews", "--text", "A joy.", "--label", "liked")
+    run("feedback", "send", "reviews", "--input", tmp_path / "review.txt", "--label", "liked")
+    run("feedback", "send", "reviews", "--input", tmp_path / "row.npy", "--label", "liked")
+
+    text, file, row = (request.input for request in server.requests["SendFeedback"])
+    assert (text.text, file.text) == ("A joy.", "A joy.")
+    assert list(row.tensor.shape) == [2]
+
+
+def test_feedback_without_its_subject_or_answer_is_refused(run) -> None:
+    for arguments in (["--label", "cat"], ["p1", "--text", "A joy.", "--label", "cat"]):
+        said = run("feedback", "send", "pets", *arguments, code=2).stderr
+        assert "Give the ID of a prediction, --input FILE or --text TEXT" in said
+    for answers in ([], ["--confirmed", "--label", "cat"]):
+        said = run("feedback", "send", "pets", "p1", *answers, code=2).stderr
+        assert "Give one of --label, --confirmed and --rejected" in said
+    assert "Give --random, --margin" in run("model", "capture", "pets", code=2).stderr
 
 
 def test_labels_that_do_not_fit_are_refused(server: FakeServer, run) -> None:

@@ -1,6 +1,7 @@
 """A server that accepts smaller messages than the client would send."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from contract.fake_server import FakeServer, predicted_unless_bad
 from headstart import AsyncClient, Client, InvalidArgument, Prediction, ResourceExhausted
 from headstart.calls.dataset_calls import DatasetUpload
 from headstart.cli.app import app
+from headstart.inputs.checksum import NO_EXAMPLES
 from headstart.inputs.examples import open_examples
 from headstart.results import Dataset, DatasetState
 
@@ -89,8 +91,11 @@ def test_a_bulk_prediction_skips_an_input_that_is_too_large(server: FakeServer, 
     result = CliRunner().invoke(app, command)
 
     assert result.exit_code == 6
-    assert f"error: {huge} {TOO_LARGE}" in result.stderr.replace("huge.jpg:", "huge.jpg")
-    assert out.read_text().splitlines() == ["path,predicted_label,probability", "cat.jpg,cat,0.75"]
+    assert f"error: {huge} {TOO_LARGE}" in result.stderr
+    assert out.read_text().splitlines() == [
+        "input,predicted_label,probability",
+        f"{huge.parent / 'cat.jpg'},cat,0.75",
+    ]
 
 
 def test_an_example_that_is_too_large_is_named(client: Client, huge: Path):
@@ -128,13 +133,11 @@ def test_an_example_of_a_dataset_that_is_too_large_is_named(huge: Path):
         task=None,
         modality=None,
         digest="",
-        sha256=b"",
+        sha256=NO_EXAMPLES,
         create_time=datetime.now(UTC),
         expire_time=None,
         etag="",
     )
 
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=re.escape(f"Example 1 ({str(huge)!r}) {TOO_LARGE}")):
         list(DatasetUpload(dataset, source, 2**20).calls())
-
-    assert str(caught.value) == f"Example 1 ({str(huge)!r}) {TOO_LARGE}"

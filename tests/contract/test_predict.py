@@ -511,3 +511,34 @@ def test_all_inputs_of_one_embed_go_to_the_backbone_that_the_first_ones_got(
     assert first == ""
     assert others
     assert set(others) == {"b"}
+
+
+def test_a_closed_client_says_that_it_is_closed(server: FakeServer):
+    with Client(server.target) as client:
+        job = client.fine_tune([(b"meow", "cat"), (b"woof", "dog")], model="pets")
+
+    for call in (
+        lambda: client.predict(b"cat", model="pets"),
+        lambda: client.fine_tune([(b"meow", "cat"), (b"woof", "dog")], model="pets"),
+        job.result,
+        lambda: client.with_options(timeout=1).predict(b"cat", model="pets"),
+    ):
+        with pytest.raises(ValueError, match="The client is closed"):
+            call()
+
+
+def test_an_alias_is_a_name(client: Client):
+    with pytest.raises(TypeError, match=r"An alias must be a name, such as 'stable'\. Received: 3"):
+        client.predict(b"cat", model="pets", alias=3)
+
+
+def test_a_missing_file_of_a_table_is_named_with_its_row(client: Client, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"cat")
+    (tmp_path / "list.csv").write_text("path\nno.jpg\na.jpg\n")
+
+    error, found = client.predict(tmp_path / "list.csv", model="pets", errors="return")
+
+    assert error.message == f"{tmp_path / 'list.csv'}, line 2: No such file: {tmp_path / 'no.jpg'}"
+    assert found.label == "cat"
+    with pytest.raises(FileNotFoundError, match=r"list\.csv, line 2: No such file"):
+        client.predict(tmp_path / "list.csv", model="pets")

@@ -19,7 +19,15 @@ def main() -> None:
         raise SystemExit(2) from None
     if os.environ.setdefault("GRPC_VERBOSITY", "NONE") == "NONE":
         _redirect_file_descriptor_2()
+    _open_closed_streams()
     app()
+
+
+def _open_closed_streams() -> None:
+    """Open /dev/null in place of standard streams that the parent closed, which Python sets to None."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - until the end
 
 
 def _redirect_file_descriptor_2() -> None:

@@ -1,8 +1,11 @@
 """Exit codes, and errors with their remedies."""
 
+import re
+import shlex
 from dataclasses import dataclass
 from enum import IntEnum
 
+from headstart.cli.output.layout import excludable_fraction
 from headstart.cli.session import Session
 from headstart.errors import (
     DeadlineExceeded,
@@ -15,16 +18,19 @@ from headstart.errors import (
 )
 from headstart.transport.status import has_remedy
 
-_EXCLUDE = "Leave them out with --max-excluded-fraction 0.2, or list all with headstart check."
+_EXCLUDE = "Leave them out with --max-excluded-fraction {fraction:g}, or list all with headstart check."
 _JOB_ADVICE = {
     "UNDECODABLE_INPUT": _EXCLUDE,
     "INPUT_TOO_LARGE": _EXCLUDE,
     "CONTRADICTING_LABELS": "If you corrected the label of an example of the parent, leave out the old "
-    "example: --remove ID. List all with headstart check, or exclude both with --max-excluded-fraction 0.2.",
+    "example: --remove ID. List all with headstart check, or exclude both with --max-excluded-fraction "
+    "{fraction:g}.",
 }
+_EXCLUDED = re.compile(r"^([\d,]+) of ([\d,]+) examples cannot be used")
 _LISTS = {
     "JOB_NOT_FOUND": "job list",
     "MODEL_NOT_FOUND": "model list",
+    "VERSION_NOT_FOUND": "version list {model}",
     "BACKBONE_NOT_FOUND": "backbone list",
 }
 
@@ -116,17 +122,24 @@ def _message(error: HeadstartError, session: Session | None) -> str:
 def _advice(error: HeadstartError, session: Session | None) -> str:
     match error:
         case JobFailed() | JobCancelled():
-            return _JOB_ADVICE.get(error.reason, "")
+            return _JOB_ADVICE.get(error.reason, "").format(fraction=_fraction_to_exclude(error.message))
         case Unauthenticated():
             return "Pass the token with --token or HEADSTART_TOKEN, or store it with headstart login."
         case NotFound() if session is not None and error.reason in _LISTS:
-            return f"List them with: {session.command(_LISTS[error.reason])}"
+            model = shlex.quote(error.metadata.get("model", "MODEL"))
+            return f"List them with: {session.command(_LISTS[error.reason].format(model=model))}"
     if error.retry_after is not None:
         return f"Try again in {error.retry_after.total_seconds():g} s."
     if isinstance(error, Unavailable) and not error.reason:
         return _reaching_a_server(error, session)
     news = [each for each in error.field_violations if each.description not in error.message]
     return "; ".join(f"{each.field}: {each.description}" for each in news[:3])
+
+
+def _fraction_to_exclude(message: str) -> float:
+    found = _EXCLUDED.match(message)
+    count, total = (int(each.replace(",", "")) for each in found.groups()) if found else (0, 0)
+    return excludable_fraction(count, total)
 
 
 def _reaching_a_server(error: Unavailable, session: Session | None) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -167,6 +168,7 @@ def _csv_rows(
     try:
         header = next(reader, [])
         _check_header(name, dict.fromkeys(header), layout)
+        _check_unique(name, header)
         line = reader.line_num
         for cells in reader:
             row_ended()
@@ -200,6 +202,12 @@ def _check_header(name: str, header: Row, layout: Layout) -> None:
             f"{name} has the columns {', '.join(header)[:EXCERPT]}. Expected one of label, labels and value; "
             "rename the column of labels to label, or name it with label_column (--label-column)"
         )
+
+
+def _check_unique(name: str, header: Sequence[str]) -> None:
+    twice = next((column for column, count in Counter(header).items() if column and count > 1), None)
+    if twice is not None:
+        raise ValueError(f"{name}, line 1: two columns are named {twice!r}. Rename or remove one of them")
 
 
 def _json_rows(

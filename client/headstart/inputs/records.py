@@ -23,7 +23,7 @@ EXCERPT: Final = 200  # characters of a received value in an error
 _SEPARATOR: Final = "|"
 _TRUE: Final = frozenset({"true", "1", "yes"})
 _FALSE: Final = frozenset({"false", "0", "no", ""})
-_REMEDY: Final = "Fill it in, or name the columns to use with feature_columns (--feature-columns)"
+_REMEDY: Final = "or name the columns to use with feature_columns (--feature-columns)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,21 +50,22 @@ def meanings(row: Mapping[str, Any], layout: Layout) -> Mapping[str, Any]:
 
 
 def feature_columns_of(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the columns whose first values are numbers, without those with another meaning.
+    """Return the columns most of whose first values are numbers, without those with another meaning.
 
-    A column without a name is skipped: it is the index that pandas writes.
+    So a typing error in a cell is an error of its row, and does not drop the column. A column without a name
+    is skipped: it is the index that pandas writes.
     """
     skipped = {*RECORD_COLUMNS, *names, *names.values(), "", "Unnamed: 0"}
-    # Whether the values of a column are numbers; None without a value. Each cell is read once, because rows
-    # of a JSONL file can have thousands of different columns.
-    are_numbers: dict[str, bool | None] = {}
+    # The numbers of a column minus its other values. Each cell is read once, because rows of a JSONL file can
+    # have thousands of different columns.
+    surplus: dict[str, int] = {}
     for row in rows:
         for name, value in row.items():
             if isinstance(name, str) and name not in skipped:
-                known = are_numbers.setdefault(name, None)
-                if known is not False and not is_missing(value):
-                    are_numbers[name] = _feature(value) is not None
-    return tuple(name for name, is_numeric in are_numbers.items() if is_numeric)
+                surplus.setdefault(name, 0)
+                if not is_missing(value):
+                    surplus[name] += -1 if _feature(value) is None else 1
+    return tuple(name for name, count in surplus.items() if count > 0)
 
 
 def input_of(
@@ -128,8 +129,10 @@ def _numbers(cells: Mapping[str, Any]) -> NDArray[np.float64]:
     for name, value in cells.items():
         number = None if is_missing(value) else _feature(value)
         if number is None or not math.isfinite(number):
-            received = "an empty cell" if is_missing(value) else repr(value)[:EXCERPT]
-            raise ValueError(f"`{name}` must be a finite number. Received: {received}. {_REMEDY}")
+            received, remedy = repr(value)[:EXCERPT], "Correct it"
+            if is_missing(value):
+                received, remedy = "an empty cell", "Fill it in"
+            raise ValueError(f"`{name}` must be a finite number. Received: {received}. {remedy}, {_REMEDY}")
         numbers.append(number)
     return np.array(numbers, dtype=np.float64)
 

@@ -97,7 +97,9 @@ def chunks(
         except (OSError, TypeError, ValueError) as error:
             if not keep_errors:
                 raise
-            failed = PredictionError(_message_of(error), index=index, name=item.name, reason="INVALID_INPUT")
+            failed = PredictionError(
+                _message_of(error, item), index=index, name=item.name, reason="INVALID_INPUT"
+            )
             failed.__cause__ = error
             portion.fail(item, failed)
         else:
@@ -209,13 +211,18 @@ def _relocated_text(text: str, chunk: Chunk) -> str:
 def _message(index: int, item: NamedInput) -> input_pb2.Input:
     try:
         return input_message(item.content)
+    except OSError as error:
+        if not item.cells or error.filename is None:
+            raise
+        raise type(error)(error.errno, f"{item.name}: {error.strerror}", error.filename) from None
     except (TypeError, ValueError) as error:
         name = item.name or f"inputs[{index}]"
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(str(error) if str(error).startswith(name) else f"{name}: {error}") from error
 
 
-def _message_of(error: Exception) -> str:
+def _message_of(error: Exception, item: NamedInput) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        # The reason of a row begins with the row.
+        return f"{error.strerror}: {error.filename}" if item.cells else f"{error.filename}: {error.strerror}"
     return str(error)

@@ -75,6 +75,16 @@ class Exchange:
         self.settings = settings
         self.wire = wire
 
+    @property
+    def _channel(self) -> Any:
+        """The channel of all calls except uploads; an error if the client is closed."""
+        self._check_open()
+        return self.wire.channel
+
+    def _check_open(self) -> None:
+        if self.wire.is_closed:
+            raise ValueError("The client is closed. Use it within its `with` block, or create another one.")
+
     async def send(self, call: Call[Result], timeout: float | None = None) -> Result:
         """Send a call and return its result; retry it if it is idempotent and no server answers.
 
@@ -91,7 +101,7 @@ class Exchange:
                 await self.wire.pause(attempts.delay_after(error, repeatable=call.may_follow(error)))
 
     async def _send(self, call: Call[Result], timeout: float | None, metadata: Metadata) -> Result:
-        method = _bound(self.wire.channel.unary_unary, call)
+        method = _bound(self._channel.unary_unary, call)
         with logged(call.path):
             try:
                 response = await self.wire.answer(
@@ -123,7 +133,7 @@ class Exchange:
     async def _receive(
         self, call: Call[Result], timeout: float | None, metadata: Metadata
     ) -> AsyncGenerator[Result, None]:
-        method = _bound(self.wire.channel.unary_stream, call)
+        method = _bound(self._channel.unary_stream, call)
         start = partial(method, call.request, timeout=timeout, metadata=metadata)
         with logged(call.path):
             try:
@@ -208,6 +218,7 @@ class Exchange:
 
     async def upload(self, opened: Callable[[], Upload[Result]], report: UploadReport | None) -> Result:
         """Open a stream of examples and send it; restart it if no server answers."""
+        self._check_open()
         upload = await self.wire.in_thread(opened)
         policy = self.settings.retries
         try:

@@ -12,7 +12,7 @@ from headstart import errors
 Detail = TypeVar("Detail", bound=Message)
 
 MESSAGE_TOO_LARGE: Final = "MESSAGE_TOO_LARGE"
-"""The reason of a request that exceeds the server's limit; the metadata has ``size`` and ``limit`` in bytes."""
+"""The reason of a request above the server's limit; the metadata has ``size`` and ``limit`` in bytes."""
 
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _DOMAIN: Final = "headstart"

@@ -112,7 +112,6 @@ class Upload(Generic[Result]):
             count += len(batch)
             yield Part(self.request(examples=pb.ExampleBatch(examples=batch)), count)
 
-
     def located(self, error: HeadstartError) -> HeadstartError:
         """Return the error of the example that exceeds the server's limit of a message; else the error.
 

@@ -99,6 +99,26 @@ def test_empty_cells_after_the_last_column_are_ignored():
     assert [dict(row.row) for row in rows] == [{"text": "Fun", "label": "good"}]
 
 
+def test_a_typing_error_in_a_cell_does_not_drop_its_column():
+    lines = ["length,width,house,label\n", "1,2,3a,x\n", "1,2,3,y\n", "?,2,4b,y\n"]
+
+    problem = r"l\.csv, line 4: `length` must be a finite number\. Received: '\?'\. Correct it, or name"
+    with pytest.raises(ValueError, match=problem):
+        list(read_list(lines, name="l.csv", suffix=".csv"))
+    rows = list(read_list(lines, name="l.csv", suffix=".csv", layout=Layout(labeled=False)))
+    assert [None if row.features is None else list(row.features) for row in rows] == [[1, 2], [1, 2], None]
+
+
+@pytest.mark.parametrize("labeled", [True, False])
+def test_two_columns_of_one_name_are_refused(labeled):
+    lines = ["length,length,,,label\n", "1,2,,,x\n"]
+
+    with pytest.raises(
+        ValueError, match=r"l\.csv, line 1: two columns are named 'length'\. Rename or remove"
+    ):
+        list(read_list(lines, name="l.csv", suffix=".csv", layout=Layout(labeled=labeled)))
+
+
 def test_each_cell_is_read_once_to_find_the_columns_of_numbers(monkeypatch):
     read = []
     is_missing = records.is_missing
@@ -108,7 +128,7 @@ def test_each_cell_is_read_once_to_find_the_columns_of_numbers(monkeypatch):
 
     found = records.feature_columns_of(rows, {})
 
-    assert found == tuple(name for row in rows[:20] for name in row if name != "c0_2")
+    assert found == tuple(name for row in rows[:20] for name in row)
     assert len(read) <= 204
 
 

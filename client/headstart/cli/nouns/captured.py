@@ -111,6 +111,10 @@ def capture_inputs(
     )
     if off and policy != CapturePolicy():
         raise typer.BadParameter("--off ends the capture. Remove the other options.")
+    if not off and not (random or margin or typicality or rare_class or shadow):
+        raise typer.BadParameter(
+            "Give --random, --margin, --typicality, --rare-class or --shadow, or end the capture with --off."
+        )
     session = session_of(context)
     with session.client() as client:
         updated = client.update_model(model, capture=None if off else policy)

@@ -3,10 +3,10 @@
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
-from rich.text import Text
+from rich.text import Text as Line
 
 from headstart.calls.feedback_calls import FeedbackSettings
 from headstart.cli.help import noun
@@ -15,6 +15,7 @@ from headstart.cli.output.feedback_tables import feedback_listing, feedback_tabl
 from headstart.cli.output.formats import LIST
 from headstart.cli.session import session_of
 from headstart.cli.training.recipe_settings import duration_of
+from headstart.inputs.inputs import Text
 from headstart.inputs.task import Task
 from headstart.label_values import LabelValue
 from headstart.results import FeedbackState, RetrainPolicy, UnknownClasses
@@ -58,7 +59,10 @@ def send(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--input", metavar="FILE", help="An image or .txt file, instead of an ID.", show_default=False
+            "--input",
+            metavar="FILE",
+            help="An image, .txt or .npy file, instead of an ID.",
+            show_default=False,
         ),
     ] = None,
     text: Annotated[
@@ -74,8 +78,13 @@ def send(
     """
     session = session_of(context)
     settings = FeedbackSettings(confirmed=confirmed, rejected=rejected)
-    if (content := text if file is None else _content(file)) is not None:
-        settings["input"] = content
+    subjects = [each for each in (prediction_id, file, text) if each is not None]
+    if len(subjects) != 1:
+        raise typer.BadParameter("Give the ID of a prediction, --input FILE or --text TEXT: one of them.")
+    if bool(label) + confirmed + rejected != 1:
+        raise typer.BadParameter("Give one of --label, --confirmed and --rejected.")
+    if prediction_id is None:
+        settings["input"] = Text(text) if text is not None else cast(Path, file)
     if request_id is not None:
         settings["request_id"] = request_id
     with session.client() as client:
@@ -83,7 +92,7 @@ def send(
             settings["label"] = _label(client.get_version(model).task, label)
         sent = client.send_feedback(model, prediction_id, **settings)
     line = f"{sent.outcome.capitalize()}: feedback {sent.feedback.feedback_id}, {sent.feedback.state.lower()}"
-    session.show(session.response("SendFeedback"), Text(line))
+    session.show(session.response("SendFeedback"), Line(line))
 
 
 @feedback.command("list", formats=LIST)
@@ -177,10 +186,6 @@ def retrain(
     with session.client() as client:
         updated = client.update_model(model, retrain=None if off else policy)
     session.show(session.response("UpdateModel"), retrain_view(updated))
-
-
-def _content(file: Path) -> bytes | str:
-    return file.read_text() if file.suffix == ".txt" else file.read_bytes()
 
 
 def _label(task: Task, texts: list[str]) -> LabelValue:

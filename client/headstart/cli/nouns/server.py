@@ -13,6 +13,8 @@ from headstart.cli.output.layout import add_row, facts_grid, new_table
 from headstart.cli.output.listings import backbone_listing
 from headstart.cli.output.model_tables import backbone_list
 from headstart.cli.session import session_of
+from headstart.client import Client
+from headstart.errors import HeadstartError
 
 _MIB = 1 << 20
 _SHORTEST, _LONGEST = 0.1, 1.0
@@ -85,10 +87,21 @@ def wait(context: typer.Context) -> None:
                 return
             time.sleep(max(0.0, min(delay, session.options.timeout - (time.monotonic() - begin))))
             delay = min(2 * delay, _LONGEST)
+        reason = _reason(client)
     session.note(f"error: {session.connection.server} is not ready after {session.options.timeout:g} s.")
+    session.note(reason)
     if session.as_json:
         session.print_json({"ready": False})
     raise typer.Exit(ExitCode.UNAVAILABLE)
+
+
+def _reason(client: Client) -> str:
+    """Return why a server is not ready."""
+    try:
+        client.with_options(timeout=1).server_info()
+    except HeadstartError as error:
+        return error.message
+    return "It answers, but does not serve yet. Its log shows the progress of the backbone."
 
 
 backbones = noun("backbone", "List the backbones of the server.")

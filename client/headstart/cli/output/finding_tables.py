@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from headstart.cli.output.evaluation_tables import measured
-from headstart.cli.output.layout import facts_grid, percent
+from headstart.cli.output.layout import excludable_fraction, facts_grid, percent
 from headstart.cli.output.tables import class_list, fault_lines
 from headstart.label_values import label_text
 from headstart.results import (
@@ -22,7 +22,7 @@ from headstart.results import (
 _MAX_LISTED = 10
 _MAX_SUMMED = 3  # of each kind, after a fine-tune
 _ADVICE = (
-    "Correct them, or exclude them with --max-excluded-fraction 0.2, which also shows the other findings."
+    "Correct them, or exclude them with --max-excluded-fraction {:g}, which also shows the other findings."
 )
 
 
@@ -47,7 +47,10 @@ def validation_view(validation: Validation) -> RenderableType:
     printed = {recommendation.message for recommendation in findings.recommendations} if findings else set()
     warnings = [Text(f"warning: {warning}") for warning in validation.warnings if warning not in printed]
     faults = fault_lines(validation.faults, validation.fault_count)
-    advice = [Text(_ADVICE)] if validation.fault_count and not validation.valid else []
+    advice: list[Text] = []
+    if validation.fault_count and not validation.valid:
+        fraction = excludable_fraction(validation.fault_count, validation.example_count)
+        advice.append(Text(_ADVICE.format(fraction)))
     lists = _lists(findings) if findings else ()
     return Group(Text(verdict), facts_grid(facts), *recommendations, *warnings, *faults, *advice, *lists)
 

@@ -1,5 +1,6 @@
 """Building blocks of tables and fact lists, and formats of times and durations."""
 
+import math
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -47,6 +48,11 @@ def percent(share: float | None) -> str:
 def figure(number: float | None) -> str:
     """Return a number with three digits; empty for None."""
     return "" if number is None else f"{number:.3g}"
+
+
+def excludable_fraction(count: int, total: int) -> float:
+    """Return the --max-excluded-fraction that allows this number of unusable examples, 0.2 or more."""
+    return max(0.2, math.ceil(100 * count / total) / 100) if total else 0.2
 
 
 def shortened(name: str, most: int) -> str:

@@ -56,6 +56,11 @@ class PredictionFile:
             self._flush()
             self._file.close()
 
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """The file, and its rows until it is complete."""
+        return self.path, self._partial
+
     def add(self, predicted: PredictedInput, prediction: Prediction) -> None:
         """Add a row."""
         self.names.add(predicted.name)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -98,13 +99,20 @@ class BatchPrediction:
         ]
 
     def _write_file(self, path: Path) -> int:
+        if os.path.abspath(path) in map(os.path.abspath, () if self.is_text else self.sources):
+            raise ValueError(f"{path} is an input. Write the predictions to another file")
         with PredictionFile(path, self._command()) as file:
             target = parse_version(self.model)
             finished = len(file.names)
             if finished and file.version is not None:
                 self.session.note(f"Continuing after {plural(finished, 'prediction')} of an interrupted run.")
                 target = VersionRef(target.model, version=file.version)  # one version predicts all rows
-            missing = (item for item in self._inputs() if item.name not in file.names)
+            own = {os.path.abspath(each) for each in file.paths}  # may be in a folder of inputs
+            missing = (
+                item
+                for item in self._inputs()
+                if item.name not in file.names and os.path.abspath(item.name) not in own
+            )
             try:
                 for predicted, prediction in self._predictions(missing, target, finished):
                     file.add(predicted, prediction)
@@ -175,6 +183,8 @@ class BatchPrediction:
         first, count = self.errors[0], len(self.errors)
         cause = first.__cause__
         if isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            if str(cause.strerror).startswith(f"{first.name}: "):  # the file of a row
+                raise cause
             raise FileNotFoundError(errno.ENOENT, "No such file (a text needs --text)", cause.filename)
         if isinstance(cause, OSError | TypeError | ValueError):
             raise cause
