@@ -121,7 +121,8 @@ def doctor(
 def list_backbones(loaded: Loaded) -> None:
     """List the backbones that a server can load.
 
-    Takes the same settings as serve. Downloads the metadata of backbones that are not prepared yet.
+    Takes the settings of serve about backbones. Downloads the metadata of backbones that are not prepared
+    yet.
     """
     settings = settings_of(loaded)
     from headstart_server.backbones.catalog import DEFAULT

@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from contract.fake_server import FakeServer, Fault, job, model
 from headstart.cli.app import app
+from headstart.cli.output.layout import duration
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as keeping
@@ -145,3 +147,20 @@ def test_streams_that_the_parent_closed_do_not_matter(server, closed, model, cod
 
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0 s"),
+        (0.0254, "0.025 s"),
+        (12.34, "12.3 s"),
+        (119, "119 s"),
+        (150, "2.5 min"),
+        (3600, "60 min"),
+        (86_400, "24 h"),
+        (30 * 86_400, "30 d"),
+    ],
+)
+def test_a_duration_has_the_unit_that_fits(seconds, shown):
+    assert duration(timedelta(seconds=seconds)) == shown

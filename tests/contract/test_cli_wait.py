@@ -47,7 +47,7 @@ def test_it_gives_up_after_the_timeout():
     assert 0.4 < time.monotonic() - begin < 20
 
 
-def test_it_tells_a_loading_server_from_a_missing_one(server: FakeServer):
+def test_a_server_that_loads_differs_from_a_missing_one(server: FakeServer):
     server.standing["Check"] = health_pb2.HealthCheckResponse(
         status=health_pb2.HealthCheckResponse.NOT_SERVING
     )

@@ -35,7 +35,14 @@ from headstart import (
     UnknownClasses,
 )
 from headstart.cli.app import app
-from headstart.v1 import feedback_pb2, input_pb2, model_pb2, model_service_pb2, retrain_policy_pb2
+from headstart.v1 import (
+    capture_policy_pb2,
+    feedback_pb2,
+    input_pb2,
+    model_pb2,
+    model_service_pb2,
+    retrain_policy_pb2,
+)
 from headstart.v1 import review_service_pb2 as pb
 
 COMMAND = [sys.executable, "-m", "headstart"]
@@ -225,6 +232,22 @@ def test_the_commands(server: FakeServer, run, tmp_path) -> None:
         assert part in shown
     by_id, by_file, rejected = server.requests["SendFeedback"]
     assert (by_id.label.class_name, by_file.input.image, rejected.rejected) == ("cat", b"\x89PNG", True)
+
+
+def test_the_durations_of_policies_are_readable(server: FakeServer, run) -> None:
+    stored = model_pb2.Model(
+        model="pets",
+        retrain=retrain_policy_pb2.RetrainPolicy(
+            alias="stable", min_interval_duration=timedelta(0), max_delay_duration=timedelta(days=7)
+        ),
+        capture=capture_policy_pb2.CapturePolicy(random_fraction=0.5, ttl=timedelta(days=30)),
+    )
+    server.standing["UpdateModel"] = model_service_pb2.UpdateModelResponse(model=stored)
+
+    shown = run("model", "retrain", "pets", "--alias", "stable", "--min-interval", "0s").stdout
+    facts = {" ".join(line.split()) for line in shown.splitlines()}
+    assert {"at most every 0 s", "after the first one 7 d"} <= facts
+    assert ", 30 d" in run("model", "capture", "pets", "--random", "0.5").stdout
 
 
 def test_feedback_on_texts_and_rows(server: FakeServer, run, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Tables of captured inputs and feedback."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -165,9 +166,9 @@ def retrain_view(model: Model) -> RenderableType:
         return Text(f"{model.model} is not retrained automatically.")
     conditions = {
         "after feedback": policy.min_feedback_count,
-        "after the first one": policy.max_delay_duration and duration(policy.max_delay_duration),
+        "after the first one": _length(policy.max_delay_duration),
         "accuracy below": policy.min_accuracy,
-        "at most every": policy.min_interval_duration and duration(policy.min_interval_duration),
+        "at most every": _length(policy.min_interval_duration),
         "unknown classes": policy.unknown_classes and policy.unknown_classes.lower(),
         "failures": policy.max_failures,
     }
@@ -180,6 +181,10 @@ def retrain_view(model: Model) -> RenderableType:
     existing = f" Existing aliases: {', '.join(aliases)}." if aliases else ""
     note = "The first retrain extends the newest version and creates the alias."
     return Group(grid, Text(f"{model.model} has no alias {policy.alias}.{existing} {note}"))
+
+
+def _length(length: timedelta | None) -> str | None:
+    return None if length is None else duration(length)
 
 
 def _known(label: LabelValue) -> str:

@@ -65,9 +65,16 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+
+
 def duration(length: timedelta) -> str:
-    """Return a duration in seconds, to the millisecond if it is short."""
-    return f"{round(length.total_seconds(), 3):.3g} s"
+    """Return a duration, such as ``0.25 s`` or ``30 d``; to the millisecond if it is short."""
+    seconds = round(length.total_seconds(), 3)
+    for unit, size in _UNITS:
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def moment(time: datetime) -> str:
