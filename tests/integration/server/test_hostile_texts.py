@@ -17,8 +17,13 @@ from postgres import PostgresServer
 from request_fields import Place, methods, places, text_of
 from server_process import START_SECONDS, eventually
 
-#: NUL, an escape sequence of terminals, and half of a character.
-HOSTILE = {"NUL": b"a\0b", "ESC": b"\x1b]0;title\x07", "half": b"a\xed\xa0\x80b"}
+#: NUL, an escape sequence of terminals, a change of direction, and half of a character.
+HOSTILE = {
+    "NUL": b"a\0b",
+    "ESC": b"\x1b]0;title\x07",
+    "direction": "a\u202eb".encode(),
+    "half": b"a\xed\xa0\x80b",
+}
 EXAMPLES = [
     input_pb2.Example(input={"image": f"quick {label}:{place}".encode()}, label={"class_name": label})
     for label in ("cat", "dog")
@@ -83,7 +88,7 @@ def test_hostile_texts_are_refused_in_every_field_and_jobs_go_on(service: Servic
     for method in methods():
         for place in texts(method):
             for what, text in HOSTILE.items():
-                if place.limit.lines and what == "ESC":
+                if place.limit.lines and what in ("ESC", "direction"):
                     continue
                 with pytest.raises(grpc.RpcError) as caught:
                     call_of(service, method, text_of(place, text))()
@@ -97,7 +102,7 @@ def test_hostile_texts_are_refused_in_every_field_and_jobs_go_on(service: Servic
 
 
 def test_every_other_character_is_kept_as_it_came(service: Service) -> None:
-    odd = "'; DROP TABLE jobs; -- \u2028\u202e\ufeff💥日本\uffff"
+    odd = "'; DROP TABLE jobs; -- \u2028\u200f\ufeff💥日本\uffff"
     spec = {
         "model": "m" * 128,
         "display_name": odd,
