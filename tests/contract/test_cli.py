@@ -27,6 +27,7 @@ from contract.fake_server import (
     version,
 )
 from headstart.cli.app import app
+from headstart.cli.training import trying
 from headstart.inputs import tensors
 from headstart.protojson import to_dict
 from headstart.v1 import fine_tuning_service_pb2 as tuning
@@ -818,6 +819,20 @@ def test_broken_images_come_with_a_way_out(run, server, pets):
         "error: The job failed: No image. (UNDECODABLE_INPUT)\n"
         "Leave them out with --max-excluded-fraction 0.2, or list all with headstart check.\n"
     )
+
+
+def test_a_missing_folder_of_an_output_is_named(run, server, pets, tmp_path):
+    for option, name in (("-o", "out.csv"), ("--output", "deep/out.jsonl")):
+        said = run("predict", "pets", pets / "cat" / "0.jpg", option, tmp_path / "no" / name, code=2)
+        assert said.stderr == f"error: No such folder: {(tmp_path / 'no' / name).parent}\n"
+
+
+def test_a_trial_of_a_missing_folder_starts_no_server(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(trying, "PrivateServer", None)
+
+    said = run("try", tmp_path / "photos", code=2).stderr
+
+    assert said == f"error: No such folder or file: {tmp_path / 'photos'}\n"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """Exit codes, and errors with their remedies."""
 
+import errno
+import os
 import re
 import shlex
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
 from headstart.cli.output.layout import excludable_fraction
 from headstart.cli.session import Session
@@ -105,9 +108,18 @@ def explain(error: Exception, session: Session | None) -> Failure:
             advice=_advice(error, session),
             is_remote=True,
         )
-    named = isinstance(error, OSError) and error.filename is not None
-    message = f"{error.strerror}: {error.filename}" if named else str(error)  # type: ignore[attr-defined]
+    message = _file_message(error) if isinstance(error, OSError) else str(error)
     return Failure(code="INVALID_ARGUMENT", reason="", message=message)
+
+
+def _file_message(error: OSError) -> str:
+    if error.filename is None or isinstance(error.filename, int):
+        return str(error)
+    folder = Path(os.fsdecode(error.filename)).parent
+    # Other reasons are written by the client, with a remedy.
+    if error.strerror == os.strerror(errno.ENOENT) and not folder.exists():
+        return f"No such folder: {folder}"
+    return f"{error.strerror}: {error.filename}"
 
 
 def _message(error: HeadstartError, session: Session | None) -> str:

@@ -154,6 +154,8 @@ def try_examples(
     Example: `headstart try photos/`
     """
     caller = session_of(context)
+    if not Path(source).exists():  # before the server starts, which may take long
+        raise FileNotFoundError(f"No such folder or file: {source}")
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-._")[:64] or "try"
     with (
         _stoppable(),
