@@ -165,9 +165,15 @@ def _foreign_message(content: object) -> input_pb2.Input:
     if callable(getattr(content, "save", None)) and isinstance(getattr(content, "mode", None), str):
         return _image_message(_png(cast(PillowImage, content)), "the image as PNG")
     if callable(read := getattr(content, "read", None)):
-        data = read()
         name = getattr(content, "name", None)
         place = name if isinstance(name, str) else "the open file"
+        try:
+            data = read()
+        except UnicodeDecodeError:
+            raise ValueError(
+                f"{place} is open in text mode, but is not a text in UTF-8. Open an image with "
+                "open(path, 'rb')"
+            ) from None
         if not data:
             raise ValueError(f"{place} is empty, or was read to its end before. Use seek(0) to read it again")
         return text_message(data) if isinstance(data, str) else _image_message(bytes(data), place)

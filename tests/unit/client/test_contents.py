@@ -175,3 +175,17 @@ def test_a_url_is_downloaded_by_the_client(website: str) -> None:
 def test_a_url_that_does_not_answer_is_named() -> None:
     with pytest.raises(OSError, match=r"The URL cannot be read: .*127\.0\.0\.1:1/"):
         input_message(URL("http://127.0.0.1:1/cat.jpg"))
+
+
+def test_an_image_that_is_open_in_text_mode_gets_a_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "cat.png"
+    Image.fromarray(PIXELS).save(path)
+
+    with (
+        path.open(encoding="utf-8") as file,
+        pytest.raises(ValueError, match="is open in text mode") as caught,
+    ):
+        input_message(file)
+
+    assert str(caught.value).startswith(str(path))
+    assert str(caught.value).endswith("Open an image with open(path, 'rb')")
