@@ -60,6 +60,7 @@ class Database:
                 migrate(connection, self.name)
                 #: Distinguishes this database from every other one except its copies.
                 self.identity: str = connection.execute(select(identity.c.id)).scalar_one()
+                self._backend.check()
         except SQLAlchemyError as error:
             self.close()
             raise self._unusable(self._backend.words(error)) from error
@@ -178,6 +179,7 @@ class Database:
     @contextmanager
     def _watched(self, *, always: bool = False) -> Iterator[None]:
         with self._breaker.guard(always=always), self._translated():
+            self._backend.check()
             yield
 
     @contextmanager

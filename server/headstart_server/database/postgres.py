@@ -69,6 +69,9 @@ class Postgres:
             ) from error
         self.turn = nullcontext()
 
+    def check(self) -> None:
+        """Do nothing: the next statement finds out whether the server answers."""
+
     def empty_log(self) -> None:
         """Do nothing: the log of PostgreSQL belongs to its operator."""
 

@@ -10,10 +10,17 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseUnavailable, HeadstartError, StorageFull
+
+#: Parts of the messages about a damaged file, and about a file of another kind.
+_DAMAGED = ("malformed", "is not a database")
+#: Parts of the messages about a file that may be usable again soon.
+_UNUSABLE = ("is locked", "disk I/O error", "unable to open")
+#: The remedy of a file that is not the one that was opened.
+_RESTORE = "Stop the server, put the file back or restore a backup, and start it"
 
 
 class Sqlite:
@@ -35,6 +42,23 @@ class Sqlite:
         self.reserve = self.engine
         event.listen(self.engine, "connect", _configure)
         self.turn = _SharedTurn(Path(f"{self.name}-turn")) if is_shared else threading.Lock()
+        self._file: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """Raise DatabaseUnavailable if the file was removed or replaced since the first check.
+
+        SQLite would go on with the file that it has opened. All writes would be lost with its last
+        connection.
+        """
+        try:
+            facts = os.stat(self.name)
+        except OSError as error:
+            raise DatabaseUnavailable(f"the file cannot be used: {error.strerror}. {_RESTORE}") from error
+        file = (facts.st_dev, facts.st_ino)
+        if self._file is None:
+            self._file = file
+        elif file != self._file:
+            raise DatabaseUnavailable(f"the file was replaced. {_RESTORE}")
 
     def lock(self, connection: Connection, lock: Lock) -> None:
         """Do nothing: SQLite has only one writer at a time."""
@@ -55,19 +79,23 @@ class Sqlite:
 
     def fault(self, error: SQLAlchemyError) -> HeadstartError | None:
         """Return the domain error for a driver's error; None if it is a bug of the server."""
-        if not isinstance(error, OperationalError):
+        if not isinstance(error, DatabaseError):
             return None
-        message = str(error.orig)
-        if "disk is full" in message:
+        message, fault = str(error.orig), None
+        if any(sign in message for sign in _DAMAGED):
+            fault = DatabaseUnavailable(message, is_refused=True)
+        elif not isinstance(error, OperationalError):
+            pass
+        elif "disk is full" in message:
             return StorageFull()
-        if any(sign in message for sign in ("is locked", "disk I/O error", "unable to open")):
-            return DatabaseUnavailable(f"the file cannot be used: {message}")
-        if "readonly database" in message:
+        elif any(sign in message for sign in _UNUSABLE):
+            fault = DatabaseUnavailable(f"the file cannot be used: {message}")
+        elif "readonly database" in message:
             # Linux mounts a failing file system read-only. Reads go on.
-            return DatabaseUnavailable(
+            fault = DatabaseUnavailable(
                 f"the file cannot be written: {message}", is_busy=True, is_refused=True
             )
-        return None
+        return fault
 
 
 class _SharedTurn:

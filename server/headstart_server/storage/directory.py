@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from headstart_server.errors import LocalStorageUnavailable
 from headstart_server.storage.atomic_files import sync_folder, write_synced
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.failpoints import failpoint
@@ -105,6 +106,7 @@ class DirectoryFolder:
             raise
 
     def _place(self, name: str, files: Mapping[str, bytes]) -> None:
+        self._check_presence()
         staging, final = self._staging / name, self._root / name
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
@@ -121,6 +123,7 @@ class DirectoryFolder:
             return (self._root / name / file).read_bytes()
 
     def staging_path(self, name: str) -> Path:
+        self._check_presence()
         return (self._root / name).with_suffix(".part")
 
     def commit(self, name: str, *, staged: Path | None = None, shared: bool = True) -> None:
@@ -172,6 +175,14 @@ class DirectoryFolder:
         # Without a time argument the file system's clock sets it: over a network the server's.
         os.utime(self._root)
         return self._root.stat().st_mtime
+
+    def _check_presence(self) -> None:
+        """Raise LocalStorageUnavailable instead of writing into another folder in the place of this one."""
+        if not self._root.is_dir():
+            raise LocalStorageUnavailable(
+                f"The artifact folder lacks its subfolder '{self._root.name}': it was removed or is not "
+                "mounted. Mount or restore it, and restart the server."
+            )
 
     @contextmanager
     def _missing_checked(self) -> Iterator[None]:

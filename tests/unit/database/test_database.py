@@ -96,6 +96,39 @@ def test_a_file_that_cannot_be_written_can_still_be_read(database: Database) -> 
     assert names(database) == []
 
 
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_file_that_is_removed_or_replaced_takes_no_writes(
+    database: Database, path: Path, is_replaced: bool
+) -> None:
+    with database.write() as connection:
+        add(connection, "pets")
+    path.rename(path.with_suffix(".moved"))
+    if is_replaced:
+        path.touch()
+    with pytest.raises(DatabaseUnavailable) as raised, database.write() as connection:
+        add(connection, "lost")
+    assert "the file" in raised.value.detail
+    with pytest.raises(DatabaseUnavailable), database.read():
+        pass
+    assert not database.is_available
+    path.with_suffix(".moved").replace(path)
+    assert names(database) == ["pets"]
+
+
+def test_a_damaged_file_is_an_outage(database: Database, path: Path) -> None:
+    with database.write() as connection:
+        for number in range(1000):
+            add(connection, f"model-{number:04}")
+    database.empty_log()
+    database.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes([255]) * (path.stat().st_size - 4096))
+    with pytest.raises(DatabaseUnavailable) as raised:
+        names(database)
+    assert "malformed" in raised.value.detail
+
+
 def test_the_error_that_ended_the_transaction_is_raised(database: Database) -> None:
     # As SQLite does by itself when it cannot go on: there is nothing left to undo.
     with pytest.raises(RefusedError), database.write() as connection:

@@ -1,5 +1,6 @@
 """A directory and a bucket keep files alike: no one above can distinguish them."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from full_disk import FullDisk
-from headstart_server.errors import StorageFull, StorageUnavailable
+from headstart_server.errors import LocalStorageUnavailable, StorageFull, StorageUnavailable
 from headstart_server.storage import bucket as bucket_module
 from headstart_server.storage.directory import Folder, old_entries
 from headstart_server.storage.storage_roots import open_storage_roots
@@ -290,3 +291,17 @@ def test_a_bucket_that_does_not_exist_is_reported_at_once(
         roots.versions.read("job.1", "a")
     assert "no bucket" in caught.value.detail
     assert "no-such-bucket" not in caught.value.message
+
+
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_nothing_is_written_in_the_place_of_a_folder_that_is_not_mounted(
+    tmp_path: Path, is_archive: bool
+) -> None:
+    folder = open_storage_roots(None, tmp_path / "data", copies_bytes=0).datasets
+    shutil.rmtree(tmp_path / "data")
+    with pytest.raises(LocalStorageUnavailable, match="lacks its subfolder 'datasets'"):
+        if is_archive:
+            folder.staging_path("archive")
+        else:
+            folder.write("version", {"head": b"1"})
+    assert not (tmp_path / "data").exists()
