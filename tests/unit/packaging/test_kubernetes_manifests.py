@@ -191,7 +191,7 @@ def test_a_stopping_server_has_longer_than_its_grace(
 ) -> None:
     before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     grace = parse_duration(documents["ConfigMap"]["data"]["HEADSTART_GRACE_PERIOD"])
-    assert pod["terminationGracePeriodSeconds"] >= before + grace + 10
+    assert pod["terminationGracePeriodSeconds"] >= before + grace + 20
 
 
 @pytest.mark.parametrize("overlay", SHARED, indirect=True, scope="module")
