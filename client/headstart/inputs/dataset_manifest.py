@@ -161,17 +161,42 @@ def _path_name(path: str) -> str:
     return path_id(PurePath(remainder), before=f"{scheme}{mark}")
 
 
+class _Source(Iterator[str]):
+    """The lines of a CSV file. `csv` reads an unclosed quote to the end of the file, without an error."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._count = 0
+        self._has_ended = False
+
+    def __next__(self) -> str:
+        line = next(self._lines, None)
+        if line is None:
+            self._has_ended = self._count > 0
+            raise StopIteration
+        self._count += 1
+        return line
+
+    def check_closed(self) -> None:
+        """Check, after each row, that it has ended before the file."""
+        if self._has_ended:
+            raise csv.Error('a quote is not closed. Close it, or write it twice within a quoted cell ("")')
+
+
 def _csv_rows(
     lines: Iterable[str], name: str, layout: Layout, row_ended: Callable[[], None], dialect: str = "excel"
 ) -> Iterator[tuple[int, Row]]:
-    reader, line = csv.reader(_utf8(lines, name), dialect=dialect), 0
+    source = _Source(_utf8(lines, name))
+    reader, line = csv.reader(source, dialect=dialect), 0
     try:
         header = next(reader, [])
+        source.check_closed()
         _check_header(name, dict.fromkeys(header), layout)
         _check_unique(name, header)
         line = reader.line_num
         for cells in reader:
             row_ended()
+            source.check_closed()
             line = reader.line_num
             if cells:
                 # Missing cells are left out: filling them in would take time for each column of the header.

@@ -236,6 +236,10 @@ def _open_stored(
     if isinstance(source, str) and source.startswith(URI_BEGINNINGS):
         _check_unnamed(settings, source)
         return ExampleSource(messages=(), total=None, uri=source)
+    if isinstance(source, str) and "://" in source and not Path(source).exists():
+        raise ValueError(
+            f"A URI that the server reads begins with {', '.join(URI_BEGINNINGS)}. Received: {source}"
+        )
     stored = source if isinstance(source, Table) else _open_path(Path(source), names, features)
     for warning in stored.warnings if isinstance(stored, Folder) else ():
         warnings.warn(warning, ExampleWarning, stacklevel=5)

@@ -157,6 +157,8 @@ def _target(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
 
 def _label(value: object, layout: Layout) -> dict[str, Any]:
     column = layout.names.get("label", "label")
+    if layout.is_text and isinstance(value, str):
+        value = value.strip()
     if is_missing(value) or isinstance(value, list | tuple | Mapping):
         remedy = ". Fill it in, or remove the row" if is_missing(value) else ""
         raise ValueError(f"a label is expected in the column `{column}`. Received: {value!r}{remedy}")

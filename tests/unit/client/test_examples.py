@@ -119,6 +119,43 @@ def test_two_columns_of_one_name_are_refused(labeled):
         list(read_list(lines, name="l.csv", suffix=".csv", layout=Layout(labeled=labeled)))
 
 
+@pytest.mark.parametrize("labeled", [True, False])
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [
+        (["label,text\n", 'good,"a joy\n', "bad,awful\n"], 2),
+        (["label,text\n", 'good,"a joy"\n', "\n", 'bad,"awful'], 4),
+        (['label,"text\n', "good,fun\n"], 1),
+    ],
+)
+def test_a_quote_that_is_not_closed_does_not_swallow_the_rows_after_it(lines, line, labeled):
+    with pytest.raises(ValueError, match=rf"l\.csv, line {line}: a quote is not closed\. Close it"):
+        list(read_list(lines, name="l.csv", suffix=".csv", layout=Layout(labeled=labeled)))
+
+
+def test_a_closed_quote_at_the_end_is_read():
+    lines = ["label,text\n", 'good,"a\n', 'joy"\n', 'bad,"awful"']
+
+    assert [row.text for row in read_list(lines, name="l.csv", suffix=".csv")] == ["a\njoy", "awful"]
+
+
+def test_spaces_around_a_label_of_a_csv_file_make_no_other_class():
+    lines = ["text,label\n", "fun, good\n", "a joy,good \n", "awful,1 \n"]
+
+    labels = [row.settings["label"] for row in read_list(lines, name="l.csv", suffix=".csv")]
+
+    assert labels == ["good", "good", "1"]
+    with pytest.raises(ValueError, match="a label is expected"):
+        list(read_list(["text,label\n", "fun,  \n"], name="l.csv", suffix=".csv"))
+
+
+def test_a_uri_that_no_server_reads_is_refused():
+    with pytest.raises(
+        ValueError, match=r"begins with s3://, gs://, https://, file://\. Received: http://x/y"
+    ):
+        open_examples("http://x/y.csv")
+
+
 def test_each_cell_is_read_once_to_find_the_columns_of_numbers(monkeypatch):
     read = []
     is_missing = records.is_missing
