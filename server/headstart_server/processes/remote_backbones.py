@@ -14,9 +14,6 @@ from headstart_server.backbones.contract.backbone import (
     LAST,
     Backbone,
     BackboneInfo,
-    Content,
-    Decoder,
-    Truncation,
     Views,
 )
 from headstart_server.backbones.contract.tail import Float32, TailWeights
@@ -94,58 +91,23 @@ class RemoteBackbone:
     def __init__(self, engine: EngineClient, attachment: "_Attachment", *, streams: int) -> None:
         self._engine = engine
         self._attachment = attachment
-        self._facts = attachment.facts
-        self._streams = streams
+        facts = attachment.facts
+        self.info = facts.info
+        self.digest = facts.digest
+        self.runtime = facts.runtime
+        self.decoder = facts.decoder
+        self.decode = facts.decoder.decode
+        self.decode_with_truncation = facts.decoder.decode_with_truncation
+        self.truncation = facts.decoder.truncation
+        self.streams = streams
+        self.stream_per_core = False  # a batch in the engine uses no core of this process
+        self.on_device = facts.on_device
+        self.is_immediate = False
+        self.batch = facts.batch
         self._lock = threading.Lock()
-
-    @property
-    def info(self) -> BackboneInfo:
-        return self._facts.info
-
-    @property
-    def digest(self) -> str:
-        return self._facts.digest
-
-    @property
-    def runtime(self) -> str:
-        return self._facts.runtime
-
-    @property
-    def decoder(self) -> Decoder:
-        return self._facts.decoder
-
-    @property
-    def streams(self) -> int:
-        return self._streams
-
-    @property
-    def stream_per_core(self) -> bool:
-        # A batch in the engine uses no core of this process.
-        return False
-
-    @property
-    def on_device(self) -> bool:
-        return self._facts.on_device
-
-    @property
-    def is_immediate(self) -> bool:
-        return False
-
-    @property
-    def batch(self) -> int:
-        return self._facts.batch
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:  # noqa: ARG002 - the engine divides batches
         return None
-
-    def decode(self, content: Content) -> NDArray[np.generic]:
-        return self._facts.decoder.decode(content)
-
-    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.generic], Truncation | None]:
-        return self._facts.decoder.decode_with_truncation(content)
-
-    def truncation(self, content: Content) -> Truncation | None:
-        return self._facts.decoder.truncation(content)
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         return self._run(rows, cuts, is_training=False)

@@ -175,9 +175,11 @@ class Borrowed:
     """The runtime of a loaded backbone."""
 
     name, precision, streams, batch = "borrowed float32", Precision.FLOAT32, 1, 8
+    stream_per_core = on_device = is_immediate = False
 
     def __init__(self, backbone: Backbone) -> None:
         self.run = backbone.run
+        self.most_rows = backbone.most_rows
         self.tail = backbone.tail
 
 
@@ -185,6 +187,7 @@ class Lost(Borrowed):
     """A runtime whose features are no numbers."""
 
     def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
         self.run = lambda rows, cuts=(): {
             view: np.nan * features for view, features in backbone.run(rows, cuts).items()
         }

@@ -73,16 +73,22 @@ class Decoder(Protocol):
     """Converts one input to one row. It can be pickled, for a process without the network."""
 
     def decode(self, content: Content) -> NDArray[np.generic]:
-        """See `Backbone.decode`."""
+        """Convert one input to one row for `Backbone.run`. Thread-safe.
+
+        Raises:
+            WrongModality: the content has another modality.
+            UndecodableInput: the content cannot be decoded.
+            InputTooLarge: an image has too many pixels.
+        """
 
     def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.generic], Truncation | None]:
-        """See `Backbone.decode_with_truncation`."""
+        """Return the row of `decode` and the truncation of `truncation`, decoding once."""
 
     def truncation(self, content: Content) -> Truncation | None:
-        """See `Backbone.truncation`."""
+        """Return the truncation of a decodable input; None if its row contains all of it."""
 
 
-class Backbone(Protocol):
+class Backbone(Decoder, Protocol):
     """A loaded, frozen network with its preprocessing."""
 
     @property
@@ -99,7 +105,7 @@ class Backbone(Protocol):
 
     @property
     def decoder(self) -> Decoder:
-        """Decodes inputs as `decode` does, also in another process."""
+        """Decodes inputs as the backbone does, also in another process."""
 
     @property
     def streams(self) -> int:
@@ -126,21 +132,6 @@ class Backbone(Protocol):
 
     def most_rows(self, shape: tuple[int, ...]) -> int | None:
         """Return the limit `batch` for rows of one shape, if it is lower; None if shapes do not matter."""
-
-    def decode(self, content: Content) -> NDArray[np.generic]:
-        """Convert one input to one row for `run`. Thread-safe.
-
-        Raises:
-            WrongModality: the content has another modality.
-            UndecodableInput: the content cannot be decoded.
-            InputTooLarge: an image has too many pixels.
-        """
-
-    def decode_with_truncation(self, content: Content) -> tuple[NDArray[np.generic], Truncation | None]:
-        """Return the row of `decode` and the truncation of `truncation`, decoding once."""
-
-    def truncation(self, content: Content) -> Truncation | None:
-        """Return the truncation of a decodable input; None if its row contains all of it."""
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Compute features of rows [n, ...] from `decode`. At most `streams` concurrent calls.
