@@ -1,18 +1,15 @@
 """Queries of jobs and their events."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select
 
 from headstart_server.auth.permissions import Scope
-from headstart_server.database.locks import batched
 from headstart_server.database.scoped import within
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.jobs import rows
-from headstart_server.jobs.job import Job, JobEvent, JobState
+from headstart_server.jobs.job import JobEvent, JobState
 
-#: Maximum IDs in one statement.
-_AT_ONCE = 500
 # Built once: building a statement takes longer than executing it.
 _EVENTS = (
     select(job_events, jobs.c.model)
@@ -23,42 +20,6 @@ _EVENTS = (
 )
 #: More events than any job has.
 _ALL_EVENTS = 1 << 31
-_LAST_EVENTS = select(jobs.c.job_id, jobs.c.seq).where(
-    jobs.c.job_id.in_(bindparam("job_ids", expanding=True))
-)
-
-
-def listed(
-    connection: Connection,
-    *,
-    model: str,
-    scope: Scope | None = None,
-    states: Sequence[JobState],
-    before: tuple[float, str] | None,
-    limit: int,
-) -> Sequence[Job]:
-    """Return jobs, the newest first; see `JobReader.list`."""
-    conditions = narrowed(model, scope)
-    if before is not None:
-        conditions.append(tuple_(jobs.c.created, jobs.c.job_id) < before)
-    newest = (jobs.c.created.desc(), jobs.c.job_id.desc())
-    # One query per state, so that each reads a range of an index even if the state is rare.
-    parts = [
-        select(jobs.c.created, jobs.c.job_id)
-        .where(jobs.c.state == state.value, *conditions)
-        .order_by(*newest)
-        .limit(limit)
-        .subquery()
-        for state in dict.fromkeys(states or JobState)
-    ]
-    found = union_all(*(select(part.c.created, part.c.job_id) for part in parts)).subquery()
-    chosen = select(found.c.job_id).order_by(found.c.created.desc(), found.c.job_id.desc()).limit(limit)
-    job_ids = list(connection.execute(chosen).scalars())
-    return [
-        rows.job(connection, row)
-        for part in batched(job_ids, _AT_ONCE)
-        for row in connection.execute(select(jobs).where(jobs.c.job_id.in_(part)).order_by(*newest))
-    ]
 
 
 def narrowed(model: str, scope: Scope | None) -> list[ColumnElement[bool]]:
@@ -70,14 +31,6 @@ def narrowed(model: str, scope: Scope | None) -> list[ColumnElement[bool]]:
         if not model:
             found.append(jobs.c.tenant == scope.tenant)
         found.append(within(jobs.c.model, scope))
-    return found
-
-
-def events(connection: Connection, job_id: str, after: int) -> Sequence[JobEvent]:
-    """Return the events of a job with a number above `after`, in order."""
-    found = events_of(connection, job_id, after)
-    if not found:
-        rows.get(connection, job_id)
     return found
 
 
@@ -97,15 +50,6 @@ def events_of(
         )
         for row in found
     ]
-
-
-def last_events(connection: Connection, job_ids: Collection[str]) -> Mapping[str, int]:
-    """Return the number of the newest event of each existing job."""
-    return {
-        row.job_id: row.seq
-        for part in batched(job_ids, _AT_ONCE)
-        for row in connection.execute(_LAST_EVENTS, {"job_ids": part})
-    }
 
 
 def counted(connection: Connection) -> Mapping[JobState, int]:

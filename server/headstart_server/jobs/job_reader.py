@@ -2,14 +2,23 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, tuple_, union_all
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
+from headstart_server.database.locks import batched
 from headstart_server.database.tables import jobs
-from headstart_server.jobs import job_queries, rows, watching
+from headstart_server.jobs import rows, watching
 from headstart_server.jobs.job import Job, JobEvent, JobState
+from headstart_server.jobs.job_queries import counted, events_of, narrowed
 from headstart_server.jobs.watching import Position, Watched
+
+#: Maximum IDs in one statement.
+_AT_ONCE = 500
+# Built once: building a statement takes longer than executing it.
+_LAST_EVENTS = select(jobs.c.job_id, jobs.c.seq).where(
+    jobs.c.job_id.in_(bindparam("job_ids", expanding=True))
+)
 
 
 class JobReader:
@@ -36,15 +45,36 @@ class JobReader:
 
         `before` is the (created, job_id) of the job after which the list continues.
         """
+        conditions = narrowed(model, scope)
+        if before is not None:
+            conditions.append(tuple_(jobs.c.created, jobs.c.job_id) < before)
+        newest = (jobs.c.created.desc(), jobs.c.job_id.desc())
+        # One query per state, so that each reads a range of an index even if the state is rare.
+        parts = [
+            select(jobs.c.created, jobs.c.job_id)
+            .where(jobs.c.state == state.value, *conditions)
+            .order_by(*newest)
+            .limit(limit)
+            .subquery()
+            for state in dict.fromkeys(states or JobState)
+        ]
+        found = union_all(*(select(part.c.created, part.c.job_id) for part in parts)).subquery()
+        chosen = select(found.c.job_id).order_by(found.c.created.desc(), found.c.job_id.desc()).limit(limit)
         with self._database.snapshot() as connection:
-            return job_queries.listed(
-                connection, model=model, scope=scope, states=states, before=before, limit=limit
-            )
+            job_ids = list(connection.execute(chosen).scalars())
+            return [
+                rows.job(connection, row)
+                for part in batched(job_ids, _AT_ONCE)
+                for row in connection.execute(select(jobs).where(jobs.c.job_id.in_(part)).order_by(*newest))
+            ]
 
     def events(self, job_id: str, after: int) -> Sequence[JobEvent]:
         """Return the events of a job with a number above `after`, in order."""
         with self._database.snapshot() as connection:
-            return job_queries.events(connection, job_id, after)
+            found = events_of(connection, job_id, after)
+            if not found:
+                rows.get(connection, job_id)
+            return found
 
     def position(self) -> Position:
         """Return the start position of a watcher of all jobs: the jobs that have not ended."""
@@ -64,12 +94,16 @@ class JobReader:
     def last_events(self, job_ids: Collection[str]) -> Mapping[str, int]:
         """Return the number of the newest event of each existing job."""
         with self._database.read() as connection:
-            return job_queries.last_events(connection, job_ids)
+            return {
+                row.job_id: row.seq
+                for part in batched(job_ids, _AT_ONCE)
+                for row in connection.execute(_LAST_EVENTS, {"job_ids": part})
+            }
 
     def count(self) -> Mapping[JobState, int]:
         """Return the number of jobs in each state."""
         with self._database.read() as connection:
-            return job_queries.counted(connection)
+            return counted(connection)
 
     def is_under_way(self, model: str) -> bool:
         """Return whether a job for this model is queued or running."""
