@@ -114,6 +114,8 @@ DATA_KINDS = ("upload", "edit", "edit", "erase", "teach", "teach", "look", "look
 _DATA_FLAGS = ("rebuild", "alias", "again", "contradict")
 #: Share of simulations with a data loop.
 DATA_SHARE = 0.25
+#: Share of these with a retrain, a successor of its version, and another retrain.
+SUCCESSOR_SHARE = 0.15
 #: What may go wrong; each plan has some of them only, so that rare ones meet undisturbed.
 _TROUBLE = ("pause", "pause", "crash", "stop", "outage", "partition", "jump", "clean", "receiver", "storage")
 
@@ -135,6 +137,9 @@ def plan_of(seed: int) -> Plan:
         steps += _job(chance, job, replicas)
     if has_data:
         steps += _data(of_data, replicas)
+        of_successors = random.Random(f"{seed} successors")
+        if of_successors.random() < SUCCESSOR_SHARE:
+            steps += _successor(of_successors, replicas)
     elif versions or chance.random() < 0.7:
         steps += _models(chance, replicas, versions + jobs)
     if chance.random() < 0.85:
@@ -208,6 +213,15 @@ def _data(chance: random.Random, replicas: int) -> Iterator[Step]:
                 chance.expovariate(1.5) if kind == "teach" else step.seconds + chance.uniform(0, 0.4)
             )
             yield _data_step(chance, soon, "erase", replicas, number, flags | {"recent": 1.0})
+
+
+def _successor(chance: random.Random, replicas: int) -> Iterator[Step]:
+    """Draw feedback, an erasure that replaces the version that learned it, and more feedback."""
+    at = chance.uniform(0.0, 0.5)
+    for number, kind in enumerate(("teach", "erase", "teach"), start=20):
+        flags = {"rebuild": 1.0} if kind == "erase" else {}
+        yield _data_step(chance, at, kind, replicas, number, flags)
+        at += chance.uniform(1.0, 2.5)
 
 
 def _data_step(

@@ -30,7 +30,7 @@ LIKELY = {
     "missing-fence": 673,
     "stale-alias": 580,
     "erased-is-copied": 361,
-    "retrain-forgets": 8415,
+    "retrain-forgets": 754,
     "erased-in-successor": 584,
     "erased-capture-returns": 3312,
 }
