@@ -7,7 +7,12 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from headstart_server.errors import HeadstartError, StorageFull
+from headstart_server.errors import (
+    DatabaseUnavailable,
+    HeadstartError,
+    StorageFull,
+    StorageUnavailable,
+)
 from headstart_server.processes.channel import ProcessEndedError
 from headstart_server.storage.disk import REMEDIES
 
@@ -29,6 +34,8 @@ def cause_of(error: BaseException) -> str | None:
         cause = _FULL.format(where="")
     elif isinstance(error, ProcessEndedError):
         cause = str(error)
+    elif isinstance(error, DatabaseUnavailable | StorageUnavailable):
+        cause = f"{error.unavailable.removesuffix('.')}: {error.detail}"
     elif isinstance(error, HeadstartError):
         cause = error.message
     elif isinstance(error, ModuleNotFoundError):

@@ -9,6 +9,7 @@ import pytest
 
 from headstart_server.app.start_failure import cause_of
 from headstart_server.backbones.contract.runtimes import default_cache
+from headstart_server.errors import DatabaseUnavailable
 
 FIRST_PROCESS = """
 import os, signal
@@ -78,9 +79,13 @@ def test_a_user_without_a_home_needs_a_folder_for_backbones(monkeypatch: pytest.
             OSError(errno.EMFILE, "Too many open files", "/proc/self/stat"),
             "Too many open files. Raise the open",
         ),
+        (
+            DatabaseUnavailable("database disk image is malformed"),
+            "The database does not answer: database disk image is malformed.",
+        ),
         (MemoryError(), "The memory is full. Give the server more memory"),
         (RuntimeError("can't start new thread"), "The system allows no more threads. Raise its limits"),
     ],
 )
-def test_a_limit_of_the_system_is_named_with_its_remedy(error: BaseException, cause: str) -> None:
+def test_the_cause_of_a_failing_start_is_named(error: BaseException, cause: str) -> None:
     assert (cause_of(error) or "").startswith(cause)
