@@ -63,7 +63,7 @@ SourceArgument: TypeAlias = Annotated[
     typer.Argument(
         metavar="[SOURCE]",
         help="A folder with one sub-folder for each class; a .csv, .tsv or .jsonl table; an .npz file of "
-        "features; or a URI that the server reads. Optional with --parent.",
+        "features; or a URI that the server reads. Optional with --parent or --dataset.",
         show_default=False,
     ),
 ]

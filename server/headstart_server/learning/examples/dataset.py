@@ -91,9 +91,10 @@ class DatasetCount:
         check_id(example.id, index)
         check_weight(example.weight, index)
         if size > limits.max_input_bytes:
+            name = f"Example {index} ({example.id!r})" if example.id else f"Example {index}"
             raise InputTooLarge(
-                f"Example {index} is too large. Expected at most {limits.max_input_bytes} bytes. "
-                f"Received: {size}.",
+                f"{name} is too large. Expected at most {limits.max_input_bytes} bytes. Received: {size}. "
+                "Scale it down, or leave it out.",
                 field=f"examples[{index}].input",
             )
         self._nbytes += size

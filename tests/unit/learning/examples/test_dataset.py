@@ -95,10 +95,14 @@ def test_an_id_too_long_is_refused_with_its_example() -> None:
 
 @pytest.mark.parametrize("content", [bytes(41), "ä" * 21, np.zeros(6, np.float64)])
 def test_an_input_too_large_is_refused_with_its_example(content: object) -> None:
-    error = refusal(InputTooLarge, CAT, example(content))
     size = {bytes: 41, str: 42}.get(type(content), 48)
-    assert error.message == f"Example 1 is too large. Expected at most 40 bytes. Received: {size}."
-    assert error.field == "examples[1].input"
+    for name, shown in (("", ""), ("a/0.png", " ('a/0.png')")):
+        error = refusal(InputTooLarge, CAT, example(content, id=name))
+        assert error.message == (
+            f"Example 1{shown} is too large. Expected at most 40 bytes. Received: {size}. Scale it down, or "
+            "leave it out."
+        )
+        assert error.field == "examples[1].input"
 
 
 def test_inputs_of_exactly_the_limits_pass() -> None:
