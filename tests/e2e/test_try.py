@@ -68,7 +68,8 @@ def test_a_private_server_predicts_until_ctrl_c_and_leaves_nothing(trial: Trial,
     assert json.loads(done.stdout)
     assert len(trial.servers()) == 1
     (console,) = re.findall(r"Console: (\S+)", trial.said)
-    with urllib.request.urlopen(console) as page:
+    request = urllib.request.Request(console, headers={"Accept": "text/html"})
+    with urllib.request.urlopen(request) as page:
         assert b"/console/app.js" in page.read()
 
     trial.process.send_signal(signal.SIGINT)

@@ -129,7 +129,7 @@ class Exporter:
 
         If all callers of an export are cancelled, its creation stops.
         """
-        version = await asyncio.to_thread(self._version, selector)
+        version = await asyncio.to_thread(self._registry.selected, selector)
         key = (version.artifact, form)
         while True:
             found = await asyncio.to_thread(self._cache.open, key)
@@ -148,9 +148,6 @@ class Exporter:
             return artifact in live
 
         self._cache.sweep(is_live)
-
-    def _version(self, selector: Selector) -> Version:
-        return self._registry.reader.version(selector.model, self._registry.index.resolve(selector))
 
     async def _create(self, key: Key, version: Version) -> None:
         running = self._running.get(key)

@@ -65,14 +65,16 @@ class Registry:
 
         Raise ModelNotFound, AliasNotFound or VersionNotFound if there is no such version.
         """
-        try:
-            return self.reader.version(selector.model, self.index.find(selector))
-        except VersionNotFound:
-            if selector.number is not None:
-                raise
-            # Another replica has replaced the version since this one read the aliases.
-            self.index.sync()
-            return self.reader.version(selector.model, self.index.find(selector))
+        number = self.index.find(selector)
+        while True:
+            try:
+                return self.reader.version(selector.model, number)
+            except VersionNotFound:
+                # Another replica has deleted or replaced it since this one read the aliases.
+                self.index.sync()
+                previous, number = number, self.index.find(selector)
+                if number == previous:
+                    raise
 
     def insert(
         self,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from headstart_server.errors import ModelNotFound
+from headstart_server.errors import ModelNotFound, VersionNotFound
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.rows import version_not_ready_error
@@ -45,24 +45,16 @@ class VersionResolver:
         """
         if resident := self._resident(selectors, files, router):
             return resident
-        try:
-            numbers = await self.numbers(selectors, router)
-        except ModelNotFound as error:
-            model = error.metadata["model"]
-            if await asyncio.to_thread(self._is_under_way, model):
-                raise version_not_ready_error(model) from None
-            raise
-        keys = [(selector.model, number) for selector, number in zip(selectors, numbers, strict=True)]
-        found = {key: self._registry.files.resident(*key) for key in dict.fromkeys(keys)}
-        missing = [
-            key
-            for key, version in found.items()
-            if version is None or not version.evidence.files.issuperset(files)
-        ]
-        if missing:
-            loaded = await asyncio.gather(*(self._load_version(*key, files) for key in missing))
-            found.update(zip(missing, loaded, strict=True))
-        return [version for key in keys if (version := found[key]) is not None]
+        numbers = await self._ready_numbers(selectors, router)
+        while True:
+            try:
+                return await self._loaded(selectors, numbers, files)
+            except VersionNotFound:
+                # Another replica has deleted or replaced it since this one read the aliases.
+                await asyncio.to_thread(self._registry.index.sync)
+                previous, numbers = numbers, await self._ready_numbers(selectors, router)
+                if numbers == previous:
+                    raise
 
     async def numbers(
         self, selectors: Sequence[Selector], router: TrafficRouter | None = None
@@ -92,6 +84,34 @@ class VersionResolver:
                 return []
             found.append(version)
         return found
+
+    async def _ready_numbers(
+        self, selectors: Sequence[Selector], router: TrafficRouter | None
+    ) -> Sequence[int]:
+        """As `numbers`; raise ModelNotReady for a model whose first job is queued or running."""
+        try:
+            return await self.numbers(selectors, router)
+        except ModelNotFound as error:
+            model = error.metadata["model"]
+            if await asyncio.to_thread(self._is_under_way, model):
+                raise version_not_ready_error(model) from None
+            raise
+
+    async def _loaded(
+        self, selectors: Sequence[Selector], numbers: Sequence[int], files: Collection[str]
+    ) -> Sequence[ResidentVersion]:
+        """Return versions with some of their files, and load those that are not in memory concurrently."""
+        keys = [(selector.model, number) for selector, number in zip(selectors, numbers, strict=True)]
+        found = {key: self._registry.files.resident(*key) for key in dict.fromkeys(keys)}
+        missing = [
+            key
+            for key, version in found.items()
+            if version is None or not version.evidence.files.issuperset(files)
+        ]
+        if missing:
+            loaded = await asyncio.gather(*(self._load_version(*key, files) for key in missing))
+            found.update(zip(missing, loaded, strict=True))
+        return [version for key in keys if (version := found[key]) is not None]
 
     async def _load_version(self, model: str, number: int, files: Collection[str]) -> ResidentVersion:
         version = self._registry.files.resident(model, number)

@@ -205,3 +205,12 @@ async def test_beyond_the_bound_the_one_used_longest_ago_goes_and_stays_readable
 async def test_a_version_that_is_not_there_is_not_found(exporter: Exporter) -> None:
     with pytest.raises(VersionNotFound):
         await exporter.open(Selector(model="pets", number=9), ONNX)
+
+
+async def test_a_version_that_another_replica_has_just_published_is_exported(
+    publisher: Publisher, exporter: Exporter, network: Network
+) -> None:
+    publisher.registry = publisher.reopened()
+    publisher.publish("cars")
+    network.may_end.set()
+    assert await content(exporter, model="cars") == [b"ab", b"c"]

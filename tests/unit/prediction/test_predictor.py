@@ -336,6 +336,22 @@ async def test_a_model_that_another_replica_has_just_made_answers_at_once(stall:
     assert answer.version.number == 2
 
 
+async def test_a_version_that_another_replica_has_just_replaced_and_deleted_is_not_missed(
+    stall: Stall,
+) -> None:
+    stall.load()
+    stall.publisher.publish(alias="stable")
+    stall.publisher.registry.index.sync()
+    stall.publisher.registry = stall.publisher.reopened()
+    stall.publisher.publish(alias="stable")
+    stall.publisher.registry.delete_version("pets", 1, force=False)
+    stable = Selector(model="pets", alias="stable")
+    (answer,) = (await stall.predict([b"a"], [stable])).predictions
+    assert answer.version.number == 2
+    with pytest.raises(VersionNotFound):
+        await stall.predict([b"a"], [Selector(model="pets", number=1)])
+
+
 async def test_the_time_of_each_stage_is_reported(stall: Stall) -> None:
     stall.load()
     stall.publisher.publish()

@@ -76,7 +76,7 @@ class TensorFlowModelService:
                 each for each in self._registry.reader.all_versions(selector.model) if each.number in live
             ]
         else:
-            versions = [self._registry.reader.version(selector.model, self._registry.index.resolve(selector))]
+            versions = [self._registry.selected(selector)]
         # The newest first, as in TensorFlow Serving.
         ordered = sorted(versions, key=lambda version: -version.number)
         return pb.GetModelStatusResponse(model_version_status=map(self._version_status, ordered))
