@@ -104,6 +104,8 @@ def _run(module: str, arguments: list[str], environment: dict[str, str], log: Pa
             os.dup2(output.fileno(), number)
     os.environ.clear()
     os.environ.update(environment)
+    # As from a terminal, also if the tests run under nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if FORKED_KERAS in environment:
         fork_programs()
     sys.argv = [module, *arguments]
