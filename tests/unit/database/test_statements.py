@@ -1,6 +1,7 @@
 """Every statement of the server finds its rows by an index, on a small version of `make bench-ledger`."""
 
 import ast
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,14 +34,13 @@ def test_every_statement_finds_its_rows_by_an_index(
     if kind == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
         address = server.database()
-    publisher = Publisher(tmp_path, ManualClock(SIZES.now), address=address)
-    fill(publisher, SIZES)
-    recorder = Recorder()
-    with recorder.listening():
-        workload = Workload(publisher, SIZES, 1)
-        workload.run()
-    found = measured(publisher.database, recorder.statements, seconds=float("inf"), strict=True)
-    publisher.close()
+    with closing(Publisher(tmp_path, ManualClock(SIZES.now), address=address)) as publisher:
+        fill(publisher, SIZES)
+        recorder = Recorder()
+        with recorder.listening():
+            workload = Workload(publisher, SIZES, 1)
+            workload.run()
+        found = measured(publisher.database, recorder.statements, seconds=float("inf"), strict=True)
     # What the benchmark does not execute, it does not measure.
     missed = [
         f"{path.relative_to(SERVER)}:{call.lineno}"
