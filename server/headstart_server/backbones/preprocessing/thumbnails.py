@@ -14,6 +14,8 @@ from headstart_server.backbones.preprocessing.loaded_image import load_image, tu
 #: Longer side of a thumbnail in a report, in pixels.
 SIDE = 96
 _QUALITY = 80
+#: Modes in which Pillow can average pixels.
+_REDUCIBLE = ("L", "LA", "RGB", "RGBA")
 
 
 def thumbnail(content: Content, *, max_pixels: int, side: int = SIDE) -> bytes | None:
@@ -32,7 +34,8 @@ def thumbnail(content: Content, *, max_pixels: int, side: int = SIDE) -> bytes |
 def _from_file(content: bytes, max_pixels: int, side: int) -> Image.Image:
     loaded = load_image(content, max_pixels=max_pixels, scale_of=partial(_scale, side))
     pixels = loaded.pixels
-    small = _over_white(Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels)
+    image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
+    small = _over_white(_reduced(image, side))
     small.thumbnail((side, side))
     return turn_upright(small, loaded.exif)
 
@@ -40,6 +43,12 @@ def _from_file(content: bytes, max_pixels: int, side: int) -> Image.Image:
 def _scale(side: int, header: JpegHeader) -> int:
     """Return the smallest fraction that leaves at least twice the needed side."""
     return next((scale for scale in (8, 4, 2) if max(header.scaled(scale)) >= 2 * side), 1)
+
+
+def _reduced(image: Image.Image, side: int) -> Image.Image:
+    """Return an image with at least four times the side, because a copy of a large one takes much memory."""
+    factor = max(image.size) // (4 * side)
+    return image.reduce(factor) if factor > 1 and image.mode in _REDUCIBLE else image
 
 
 def _from_array(

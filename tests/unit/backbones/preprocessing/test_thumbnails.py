@@ -31,6 +31,16 @@ def test_an_image_is_made_small_and_keeps_its_shape(kind):
     assert (made.format, made.size) == ("JPEG", (SIDE, SIDE // 2))
 
 
+def test_a_large_image_keeps_its_shape_and_colors() -> None:
+    image = Image.new("RGB", (1600, 600), "red")
+    image.paste("blue", (800, 0, 1600, 600))
+    made = small(encoded(image, "PNG"))
+    assert made.size == (SIDE, SIDE * 6 // 16)
+    left, right = np.asarray(made)[:, 10].mean(axis=0), np.asarray(made)[:, -10].mean(axis=0)
+    assert left[0] > 240 > 20 > left[2]
+    assert right[2] > 240 > 20 > right[0]
+
+
 def test_a_small_image_stays_as_it_is():
     assert small(encoded(Image.new("RGB", (8, 8), "red"), "PNG")).size == (8, 8)
 
@@ -44,8 +54,9 @@ def test_an_image_of_any_colours_can_be_shown(mode, colour):
     assert small(encoded(Image.new(mode, (200, 100), colour), kind)).mode == "RGB"
 
 
-def test_what_is_transparent_is_white():
-    made = small(encoded(Image.new("RGBA", (20, 20), (255, 0, 0, 0)), "PNG"))
+@pytest.mark.parametrize("side", [20, 997])
+def test_what_is_transparent_is_white(side: int) -> None:
+    made = small(encoded(Image.new("RGBA", (side, side), (255, 0, 0, 0)), "PNG"))
 
     assert min(np.asarray(made).min(axis=(0, 1))) > 250
 
