@@ -350,9 +350,8 @@ def health(
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
         except grpc.RpcError as error:
             typer.echo(
-                f"{target}: {error.code().name}: {error.details()}\n"
-                "Check that the server is running and that --server is its gRPC address. "
-                "If it uses TLS, add --ca.",
+                f"{target}: {error.code().name}: {error.details()}\nCheck that the server is running and "
+                "that --server is its gRPC address. If it uses TLS, add --ca.",
                 err=True,
             )
             raise typer.Exit(1) from None

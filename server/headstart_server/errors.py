@@ -1,6 +1,6 @@
 """Domain errors: each class is one reason of the contract's ``ErrorReason``.
 
-One table in ``rpc`` maps each reason to its gRPC code. A failed job stores reason and message, so an error
+One table in `api/grpc/status` maps each reason to its gRPC code. A failed job stores reason and message, so an error
 reads the same from a call and from a job.
 """
 
@@ -47,11 +47,7 @@ class HeadstartError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # `Exception` would call the class with the message, but subclasses have other parameters.
-        return _restored, (type(self), *self.args), self.__dict__
-
-
-def _restored(kind: type[HeadstartError], *args: object) -> HeadstartError:
-    return kind.__new__(kind, *args)
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 def redacted_message(reason: str, message: str, metadata: Mapping[str, str]) -> str:
