@@ -1,6 +1,6 @@
 """Domain errors: each class is one reason of the contract's ``ErrorReason``.
 
-One table in `api/grpc/status` maps each reason to its gRPC code. A failed job stores reason and message, so an error
+`api/grpc/status` maps each reason to its gRPC code. A failed job stores reason and message, so an error
 reads the same from a call and from a job.
 """
 
