@@ -186,9 +186,13 @@ class ExampleEraser:
         found: FoundExample,
         also: Callable[[Connection], None] | None = None,
     ) -> FoundExample:
-        """Record the erasure, searching again if a retrain copied the feedback; return the found example."""
+        """Record the erasure and return the found example.
+
+        Search again if a retrain copied the feedback, or if a job has ended since the search: its version was
+        published before the record.
+        """
         taken = self._note(found, also)
-        while taken - found.archives:
+        while taken - found.archives or self._finder.has_ended(found.job_ids):
             found = self._find_again(request, found)
             taken = self._note(found)
         return found

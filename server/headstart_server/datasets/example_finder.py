@@ -1,6 +1,6 @@
 """Finds examples by ID in feedback, unfinished jobs, versions and named datasets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
@@ -116,6 +116,10 @@ class ExampleFinder:
                 if row.nbytes:
                     found.places[row.feedback_id, 0] = row.digest
         return found
+
+    def has_ended(self, job_ids: Collection[str]) -> bool:
+        """Return whether one of these jobs has ended."""
+        return bool(job_ids) and not set(job_ids) <= set(self._under_way("", None))
 
     def _under_way(self, model: str, scope: Scope | None) -> Sequence[str]:
         query = _UNDER_WAY

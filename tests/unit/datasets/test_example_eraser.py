@@ -145,6 +145,23 @@ def test_a_job_that_waits_leaves_it_out(bench: Workbench) -> None:
         assert [dataset.read(place) for place in range(11)]
 
 
+def test_the_version_of_a_job_that_ends_between_the_search_and_the_record_is_listed(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.accept(pets(4))
+    record, waiting = bench.eraser._note, [True]
+
+    def record_late(*arguments: Any) -> set[str]:
+        if waiting:
+            waiting.clear()
+            bench.run()
+        return record(*arguments)
+
+    monkeypatch.setattr(bench.eraser, "_note", record_late)
+    found = bench.eraser.erase("cat0")
+    assert (found.versions, found.job_ids) == ([("pets", 1)], [])
+
+
 def test_of_one_model_the_examples_of_another_stay(bench: Workbench) -> None:
     bench.published(pets(4))
     bench.published(pets(4), model="others")
