@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from headstart_server.learning.analysis.dataset_findings import LabelIssue
+from headstart_server.learning.examples.example_checks import CONTROL_CHARACTERS
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.outcomes import ExampleOutcome
 from headstart_server.report.facts import ReportFacts
@@ -40,7 +41,7 @@ _MOST = 10
 #: Maximum number of classes that are listed; of more, the worst.
 _MOST_CLASSES = 30
 #: Characters that could move a terminal's cursor, change its colors or reorder its text.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNPRINTABLE = re.compile(f"[{CONTROL_CHARACTERS}\u200e\u200f\ud800-\udfff]")
 
 
 def text(facts: ReportFacts) -> str:
