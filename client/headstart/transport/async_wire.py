@@ -83,7 +83,7 @@ class AsyncWire:
     async def close(self) -> None:
         """End all calls and close the channels, except the caller's."""
         self.is_closed = True
-        if self._caller_channel is None:
+        if self._caller_channel is None and "channel" in self.__dict__:
             await self.channel.close()
         if "uploads" in self.__dict__:
             await self.uploads.close()
