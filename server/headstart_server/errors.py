@@ -108,8 +108,8 @@ class ContradictingLabels(HeadstartError, reason="CONTRADICTING_LABELS"):
 class UnusableExamplesError(HeadstartError):
     """More examples are invalid than may be dropped; the reason is taken from the first one."""
 
-    def __init__(self, message: str, *, reason: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, reason: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, metadata=metadata)
         self.reason = reason
 
 

@@ -836,11 +836,15 @@ def test_a_trial_of_a_missing_folder_starts_no_server(run, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("count", "fraction"), [("1 of 61", "0.2"), ("3 of 9", "0.34"), ("1,000 of 2,000", "0.5")]
+    ("unusable", "count", "fraction"), [(1, 61, "0.2"), (3, 9, "0.34"), (1000, 2000, "0.5")]
 )
-def test_the_way_out_suffices_for_the_broken_images(run, server, pets, count, fraction):
-    message = f"{count} examples cannot be used, and max_excluded_fraction allows 0."
-    broken = Fault(code=grpc.StatusCode.INVALID_ARGUMENT, message=message, reason="UNDECODABLE_INPUT")
+def test_the_way_out_suffices_for_the_broken_images(run, server, pets, unusable, count, fraction):
+    broken = Fault(
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        message="Examples cannot be used.",
+        reason="UNDECODABLE_INPUT",
+        metadata={"unusable_examples": str(unusable), "examples": str(count)},
+    )
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=broken.status()))
 
     assert f"with --max-excluded-fraction {fraction}, or" in run("fine-tune", "pets", pets, code=1).stderr

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import shlex
 from dataclasses import dataclass
 from enum import IntEnum
@@ -29,7 +28,6 @@ _JOB_ADVICE = {
     "example: --remove ID. List all with headstart check, or exclude both with --max-excluded-fraction "
     "{fraction:g}.",
 }
-_EXCLUDED = re.compile(r"^([\d,]+) of ([\d,]+) examples cannot be used")
 _LISTS = {
     "JOB_NOT_FOUND": "job list",
     "MODEL_NOT_FOUND": "model list",
@@ -134,7 +132,7 @@ def _message(error: HeadstartError, session: Session | None) -> str:
 def _advice(error: HeadstartError, session: Session | None) -> str:
     match error:
         case JobFailed() | JobCancelled():
-            return _JOB_ADVICE.get(error.reason, "").format(fraction=_fraction_to_exclude(error.message))
+            return _JOB_ADVICE.get(error.reason, "").format(fraction=_fraction_to_exclude(error))
         case Unauthenticated():
             return "Pass the token with --token or HEADSTART_TOKEN, or store it with headstart login."
         case NotFound() if session is not None and error.reason in _LISTS:
@@ -148,9 +146,8 @@ def _advice(error: HeadstartError, session: Session | None) -> str:
     return "; ".join(f"{each.field}: {each.description}" for each in news[:3])
 
 
-def _fraction_to_exclude(message: str) -> float:
-    found = _EXCLUDED.match(message)
-    count, total = (int(each.replace(",", "")) for each in found.groups()) if found else (0, 0)
+def _fraction_to_exclude(error: HeadstartError) -> float:
+    count, total = (int(error.metadata.get(name, 0)) for name in ("unusable_examples", "examples"))
     return excludable_fraction(count, total)
 
 

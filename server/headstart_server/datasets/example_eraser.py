@@ -20,7 +20,7 @@ from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest
 from headstart_server.datasets.example_finder import ExampleFinder, FoundExample
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField
-from headstart_server.jobs.archive_retention import CHUNK, held_archives
+from headstart_server.jobs.archive_retention import CHUNK, held_archives, remove_released
 from headstart_server.jobs.erased_members import erased_members
 from headstart_server.models import feedback_rows
 from headstart_server.models.registry import Registry
@@ -253,6 +253,8 @@ class ExampleEraser:
         Raises:
             StorageUnavailable: the bucket does not answer.
         """
+        # A job that failed may have left its archive, which no search for the example finds.
+        remove_released(self._database, self._datasets)
         count = 0
         with self._database.read() as connection:
             long_ago = self._database.now(connection) - AGAIN_SECONDS

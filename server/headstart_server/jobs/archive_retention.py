@@ -104,6 +104,35 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
     connection.execute(_HOLD, [{"holder": holder, "archive": archive} for archive in {*others, holder}])
 
 
+def remove_released(database: Database, files: ArchiveFileStore) -> int:
+    """Remove the archives that nothing needs; return their number.
+
+    Raise StorageUnavailable if the bucket does not answer; `recover` then removes the rest.
+    """
+    count = 0
+    while (removed := _forget_some(database)) is not None:
+        # Removed after the commit, when jobs can no longer find the archive.
+        for archive in removed:
+            files.remove(archive)
+        count += len(removed)
+    return count
+
+
+def _forget_some(database: Database) -> set[str] | None:
+    """Delete some released rows; return the archives without a remaining row, or None at the end."""
+    with database.write("archives.sweep") as connection:
+        # Submissions take the same lock, so that no accepted job needs an archive that is being removed.
+        database.lock(connection, Lock.QUEUE)
+        holders = list(connection.execute(_RELEASED).scalars())
+        if not holders:
+            return None
+        dropped = set(connection.execute(_FORGET_USES, {"holders": holders}).scalars())
+        dropped -= _among(connection, _NAMED, dropped)
+        for part in batched(sorted(dropped), CHUNK):
+            connection.execute(_FORGET_SIZES, {"archives": part})
+        return dropped
+
+
 class ArchiveRetention:
     """Removes archives that are no longer needed.
 
@@ -124,13 +153,7 @@ class ArchiveRetention:
         then removes the rest.
         """
         self._release_beyond_bound()
-        count = 0
-        while (removed := self._forget_some()) is not None:
-            # Removed after the commit, when jobs can no longer find the archive.
-            for archive in removed:
-                self._files.remove(archive)
-            count += len(removed)
-        return count
+        return remove_released(self._database, self._files)
 
     def recover(self, *, older_than: float = 0.0) -> int:
         """Remove all files that are not needed, including leftovers of interrupted uploads.
@@ -172,20 +195,6 @@ class ArchiveRetention:
                 living |= dataset_usage.existing(connection, page)
                 usage.release(connection, sorted(set(page) - living))
                 after = page[-1]
-
-    def _forget_some(self) -> set[str] | None:
-        """Delete some released rows; return the archives without a remaining row, or None at the end."""
-        with self._database.write("archives.sweep") as connection:
-            # Submissions take the same lock, so that no accepted job needs an archive that is being removed.
-            self._database.lock(connection, Lock.QUEUE)
-            holders = list(connection.execute(_RELEASED).scalars())
-            if not holders:
-                return None
-            dropped = set(connection.execute(_FORGET_USES, {"holders": holders}).scalars())
-            dropped -= _among(connection, _NAMED, dropped)
-            for part in batched(sorted(dropped), CHUNK):
-                connection.execute(_FORGET_SIZES, {"archives": part})
-            return dropped
 
     def _release_beyond_bound(self) -> None:
         """Release the examples of versions until the rest is within the limit."""

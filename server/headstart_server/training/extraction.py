@@ -213,4 +213,5 @@ def check_faults(spec: FineTuneSpec, faults: Mapping[int, ExampleFault], count: 
         f"{len(faults)} of {count} examples cannot be used, and max_excluded_fraction allows {allowed}. "
         f"The first is example {first.index}{name}: {first.message}",
         reason=first.reason,
+        metadata={"unusable_examples": str(len(faults)), "examples": str(count)},
     )

@@ -162,6 +162,18 @@ def test_the_version_of_a_job_that_ends_between_the_search_and_the_record_is_lis
     assert (found.versions, found.job_ids) == ([("pets", 1)], [])
 
 
+def test_the_archive_of_a_job_that_ended_without_a_version_is_removed(
+    bench: Workbench, driver: JobDriver
+) -> None:
+    """Its replica was killed before it removed the archive."""
+    bench.published(pets(4))
+    job = bench.accept(pets(4))
+    driver.job_store.queue.cancel(job.job_id)
+    assert (bench.folder / f"{job.job_id}.zip").exists()
+    assert bench.eraser.erase("cat0").versions == [("pets", 1)]
+    assert CAT.content not in on_disk(bench)
+
+
 def test_of_one_model_the_examples_of_another_stay(bench: Workbench) -> None:
     bench.published(pets(4))
     bench.published(pets(4), model="others")

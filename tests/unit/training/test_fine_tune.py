@@ -224,6 +224,7 @@ def test_an_example_whose_features_are_no_numbers_is_a_faulty_one(rig: Rig) -> N
         rig.fine_tune(examples)
     assert caught.value.reason == "UNDECODABLE_INPUT"
     assert "The features of the input contain NaN or infinity." in caught.value.message
+    assert caught.value.metadata == {"unusable_examples": "1", "examples": str(len(examples))}
     manifest = rig.fine_tune(examples, "second", max_excluded_fraction=0.1)
     assert manifest.example_count == len(examples) - 1
 

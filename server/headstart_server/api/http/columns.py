@@ -37,7 +37,7 @@ def split_columns(query: Mapping[str, Sequence[str]]) -> tuple[Layout, dict[str,
         elif key not in _NAMES:
             others[name] = values
         elif len(values) > 1 or _NAMES[key] in names:
-            raise InvalidField(f"The query has {name!r} {len(values)} times. Send it once.", field=name)
+            raise InvalidField(f"The query has {name!r} more than once. Send it once.", field=name)
         else:
             names[_NAMES[key]] = values[0]
     return Layout(names=names, features=tuple(features) or None), others

@@ -172,7 +172,8 @@ async def test_the_query_names_the_columns_of_numbers_ids_and_values(tmp_path: P
     ("body", "kind", "query", "message"),
     [
         (b"a,b\n1,x\n", "text/csv", "labelColumn=c", "column `c` is expected. Received the columns: a, b"),
-        (b"a,b\n1,x\n", "text/csv", "labelColumn=b&labelColumn=a", "2 times. Send it once"),
+        (b"a,b\n1,x\n", "text/csv", "labelColumn=b&labelColumn=a", "more than once. Send it once"),
+        (b"a,b\n1,x\n", "text/csv", "labelColumn=b&label_column=b", "more than once. Send it once"),
         (FORM_OF_TWO, "multipart/form-data; boundary=x", "labelColumn=b", "Leave out labelColumn"),
     ],
 )
