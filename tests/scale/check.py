@@ -31,6 +31,7 @@ _FEW_ROWS = 20_000
 REPORTS: dict[str, str] = {
     "jobs.job_queries.counted": "counts all jobs for the metrics, at each cleaning, from an index",
     "models.usage.wrong_sums": "recounts what tenants store, once an hour and when a server starts",
+    "models.rows.changed_models": "reads all models when a server starts, later changed ones only",
     "jobs.webhook_rows.expire": "runs only when a server with SQLite starts",
 }
 
@@ -39,7 +40,6 @@ READS_ALL = {
     "models.model_reader.ModelReader.models": "PostgreSQL compares how names begin, whatever their order is",
     "models.model_reader.ModelReader._names": "PostgreSQL compares how names begin, whatever their order is",
     "feedback.feedback_store.FeedbackStore.ready": "reads a partial index of the models with a policy",
-    "models.rows.changed_models": "a server that starts reads all models",
     "models.model_index.read_model_entries": "reads hundreds of models at once when a server starts",
     "models.alias_rows.traffic_of": "reads hundreds of models at once when a server starts",
     "jobs.dataset_usage.dataset_bytes": "sums up all datasets from an index, at each cleaning without a lock",
