@@ -335,6 +335,7 @@ class ServiceUnavailable(HeadstartError):
     Args:
         detail: the cause, for logs and operators.
         is_busy: whether the service answers, but could not do this now.
+        is_refused: whether it rejected names, credentials, permissions or TLS, so that waiting does not help.
         metadata: facts for programs.
     """
 
@@ -342,10 +343,16 @@ class ServiceUnavailable(HeadstartError):
     busy = "A service that the server depends on is busy."
 
     def __init__(
-        self, detail: str = "", *, is_busy: bool = False, metadata: Mapping[str, str] | None = None
+        self,
+        detail: str = "",
+        *,
+        is_busy: bool = False,
+        is_refused: bool = False,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         summary = self.busy if is_busy else self.unavailable
         self.is_busy = is_busy
+        self.is_refused = is_refused
         self.detail = detail or summary
         super().__init__(
             f"{summary} Try again in {UNAVAILABLE_RETRY_SECONDS:.0f} seconds.",
@@ -355,20 +362,10 @@ class ServiceUnavailable(HeadstartError):
 
 
 class DatabaseUnavailable(ServiceUnavailable, reason="DATABASE_UNAVAILABLE"):
-    """The database does not answer; a write that was sent to it may still have happened.
-
-    Args:
-        detail: the cause, for logs and operators.
-        is_busy: whether the database answers, but could not do this now.
-        is_refused: whether the database or its driver rejected user, password, name, rights or TLS.
-    """
+    """The database does not answer; a write that was sent to it may still have happened."""
 
     unavailable = "The database does not answer."
     busy = "The database is busy."
-
-    def __init__(self, detail: str = "", *, is_busy: bool = False, is_refused: bool = False) -> None:
-        super().__init__(detail, is_busy=is_busy)
-        self.is_refused = is_refused
 
 
 class StorageUnavailable(ServiceUnavailable, reason="STORAGE_UNAVAILABLE"):

@@ -43,6 +43,9 @@ LINE_BYTES = 1 << 20
 LIST_SECONDS = 600.0
 #: Tries of the protocol layer, and of the layer above, which repeats interrupted transfers.
 TRIES = 2
+#: Status codes that waiting does not change, and errors of the libraries that find no credentials.
+_REFUSALS = (400, 401, 403)
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 #: Bytes of an upload's part: small enough for the time limit on a slow connection.
 PART_BYTES = 8 << 20
 
@@ -64,16 +67,10 @@ class Bucket:
         return not self._breaker.is_open
 
     def check(self, path: str) -> None:
-        """Raise OSError if the bucket is not readable, and StorageUnavailable if it does not respond."""
-        try:
-            # A listing of an empty bucket looks like that of a missing one.
+        """Raise StorageUnavailable if the bucket cannot be read."""
+        # A listing of an empty bucket looks like that of a missing one.
+        with suppress(FileNotFoundError):
             self._call(lambda seconds: self._files.cat_file(f"{path}/{_NOTHING}", timeout=seconds))
-        except FileNotFoundError:
-            return
-        except StorageUnavailable as error:
-            if isinstance(error.__cause__, FileNotFoundError | PermissionError):
-                raise OSError(f"Cannot use the bucket {self.name}: {_said(error.__cause__)}.") from error
-            raise
 
     def read(self, path: str) -> bytes:
         """Return the content of an object; raise `FileNotFoundError` if it is missing."""
@@ -186,12 +183,12 @@ class Bucket:
                 raise StorageUnavailable(f"{self.name} does not answer in time") from error
             except FileNotFoundError as error:
                 if writes or _is_of_the_bucket(error):
-                    raise StorageUnavailable(f"there is no bucket {self.name}") from error
+                    raise StorageUnavailable(f"there is no bucket {self.name}", is_refused=True) from error
                 missing = error
             except Exception as error:
                 # The libraries have different errors, and no job causes any of them.
                 # The message may contain endpoints and accounts, so it is only logged.
-                raise StorageUnavailable(f"{self.name}: {error!r}") from error
+                raise StorageUnavailable(f"{self.name}: {error!r}", is_refused=_is_refusal(error)) from error
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from missing
 
 
@@ -237,6 +234,20 @@ def _is_of_the_bucket(error: FileNotFoundError) -> bool:
     return isinstance(response, Mapping) and response.get("Error", {}).get("Code") == "NoSuchBucket"
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Return whether the bucket or its library rejected the credentials, their permissions or a name."""
+    if isinstance(error, PermissionError) or type(error).__name__ in _NO_CREDENTIALS:
+        return True
+    if isinstance(error, TimeoutError):
+        # S3 reports a slow request with the status 400.
+        return False
+    response = getattr(error.__cause__, "response", None)
+    metadata = response.get("ResponseMetadata", {}) if isinstance(response, Mapping) else {}
+    # gcsfs raises an OSError without a code for 403.
+    status = metadata.get("HTTPStatusCode") or getattr(error, "code", None)
+    return status in _REFUSALS or str(error).startswith("Forbidden: ")
+
+
 def _object(facts: Mapping[str, Any]) -> ObjectFacts:
     return int(facts["size"]), _written(facts)
 
@@ -247,7 +258,3 @@ def _written(facts: Mapping[str, Any]) -> float:
         found = datetime.fromisoformat(found)
     # An object without a time is not known to be old.
     return found.timestamp() if isinstance(found, datetime) else float("inf")
-
-
-def _said(error: Exception) -> str:
-    return (str(error) or type(error).__name__).rstrip(".")[:200]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from headstart_server.errors import StorageUnavailable
 from headstart_server.storage.address import BucketAddress, artifacts_address
 from headstart_server.storage.bucket import Bucket, ObjectFacts, open_bucket
 from headstart_server.storage.copies import LocalCopies
@@ -152,13 +153,21 @@ class StorageRoots:
 
         Raises:
             ForeignArtifactsError: it belongs to another database.
-            OSError: a bucket does not exist, or access is denied.
+            OSError: a bucket does not exist, or rejects the credentials or their permissions.
             StorageUnavailable: a bucket does not respond.
         """
-        if self.bucket is not None:
-            bucket, root = self.bucket
-            bucket.check(root)
-        self.claim(database)
+        try:
+            if self.bucket is not None:
+                bucket, root = self.bucket
+                bucket.check(root)
+            self.claim(database)
+        except StorageUnavailable as error:
+            if not error.is_refused:
+                raise
+            raise OSError(
+                f"Cannot use --artifacts: {error.detail}. Create the bucket, or correct --artifacts, the "
+                "credentials or their permissions."
+            ) from error
 
     def check_recorded(self, database: Database) -> None:
         """Check that the database recorded this storage, before anything is read or removed.

@@ -1,9 +1,12 @@
 """A directory and a bucket keep files alike: no one above can distinguish them."""
 
+import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -284,13 +287,102 @@ def test_a_bucket_that_does_not_exist_is_reported_at_once(
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     roots = open_storage_roots("s3://no-such-bucket/x", tmp_path, copies_bytes=0)
-    with pytest.raises(OSError, match="Cannot use the bucket s3://no-such-bucket"):
+    with pytest.raises(OSError, match=r"no bucket s3://no-such-bucket\. Create the bucket"):
         roots.check("a")
     # Not one of a missing file: no one may take that for damage, or for a deletion.
     with pytest.raises(StorageUnavailable) as caught:
         roots.versions.read("job.1", "a")
     assert "no bucket" in caught.value.detail
     assert "no-such-bucket" not in caught.value.message
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers each read, and each write, with a status of the server."""
+
+    # The library sends the content of a write after a first answer.
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(self.server.statuses[self.command in ("PUT", "POST")])  # type: ignore[attr-defined]
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET = do_PUT = do_POST = _answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], None]]:
+    """Set the statuses with which a bucket answers reads and writes."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "key")
+        for name in ("AWS_ENDPOINT_URL", "STORAGE_EMULATOR_HOST"):
+            monkeypatch.setenv(name, url)
+        for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+            monkeypatch.setenv(name, os.devnull)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        # Otherwise the library looks for credentials in the network.
+        monkeypatch.setenv("NO_GCE_CHECK", "true")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+
+        def answer(read: int, write: int) -> None:
+            server.statuses = (read, write)  # type: ignore[attr-defined]
+
+        yield answer
+        server.shutdown()
+        thread.join()
+
+
+def checked(scheme: str, tmp_path: Path) -> None:
+    open_storage_roots(f"{scheme}://canary/prefix", tmp_path, copies_bytes=0).check("a")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "read", "write"),
+    [
+        ("s3", 403, 403),
+        ("s3", 401, 401),
+        ("s3", 400, 400),
+        ("s3", 404, 403),
+        ("gs", 403, 403),
+        ("gs", 404, 403),
+        ("gs", 404, 404),
+    ],
+)
+def test_a_bucket_that_rejects_the_server_fails_its_start(
+    answers: Callable[[int, int], None], tmp_path: Path, scheme: str, read: int, write: int
+) -> None:
+    answers(read, write)
+    with pytest.raises(OSError, match=rf"Cannot use --artifacts: .*{scheme}://canary.* credentials"):
+        checked(scheme, tmp_path)
+
+
+@pytest.mark.parametrize(("read", "write"), [(429, 429), (503, 503), (404, 503)])
+def test_a_bucket_that_is_busy_or_fails_does_not_fail_a_start(
+    answers: Callable[[int, int], None], tmp_path: Path, read: int, write: int
+) -> None:
+    answers(read, write)
+    with pytest.raises(StorageUnavailable):
+        checked("s3", tmp_path)
+
+
+def test_a_server_without_credentials_of_its_bucket_does_not_start(
+    answers: Callable[[int, int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers(404, 404)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(OSError, match=r"Cannot use --artifacts: .*redentials"):
+        checked("s3", tmp_path)
+    monkeypatch.setenv("AWS_PROFILE", "missing")
+    with pytest.raises(OSError, match=r"Cannot use --artifacts: .*missing"):
+        checked("s3", tmp_path)
 
 
 @pytest.mark.parametrize("is_archive", [True, False])
