@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from headstart_server.addresses import host_and_port
+from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.server import Server
 from headstart_server.app.build import Objects
 from headstart_server.app.gauges import add_gauges
@@ -182,6 +183,8 @@ class App:
         loops = [maintenance.clean_repeatedly, maintenance.write_traffic_repeatedly]
         if self._part.runs_jobs:
             loops.append(maintenance.resume_erasures_repeatedly)
+            if (files := tls_files(self._settings.tls)) is not None:
+                loops.append(partial(maintenance.check_certificate_repeatedly, files))
         for loop in loops:
             _task(stopping, loop())
         stopping.callback(objects.erasures.close)

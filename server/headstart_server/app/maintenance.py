@@ -7,6 +7,8 @@ from functools import partial
 
 import structlog
 
+from headstart_server.api.grpc.certificate_dates import CertificateDates
+from headstart_server.api.grpc.tls import TlsFiles
 from headstart_server.app.build import Objects
 from headstart_server.app.data_folder import note_erasures
 from headstart_server.errors import DatabaseUnavailable, StorageFull, StorageUnavailable
@@ -19,6 +21,8 @@ log = structlog.get_logger(__name__)
 TRAFFIC_SECONDS = 10.0
 #: Seconds between two searches for interrupted erasures.
 ERASURE_SECONDS = 60.0
+#: Seconds between two checks of the certificate's dates.
+CERTIFICATE_SECONDS = 60.0
 #: Seconds between two rounds of cleaning.
 CLEAN_SECONDS = 30.0
 #: Seconds between two searches for orphaned files, and the age at which they are removed.
@@ -73,6 +77,13 @@ class Maintenance:
         while True:
             await asyncio.to_thread(run_steps, {"erasures": self._resume_erasures})
             await asyncio.sleep(ERASURE_SECONDS)
+
+    async def check_certificate_repeatedly(self, files: TlsFiles) -> None:
+        """Log a certificate that is invalid or expires soon, until cancelled."""
+        dates = CertificateDates(files)
+        while True:
+            await asyncio.to_thread(run_steps, {"certificate": dates.check})
+            await asyncio.sleep(CERTIFICATE_SECONDS)
 
     def _resume_erasures(self) -> int:
         is_mine = self._objects.job_store.cleaner.take_cleaning_turn("erasures", ERASURE_SECONDS)

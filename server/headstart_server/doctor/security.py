@@ -5,11 +5,11 @@ import ssl
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from headstart_server.api.grpc.tls import Certificates, TlsFiles, tls_files
+from headstart_server.api.grpc.certificate_dates import own_certificate
+from headstart_server.api.grpc.tls import Certificates, tls_files
 from headstart_server.auth.authenticator import Authenticator
 from headstart_server.database.address import sqlite_file
 from headstart_server.datasets.uris.policy import dataset_uri_policy
@@ -140,8 +140,6 @@ def _secret_files(config: Settings) -> Finding:
 
 #: Seconds before its expiry at which a certificate causes a warning.
 RENEWAL_SECONDS = 30 * 86400.0
-#: OpenSSL's flag X509_V_FLAG_NO_CHECK_TIME, so that expired certificates can be read, too.
-_NO_TIME_CHECK = 0x200000
 
 
 def check_tls(config: Settings, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
@@ -157,7 +155,7 @@ def check_tls(config: Settings, clock: Callable[[], float] = time.time) -> Itera
         return
     try:
         Certificates(files)
-        facts = _own_certificate(files)
+        facts = own_certificate(files)
     except OSError as error:
         yield failed("TLS", str(error), "Provide a certificate chain and the key that belongs to it, in PEM.")
         return
@@ -174,27 +172,6 @@ def _plain(config: Settings) -> Finding:
         f"off (--plaintext) on {config.server.host}: anyone on the network path can read and change calls.",
         "Set --tls-cert and --tls-key, unless a mesh or proxy encrypts the connections.",
     )
-
-
-def _own_certificate(files: TlsFiles) -> dict[str, Any]:
-    """Return the server's certificate as a client decodes it; raise OSError if the handshake fails."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(files.cert, files.key, password="")
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    # The certificate itself is trusted, so its issuer does not matter.
-    client.load_verify_locations(files.cert)
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags(_NO_TIME_CHECK)
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [
-        client.wrap_bio(to_client, to_server),
-        server.wrap_bio(to_server, to_client, server_side=True),
-    ]
-    # Each end reads what the other has written; three rounds complete a handshake.
-    for end in ends * 3:
-        with suppress(ssl.SSLWantReadError):
-            end.do_handshake()
-    return dict(ends[0].getpeercert() or {})
 
 
 def certificate_finding(name: str, facts: dict[str, Any], now: float) -> Finding:

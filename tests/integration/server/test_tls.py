@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
@@ -146,6 +147,20 @@ def test_the_port_of_http_refuses_clients_without_a_certificate(ports: Ports, tm
     # Reported in the handshake, or when the first byte is read.
     with pytest.raises((urllib.error.URLError, ConnectionError, ssl.SSLError)):
         health_over_http(ports.mutual, tmp_path, shown=None)
+
+
+def test_a_server_with_an_expired_certificate_logs_it(tmp_path: Path) -> None:
+    expired = identity("server", AUTHORITY, left=-timedelta(minutes=1))
+    (tmp_path / "cert.pem").write_bytes(expired.chain)
+    (tmp_path / "key.pem").write_bytes(expired.private)
+    files = {"tls_cert": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
+    server = Replica(tmp_path / "replica", **files)
+    server.start()
+    try:
+        found = eventually(lambda: server.events("tls_certificate_invalid") or None, START_SECONDS, "it")
+    finally:
+        server.kill()
+    assert [each["cert"] for each in found] == [files["tls_cert"]]
 
 
 def test_failed_handshakes_and_garbage_leave_a_few_lines_of_json(tmp_path: Path) -> None:
