@@ -157,6 +157,7 @@ def _predictor(objects: Objects, loads: BoundedExecutor) -> Predictor:
         ),
         objects.pool,
         max_inputs=objects.settings.limits.max_inputs,
+        max_input_bytes=objects.settings.limits.max_input_size,
         recorder=PredictionRecorder(
             objects.telemetry,
             traffic=objects.traffic,

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.contract.backbone import Content, content_nbytes
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.prediction.version_prediction import VersionPrediction
@@ -32,12 +32,7 @@ class Observation:
     def nbytes(self) -> int:
         """Approximate bytes in memory."""
         views = sum(view.nbytes for view in self.rows[0].views.values()) if self.rows else 0
-        return sum(map(nbytes_of, self.contents)) + views * len(self.rows)
-
-
-def nbytes_of(content: Content) -> int:
-    """Return the number of bytes of a content, or of characters of a text."""
-    return len(content) if isinstance(content, bytes | str) else content.nbytes
+        return sum(map(content_nbytes, self.contents)) + views * len(self.rows)
 
 
 class Observations:

@@ -7,7 +7,7 @@ from itertools import count
 
 import numpy as np
 
-from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.contract.backbone import Content, content_nbytes
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import check_modality, kind_of, kinds_of
 from headstart_server.embedding.queue import RowFeatures
@@ -43,6 +43,17 @@ def wrong_modalities(
         first.further = tuple(others)
         raise first
     return found
+
+
+def too_large(contents: Sequence[Content], max_bytes: int) -> dict[int, HeadstartError]:
+    """Return the errors of contents with too many bytes, by index."""
+    return {
+        place: InputTooLarge(
+            f"Expected at most {max_bytes} bytes. Received: {nbytes}. Scale it down, or leave it out."
+        )
+        for place, content in enumerate(contents)
+        if (nbytes := content_nbytes(content)) > max_bytes
+    }
 
 
 async def settled(rows: Sequence[PendingRow]) -> list[RowFeatures | HeadstartError]:

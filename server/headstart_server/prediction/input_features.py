@@ -16,6 +16,7 @@ from headstart_server.prediction.input_faults import (
     cancel,
     fault,
     settled,
+    too_large,
     wrong_modalities,
 )
 
@@ -37,6 +38,7 @@ async def compute_features(
     deadline: float | None,
     versions: Sequence[ResidentVersion] = (),
     *,
+    max_input_bytes: int,
     skip_invalid: bool = False,
 ) -> InputFeatures:
     """Run backbones concurrently.
@@ -46,12 +48,13 @@ async def compute_features(
         contents: the inputs.
         deadline: when the caller stops waiting, on the clock; None for never.
         versions: the versions that predict; heads without a tail predict within the batches.
+        max_input_bytes: maximum bytes of one input.
         skip_invalid: whether invalid inputs are skipped, unless all are invalid.
 
     Raises:
         HeadstartError: names every invalid input.
     """
-    faults: dict[int, HeadstartError] = {}
+    faults: dict[int, HeadstartError] = too_large(contents, max_input_bytes)
     for embedder in embedders.values():
         faults = wrong_modalities(embedder, contents, raises=not skip_invalid) | faults
     if len(faults) == len(contents):

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from headstart_server.backbones.contract.backbone import LAST, BackboneInfo, Content
+from headstart_server.backbones.contract.backbone import LAST, BackboneInfo, Content, content_nbytes
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures, stacked
@@ -51,6 +51,7 @@ class Predictor:
         versions: resolves the versions of calls.
         pool: has the backbones.
         max_inputs: maximum inputs of one call.
+        max_input_bytes: maximum bytes of one input.
         clock: monotonic seconds, the same clock as the embedders'.
         recorder: records each Predict.
         influence: provides the training examples of versions; None if influence is not supported.
@@ -63,6 +64,7 @@ class Predictor:
         pool: BackbonePool,
         *,
         max_inputs: int,
+        max_input_bytes: int,
         clock: Callable[[], float] = time.monotonic,
         recorder: PredictionRecorder | None = None,
         influence: InfluenceSource | None = None,
@@ -71,6 +73,7 @@ class Predictor:
         self.versions = versions
         self._pool = pool
         self.max_inputs = max_inputs
+        self._max_input_bytes = max_input_bytes
         self._clock = clock
         self.recorder = recorder or PredictionRecorder()
         self._influence = InfluenceTurn(influence)
@@ -131,7 +134,12 @@ class Predictor:
         influence = await self._influence.models(versions, embedders) if options.influence else []
         resolved = self._clock()
         features = await compute_features(
-            embedders, contents, deadline, versions, skip_invalid=options.skip_invalid
+            embedders,
+            contents,
+            deadline,
+            versions,
+            max_input_bytes=self._max_input_bytes,
+            skip_invalid=options.skip_invalid,
         )
         rows = features.rows
         embedded = self._clock()
@@ -218,7 +226,10 @@ class Predictor:
                     field=f"views[{place}]",
                 )
         embedder = await self._pool.ready(partial(self._pool.get, info.name), nbytes)
-        rows = (await compute_features({info.name: embedder}, contents, deadline)).rows[info.name]
+        found = await compute_features(
+            {info.name: embedder}, contents, deadline, max_input_bytes=self._max_input_bytes
+        )
+        rows = found.rows[info.name]
         features = BackboneFeatures(
             backbone=info.name,
             views=stacked(rows, wanted),
@@ -282,8 +293,8 @@ def _outputs(rows: Sequence[RowFeatures], head: Head) -> Float32 | None:
 
 
 def _nbytes(contents: Sequence[Content]) -> int:
-    """Return the approximate bytes of inputs."""
-    return sum(len(each) if isinstance(each, bytes | str) else each.nbytes for each in contents)
+    """Return the bytes of inputs."""
+    return sum(map(content_nbytes, contents))
 
 
 def _slowest(rows: Sequence[RowFeatures]) -> dict[str, float]:

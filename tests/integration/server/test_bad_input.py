@@ -109,6 +109,14 @@ def test_bytes_that_are_no_whole_image_are_refused_by_their_place(
     assert "Received: " in refusal.message
 
 
+def test_an_input_of_too_many_bytes_is_refused(api: Api, digits_model: str):
+    refusal = refused(lambda: api.predict(digits_model, digit(0, 0), bytes((8 << 20) + 1)))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "INPUT_TOO_LARGE")
+    assert list(refusal.fields) == ["inputs[1]"]
+    assert refusal.message.startswith("Input 1: Expected at most 8388608 bytes. Received: 8388609.")
+
+
 def test_a_refusal_names_all_inputs_at_fault(api: Api, digits_model: str):
     refusal = refused(lambda: api.predict(digits_model, b"a", digit(0, 0), b"b"))
 

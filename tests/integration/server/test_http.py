@@ -146,6 +146,7 @@ def test_a_version_is_measured_on_a_form(url: str, digits_model: str, tmp_path: 
         ("/v1/models/nix:predict", b"GIF89a", "image/gif", 404, "MODEL_NOT_FOUND"),
         ("/v1/models/digits:predict", b"no image", "image/png", 400, "UNDECODABLE_INPUT"),
         ("/v1/models/digits:predict", b"{", "application/json", 400, "INVALID_FIELD"),
+        ("/v1/models/digits:predict", bytes(9 << 20), "image/png", 400, "INPUT_TOO_LARGE"),
         ("/v1/models/digits:predict", bytes(17 << 20), "image/png", 413, "MESSAGE_TOO_LARGE"),
         ("/v1/models/digits:predict?topK=-1", b"", "image/png", 400, "INVALID_FIELD"),
         ("/v1/models/-:fineTune", b"{}", "application/json", 400, "INVALID_FIELD"),

@@ -292,6 +292,7 @@ async def test_a_predictor_shows_its_answers_to_the_monitor(stall: Stall, seen: 
         stall.predictor.versions,
         stall.pool,
         max_inputs=8,
+        max_input_bytes=1000,
         clock=stall.clock,
         recorder=PredictionRecorder(
             monitor=Sampling(stall.publisher.registry, seen, share=1.0, shadow_alias="shadow")

@@ -40,6 +40,7 @@ from headstart_server.errors import (
 from headstart_server.learning.heads.head import Head
 from headstart_server.learning.heads.recipe import Ridge
 from headstart_server.models.version import Selector
+from headstart_server.prediction.input_faults import too_large
 from headstart_server.prediction.predict_options import PredictOptions
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.version_prediction import PredictResult
@@ -47,6 +48,7 @@ from headstart_server.prediction.version_resolver import VersionResolver
 
 Answered = TypeVar("Answered")
 
+MAX_INPUT_BYTES = 200
 PETS = [Selector(model="pets")]
 
 
@@ -79,6 +81,7 @@ class Stall:
             VersionResolver(self.publisher.registry, self.under_way.__contains__),
             self.pool,
             max_inputs=8,
+            max_input_bytes=MAX_INPUT_BYTES,
             clock=self.clock,
         )
 
@@ -834,6 +837,32 @@ async def test_inputs_that_cannot_be_used_are_skipped_on_request(stall: Stall) -
     for view, matrix in mixed.features[0].views.items():
         np.testing.assert_array_equal(matrix[[0, 2]], alone.features[0].views[view])
         assert np.isnan(matrix[[1, 3]]).all()
+
+
+async def test_an_input_of_too_many_bytes_is_named_or_skipped(stall: Stall) -> None:
+    stall.load()
+    stall.publisher.publish()
+    most, more = b"a" * MAX_INPUT_BYTES, b"b" * (MAX_INPUT_BYTES + 1)
+
+    with pytest.raises(InputTooLarge) as caught:
+        await stall.predict([b"a", most, more, b"broken", more])
+    with pytest.raises(InputTooLarge) as embedded:
+        await stall.answered(stall.predictor.embed("fake", [b"a", more], views=(), deadline=None))
+    found = await stall.predict([b"a", most, more], skip_invalid=True)
+
+    assert (
+        caught.value.message
+        == "Input 2: Expected at most 200 bytes. Received: 201. Scale it down, or leave it out. "
+        "(3 of 5 inputs are at fault.)"
+    )
+    assert [type(each) for each in caught.value.further] == [UndecodableInput, InputTooLarge]
+    assert [each.field for each in caught.value.further] == ["inputs[3]", "inputs[4]"]
+    assert embedded.value.field == "inputs[1]"
+    assert {place: type(fault) for place, fault in found.faults.items()} == {2: InputTooLarge}
+
+
+def test_the_bytes_of_an_input_are_those_of_its_utf_8_or_its_numbers() -> None:
+    assert list(too_large(["a" * 8, "ä" * 5, np.zeros(2, np.float32), np.zeros(2)], 8)) == [1, 3]
 
 
 async def test_only_inputs_that_cannot_be_used_fail_a_call_that_skips_them(stall: Stall) -> None:

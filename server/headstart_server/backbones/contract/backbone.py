@@ -69,6 +69,13 @@ class Truncation:
     length: int
 
 
+def content_nbytes(content: Content) -> int:
+    """Return the bytes of an input; those of a text in UTF-8."""
+    if isinstance(content, bytes):
+        return len(content)
+    return len(content.encode()) if isinstance(content, str) else content.nbytes
+
+
 class Decoder(Protocol):
     """Converts one input to one row. It can be pickled, for a process without the network."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.contract.backbone import Content, content_nbytes
 from headstart_server.errors import (
     ContradictingLabels,
     DatasetTooLarge,
@@ -85,7 +85,7 @@ class DatasetCount:
     def add(self, example: Example, content_digest: str) -> Example:
         """Count an example and return it in its normal form."""
         index, limits = self._targets.total, self.limits
-        size = _content_bytes(example.content)
+        size = content_nbytes(example.content)
         example = replace(example, target=checked_target(example.target, index))
         self._check_task(example.target, index)
         check_id(example.id, index)
@@ -180,12 +180,6 @@ _KINDS = {
     Task.MULTI_LABEL: "a set of labels",
     Task.REGRESSION: "a number",
 }
-
-
-def _content_bytes(content: Content) -> int:
-    if isinstance(content, bytes):
-        return len(content)
-    return len(content.encode()) if isinstance(content, str) else content.nbytes
 
 
 def _member(example: Example | StoredExample, content_digest: str) -> bytes:
