@@ -173,8 +173,10 @@ class _Reader:
                 content = opened.read(SECRET_BYTES + 1)
             text = content.decode("utf-8-sig").strip()
         except OSError as error:
+            # The path is not shown, because it may be the secret itself.
             raise ValueError(
-                f"Cannot read {path}: {error.strerror}. Correct the path, or the permissions of the file."
+                f"Cannot read the file: {error.strerror}. Correct its path, which must not be the value "
+                "itself, or its permissions."
             ) from None
         except UnicodeDecodeError:
             raise ValueError(f"{path} is not text. Write the value alone into the file.") from None

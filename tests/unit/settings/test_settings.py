@@ -439,6 +439,20 @@ def test_a_file_without_a_secret_is_named(
     assert expected in problem
 
 
+@pytest.mark.parametrize("value", [URL, f"{URL}\nmore", "x" * 5000 + PASSWORD])
+def test_a_secret_in_the_place_of_its_file_is_not_printed(server: Command, value: str) -> None:
+    for problems in (
+        server.problems("--database-file", value),
+        server.problems(HEADSTART_DATABASE_FILE=value),
+        server.problems(toml=f"[storage]\ndatabase_file = {json.dumps(value)}"),
+    ):
+        [problem] = problems
+        assert "atabase_file: " in problem or problem.startswith(
+            ("--database-file: ", "HEADSTART_DATABASE_FILE: ")
+        )
+        assert PASSWORD not in problem
+
+
 def test_a_misspelled_variable_is_a_warning(server: Command) -> None:
     server.serve(HEADSTART_JOB_WORKER="3", HEADSTART_TOKEN="t", HEADSTART_PORT_8765_TCP="tcp://10.0.0.1:8765")
     assert server.warnings == [
