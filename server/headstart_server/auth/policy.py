@@ -9,7 +9,7 @@ from typing import Any
 from headstart_server.auth.permissions import Grant, Principal, Right
 from headstart_server.settings.kinds import Kind, Number
 from headstart_server.settings.measures import Size
-from headstart_server.toml_text import parse_toml
+from headstart_server.toml_text import read_toml
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}\Z")
@@ -73,7 +73,7 @@ class Policy:
 def read_policy(path: Path) -> Policy:
     """Read an access file; raise OSError, or PolicyError if it is invalid."""
     try:
-        document = parse_toml(path.read_bytes())
+        document = read_toml(path)
     except ValueError as error:
         raise PolicyError(f"The access file {path} cannot be read as TOML: {error}.") from None
     try:

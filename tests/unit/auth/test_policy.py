@@ -147,6 +147,17 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
         read_policy(file)
 
 
+def test_a_file_that_is_too_large_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "access.toml"
+    with file.open("wb") as opened:
+        # Without blocks on the disk.
+        opened.truncate((16 << 20) + 1)
+    with pytest.raises(
+        PolicyError, match=rf"{file} cannot be read as TOML: it is larger than 16 MiB, so shorten"
+    ):
+        read_policy(file)
+
+
 def test_limits_of_tenants_are_read_and_what_is_not_said_is_left_to_the_server() -> None:
     tenants = [{"name": "red", "max_versions": 5, "max_storage": "off"}, {"name": "blue"}]
     found = policy_of({"tenants": tenants}).tenants

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart_server.toml_text import parse_toml
+from headstart_server.toml_text import read_toml
 
 #: Valid names of backbones.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
@@ -193,7 +193,7 @@ def distinct(declarations: Iterable[Declaration]) -> list[Declaration]:
 
 def _read(file: Path) -> Sequence[Declaration]:
     try:
-        content = parse_toml(file.read_bytes())
+        content = read_toml(file)
     except OSError as error:
         raise DeclarationError(
             f"Cannot read {file}: {error.strerror}. Correct --backbones-file, or the permissions of the file."
