@@ -503,7 +503,7 @@ class Workload:
         for end in ("deliver", "postpone", "give_up", "expire"):
             with database.write() as connection:
                 now = database.now(connection)
-                claimed = webhook_rows.claim(connection, now, 60.0)
+                claimed = webhook_rows.claim(connection, now)
                 if claimed is None:
                     continue
                 if end == "deliver":

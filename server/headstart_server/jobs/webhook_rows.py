@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Float,
     Select,
     and_,
     bindparam,
@@ -28,6 +29,31 @@ _MAX_ERROR = 500
 _MAX_RECEIVER = 320
 #: Maximum concurrent POST requests to one receiver, over all replicas.
 MOST_PER_RECEIVER = 2
+#: Lease of a claimed POST in seconds: longer than a POST can take.
+LEASE_SECONDS = 60.0
+#: Maximum mean seconds between two attempts of a POST, and between any two to a silent receiver.
+MAX_WAIT_SECONDS = 3600.0
+MAX_SILENT_SECONDS = 300.0
+#: Seconds by which a time may be later than any that is set now: the clock may be set back a little.
+_CLOCK_SECONDS = 1.0
+
+
+_NOW = bindparam("now", type_=Float)
+
+
+def _has_come(moment: ColumnElement[float], most: float) -> ColumnElement[bool]:
+    """Return the condition that a time has come, or was set before the clock was set back.
+
+    Args:
+        most: maximum seconds by which such a time is ahead when it is set.
+    """
+    return or_(moment <= _NOW, moment > _NOW + (most + _CLOCK_SECONDS))
+
+
+def _is_leased() -> ColumnElement[bool]:
+    """Return the condition that a replica is sending a webhook: the negation of `_has_come`, for an index."""
+    until = webhooks.c.lease_until
+    return and_(until > _NOW, until <= _NOW + (LEASE_SECONDS + _CLOCK_SECONDS))
 
 
 def _ready() -> ColumnElement[bool]:
@@ -35,8 +61,9 @@ def _ready() -> ColumnElement[bool]:
     ended = select(jobs.c.job_id).where(jobs.c.job_id == webhooks.c.job_id, jobs.c.finished.is_not(None))
     return and_(
         webhooks.c.state == _PENDING,
-        webhooks.c.due <= bindparam("now"),
-        or_(webhooks.c.lease_until.is_(None), webhooks.c.lease_until < bindparam("now")),
+        # Waits are up to a fifth longer than their mean.
+        _has_come(webhooks.c.due, 1.2 * MAX_WAIT_SECONDS),
+        or_(webhooks.c.lease_until.is_(None), _has_come(webhooks.c.lease_until, LEASE_SECONDS)),
         ended.exists(),
     )
 
@@ -47,14 +74,14 @@ def _receivers() -> Select[tuple[str, int]]:
     under_way = (
         select(func.count())
         .select_from(webhooks)
-        .where(mine, webhooks.c.state == _PENDING, webhooks.c.lease_until >= bindparam("now"))
+        .where(mine, webhooks.c.state == _PENDING, _is_leased())
         .correlate(webhook_receivers)
         .scalar_subquery()
     )
     most = case((webhook_receivers.c.silent > 0, 1), else_=MOST_PER_RECEIVER)
     ready = select(webhooks.c.job_id).where(mine, _ready()).correlate(webhook_receivers)
     return select(webhook_receivers.c.receiver, webhook_receivers.c.silent).where(
-        webhook_receivers.c.due <= bindparam("now"), ready.exists(), under_way < most
+        _has_come(webhook_receivers.c.due, MAX_SILENT_SECONDS), ready.exists(), under_way < most
     )
 
 
@@ -139,13 +166,10 @@ def is_any(connection: Connection, now: float) -> bool:
     return connection.execute(_ANY, {"now": now}).first() is not None
 
 
-def claim(
-    connection: Connection, now: float, lease_seconds: float, *, answering_only: bool = False
-) -> ClaimedPost | None:
+def claim(connection: Connection, now: float, *, answering_only: bool = False) -> ClaimedPost | None:
     """Claim the oldest webhook of the receiver that has waited longest for its turn.
 
     Args:
-        lease_seconds: seconds after which another process may claim it.
         answering_only: whether to skip receivers that did not answer the last attempt.
 
     Returns:
@@ -161,7 +185,7 @@ def claim(
         return None
     attempt = row.attempts + 1
     mine = {"mine": row.job_id}
-    connection.execute(_CLAIM, {**mine, "attempts": attempt, "lease_until": now + lease_seconds})
+    connection.execute(_CLAIM, {**mine, "attempts": attempt, "lease_until": now + LEASE_SECONDS})
     ended = connection.execute(_END_OF_JOB, mine).scalar_one()
     return ClaimedPost(
         job_id=row.job_id,

@@ -16,7 +16,7 @@ from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs import rows, webhook_rows
 from headstart_server.jobs.job import Job
-from headstart_server.jobs.webhook_rows import ClaimedPost
+from headstart_server.jobs.webhook_rows import MAX_SILENT_SECONDS, MAX_WAIT_SECONDS, ClaimedPost
 from headstart_server.outbound.connection import closed_after, make_connection
 from headstart_server.outbound.target import Target, TargetRefusedError
 from headstart_server.webhooks.message import headers_of, read_secrets
@@ -67,13 +67,8 @@ POLL_SECONDS = 1.0
 #: Maximum concurrent POSTs of a replica, and of those to receivers that did not answer the last try.
 SENDERS = 8
 SENDERS_TO_SILENT = 2
-#: Lease of a claimed POST in seconds: longer than a POST can take.
-LEASE_SECONDS = 60.0
-#: Seconds until the second try; each further wait is twice as long, up to an hour.
+#: Seconds until the second try; each further wait is twice as long, up to a maximum.
 FIRST_WAIT_SECONDS = 5.0
-MAX_WAIT_SECONDS = 3600.0
-#: Maximum seconds until any POST is sent to a receiver that does not answer.
-MAX_SILENT_SECONDS = 300.0
 #: Seconds after a job's end at which tries stop.
 GIVE_UP_SECONDS = 86_400.0
 #: Seconds that a stopping server waits for POSTs in flight.
@@ -143,7 +138,7 @@ class WebhookSender:
         with self._database.write("webhooks.claim") as connection:
             self._database.lock(connection, Lock.WEBHOOKS)
             now = self._database.now(connection)
-            return webhook_rows.claim(connection, now, LEASE_SECONDS, answering_only=answering_only)
+            return webhook_rows.claim(connection, now, answering_only=answering_only)
 
     def send(self, claimed: ClaimedPost) -> None:
         """Send a POST once and record the result; it is sent again after a DatabaseUnavailable."""

@@ -43,7 +43,7 @@ def test_a_job_whose_webhook_is_not_delivered_is_not_deleted(driver: JobDriver) 
         driver.job_store.queue.delete("a")
     database = driver.publisher.database
     with database.write("test") as connection:
-        claimed = webhook_rows.claim(connection, driver.clock(), 10.0)
+        claimed = webhook_rows.claim(connection, driver.clock())
         assert claimed is not None
         webhook_rows.deliver(connection, claimed, driver.clock())
     driver.job_store.queue.delete("a")

@@ -18,14 +18,13 @@ from standardwebhooks import WebhookVerificationError
 from fakes import JobDriver, ManualClock
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobTrigger, WebhookState
+from headstart_server.jobs.webhook_rows import LEASE_SECONDS, MAX_SILENT_SECONDS
 from headstart_server.outbound.target import Target
 from headstart_server.settings.secret import Secret
 from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.policy import WebhookPolicy
 from headstart_server.webhooks.sender import (
     GIVE_UP_SECONDS,
-    LEASE_SECONDS,
-    MAX_SILENT_SECONDS,
     WebhookPostError,
     WebhookSender,
     wait_before,
@@ -221,6 +220,40 @@ def test_one_process_sends_at_a_time_and_another_goes_on_when_it_dies(
     receiver.fault = None
     other.send(claimed)
     assert office.webhook(job).state is WebhookState.DELIVERED
+
+
+@on_both_databases
+def test_what_waits_is_not_late_after_the_clock_was_set_back(
+    office: Office, receiver: Receiver, clock: ManualClock
+) -> None:
+    job = office.ended()
+    lost = office.sender.claim()
+    assert lost is not None
+    # The lease of a replica that died.
+    clock.advance(-86_400.0)
+    receiver.fault = WebhookPostError("Received: 500.")
+    assert office.send_one()
+    assert office.webhook(job).attempts == 2
+    assert not office.send_one()
+    # A later attempt.
+    clock.advance(-86_400.0)
+    receiver.fault = WebhookPostError("No answer.", answered=False)
+    assert office.send_one()
+    assert not office.send_one()
+    # A receiver that did not answer.
+    clock.advance(-86_400.0)
+    receiver.fault = None
+    assert office.send_one()
+    assert office.webhook(job).state is WebhookState.DELIVERED
+
+
+def test_the_lease_of_a_post_that_is_being_sent_holds_after_a_small_step_back(
+    office: Office, clock: ManualClock
+) -> None:
+    office.ended()
+    assert office.sender.claim() is not None
+    clock.advance(-0.9)
+    assert office.another().claim() is None
 
 
 def test_a_name_that_leads_inside_is_not_sent_to(office: Office, receiver: Receiver) -> None:
