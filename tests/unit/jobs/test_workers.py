@@ -643,19 +643,16 @@ def test_a_job_whose_archive_is_missing_fails_once_no_replica_has_found_it(
         raise error from FileNotFoundError()
 
     shop.work = work
+    if others:
+        with driver.publisher.database.write() as connection:
+            show_presence(connection, "host/other", 1, driver.clock() + 3600, LEASE.seconds)
     shop.pool.start()
     expected = (["postponed"] * MISSING_TRIES if others else []) + ["failed"]
     try:
         shop.submit("a")
         for count in range(1, len(expected) + 1):
-            if others:
-                with driver.publisher.database.write() as connection:
-                    show_presence(connection, "host/other", 1, driver.clock(), LEASE.seconds)
             assert shop.outcomes(count) == expected[:count]
             driver.clock.advance(60)
-            if others:
-                with driver.publisher.database.write() as connection:
-                    show_presence(connection, "host/other", 1, driver.clock(), LEASE.seconds)
             shop.pool.wake()
     finally:
         shop.stop()
