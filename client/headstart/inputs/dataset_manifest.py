@@ -24,6 +24,7 @@ from headstart.inputs.records import (
     check_spelling,
     feature_columns_of,
     input_of,
+    is_number,
     meanings,
     settings_of,
 )
@@ -191,6 +192,7 @@ def _csv_rows(
     try:
         header = next(reader, [])
         source.check_closed()
+        _check_has_header(name, header, layout)
         _check_header(name, dict.fromkeys(header), layout)
         _check_unique(name, header)
         line = reader.line_num
@@ -210,6 +212,23 @@ def _tsv_rows(
     lines: Iterable[str], name: str, layout: Layout, row_ended: Callable[[], None]
 ) -> Iterator[tuple[int, Row]]:
     return _csv_rows(lines, name, layout, row_ended, "excel-tab")
+
+
+def _check_has_header(name: str, cells: Sequence[str], layout: Layout) -> None:
+    """Check that the first line has names: the first row of a list without a header would be lost."""
+    by_meaning = meanings(dict.fromkeys(cells), layout)
+    if layout.features is not None or any(column in RECORD_COLUMNS for column in by_meaning):
+        return
+    names = [cell for cell in cells if cell]
+    numbers = [cell for cell in names if is_number(cell)]
+    # pandas names columns 0, 1, 2 and so on.
+    is_counted = len(numbers) > 1 and numbers == [str(place) for place in range(len(numbers))]
+    if len(numbers) > len(names) / 2 and not is_counted:
+        raise ValueError(
+            f"{name}, line 1: names of columns are expected. Received the numbers "
+            f"{', '.join(numbers)[:EXCERPT]}. Add a line with the names above the first row; if these are "
+            "the names, give those of the features as feature_columns (--feature-columns)"
+        )
 
 
 def _check_header(name: str, header: Row, layout: Layout) -> None:

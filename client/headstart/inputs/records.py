@@ -112,6 +112,11 @@ def is_missing(value: object) -> bool:
     return type(value).__name__ in ("NAType", "NaTType")
 
 
+def is_number(cell: str) -> bool:
+    """Return whether a cell of a table is a number as a feature."""
+    return _feature(cell) is not None
+
+
 def _feature(value: object) -> float | None:
     if isinstance(value, str):
         word = value.strip()

@@ -6,6 +6,7 @@ import pytest
 
 from headstart.inputs import tensors
 from headstart.inputs.examples import open_examples
+from headstart.inputs.prediction_inputs import InputSettings, open_inputs
 
 IRIS = ",sepal length,sepal width,name,target\n0,5.1,3.5,a,setosa\n1,4.9,3.0,b,other\n"
 
@@ -82,3 +83,29 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path, line: i
         ValueError, match=rf"l\.csv, line {line}: the text is not UTF-8\. Save the file as UTF-8"
     ):
         open_examples(path)
+
+
+@pytest.mark.parametrize("content", ["5.1,3.5\n4.9,3.0\n", "0.2,0.2\n", "5.1,3.5,1.4,setosa\n", "0\n1\n"])
+def test_a_list_without_a_header_does_not_lose_its_first_row(tmp_path: Path, content: str) -> None:
+    path = written(tmp_path / "l.csv", content)
+    message = r"l\.csv, line 1: names of columns are expected\. Received the numbers .*Add a line"
+    with pytest.raises(ValueError, match=message):
+        list(open_inputs(path).items)
+    with pytest.raises(ValueError, match=message):
+        open_examples(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "settings"),
+    [
+        ("0,1,2", {}),  # of a DataFrame
+        (",0,1", {}),
+        ("400,402,id", {}),
+        ("400,402,404", {"feature_columns": ["400", "402"]}),
+        ("400,402,sample", {"id_column": "sample"}),
+        ("y2020,y2021,2022", {}),
+    ],
+)
+def test_names_of_columns_may_be_numbers(tmp_path: Path, header: str, settings: InputSettings) -> None:
+    path = written(tmp_path / "l.csv", f"{header}\n1,2,3\n4,5,6\n")
+    assert len(list(open_inputs(path, settings).items)) == 2
