@@ -347,3 +347,19 @@ async def test_a_closed_client_says_that_it_is_closed(server: FakeServer):
         await client.predict(b"cat", model="pets")
     with pytest.raises(ValueError, match="The client is closed"):
         await client.fine_tune([(b"meow", "cat"), (b"woof", "dog")], model="pets")
+
+
+def test_a_client_is_refused_on_another_event_loop_than_its_first(server: FakeServer):
+    async def predict(client: AsyncClient) -> object:
+        return await client.predict(Text("a"), model="m")
+
+    async def fine_tune(client: AsyncClient) -> object:
+        async with client:
+            return await client.fine_tune([(Text("a"), "b")], model="m")
+
+    client = AsyncClient(server.target, retries=QUICK, timeout=20)
+    asyncio.run(predict(client))
+    for again in (predict, fine_tune):
+        with pytest.raises(ValueError, match=r"Create another AsyncClient within each asyncio\.run"):
+            asyncio.run(again(client))
+    assert "FineTune" not in server.requests

@@ -41,12 +41,16 @@ class AsyncWire:
         self._settings = settings
         self._caller_channel = channel
         self._caller_upload_channel = upload_channel
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the first call; channels of grpc.aio need it
+
+    @property
+    def channel(self) -> Any:
+        """The channel of all calls except uploads; an error on another event loop than the first one."""
+        self._check_loop()
+        return self._own_channel if self._caller_channel is None else self._caller_channel
 
     @cached_property
-    def channel(self) -> Any:
-        """The channel of all calls except uploads."""
-        if self._caller_channel is not None:
-            return self._caller_channel
+    def _own_channel(self) -> aio.Channel:
         settings = self._settings
         target, options = target_uri(settings.server), channel_options()
         interceptors = [each for each in settings.interceptors if isinstance(each, aio.ClientInterceptor)]
@@ -83,8 +87,9 @@ class AsyncWire:
     async def close(self) -> None:
         """End all calls and close the channels, except the caller's."""
         self.is_closed = True
-        if self._caller_channel is None and "channel" in self.__dict__:
-            await self.channel.close()
+        channel = self.__dict__.pop("_own_channel", None)
+        if channel is not None and self._loop is asyncio.get_running_loop():
+            await channel.close()  # on another event loop, it is closed when it is deleted
         if "uploads" in self.__dict__:
             await self.uploads.close()
         if "threads" in self.__dict__:
@@ -119,6 +124,7 @@ class AsyncWire:
         self, upload: Upload[Result], report: UploadReport | None, policy: RetryPolicy, metadata: Metadata
     ) -> Result:
         """Send a stream of examples in a thread; restart it if no server answers."""
+        self._check_loop()
         loop = asyncio.get_running_loop()
 
         def relay(count: int, total: int | None) -> None:
@@ -131,3 +137,13 @@ class AsyncWire:
         except asyncio.CancelledError:
             upload.abandoned.set()
             raise
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ValueError(
+                "The client belongs to the event loop of its first call. Create another AsyncClient within "
+                "each asyncio.run"
+            )
