@@ -42,7 +42,7 @@ SENTENCES = [("a joy from start to end", "good"), ("dull, long and loud", "bad")
 
 @dataclass(frozen=True)
 class Site:
-    """A server with two serving processes and TLS on both ports.
+    """A server with two serving processes, TLS on both ports, and a model `texts`.
 
     Attributes:
         server: the server.
@@ -97,7 +97,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as closing:
         server = closing.enter_context(running(folder / "data", *flags))
         server.wait_until_serving(2 * START_SECONDS)
-        yield Site(server, folder, [closing.enter_context(connected(server)) for _ in range(CONNECTIONS)])
+        apis = [closing.enter_context(connected(server)) for _ in range(CONNECTIONS)]
+        apis[0].published(text_examples(), model="texts")
+        yield Site(server, folder, apis)
 
 
 def predicted(api: Api, model: str, *inputs: input_pb2.Input) -> bytes:
@@ -120,7 +122,6 @@ def text_examples() -> list[input_pb2.Example]:
 
 
 def test_texts_of_any_length_have_one_answer_in_every_process(site: Site) -> None:
-    site.apis[0].published(text_examples(), model="texts")
     inputs = [input_pb2.Input(text=text) for text in ("a joy", "loud and dull, " * 20, LONG)]
     (answer,) = {predicted(api, "texts", *inputs) for api in site.apis for _ in range(2)}
     first, _, last = predicting.VersionPredictions.FromString(answer).predictions
@@ -183,6 +184,8 @@ def shown(server: ServerProcess) -> str:
 
 
 def test_every_process_shows_a_renewed_certificate(site: Site) -> None:
+    inputs = [input_pb2.Input(text="a joy")]
+    answers = [predicted(api, "texts", *inputs) for api in site.apis]
     assert {shown(site.server) for _ in range(CONNECTIONS)} == {"CN=first"}
     write_identity(site.folder, identity("second", AUTHORITY))
     eventually(
@@ -191,4 +194,4 @@ def test_every_process_shows_a_renewed_certificate(site: Site) -> None:
         "the new certificate in every process",
     )
     # Calls of connections from before go on.
-    assert all(predicted(api, "texts", input_pb2.Input(text="a joy")) for api in site.apis)
+    assert [predicted(api, "texts", *inputs) for api in site.apis] == answers
