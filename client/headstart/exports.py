@@ -50,8 +50,7 @@ class ExportFiles:
         response = cast(pb.ExportVersionResponse, message)
         part = response.WhichOneof("part")
         if part == "header" and self._header is None:
-            for file in response.header.files:
-                _check_name(file.name)
+            _check_names([file.name for file in response.header.files])
             self._header = response.header
         elif part == "chunk" and self._header is not None:
             self._write(response.chunk)
@@ -69,7 +68,7 @@ class ExportFiles:
         names = [file.name for file in files]
         path = self._path
         if len(files) == 1:
-            path = path / names[0] if path.is_dir() else path
+            path = path / PurePosixPath(names[0]).name if path.is_dir() else path
             (self._aside / names[0]).replace(path)
             placed = [path]
         else:
@@ -97,12 +96,17 @@ class ExportFiles:
 
     def _write(self, chunk: pb.ExportChunk) -> None:
         assert self._header is not None  # noqa: S101 - for the type checker
-        if chunk.file >= len(self._header.files):
+        if not 0 <= chunk.file < len(self._header.files):
             raise _broken("a chunk of an unknown file")
         if chunk.file < self._index:
             raise _broken("a chunk of a file that has ended")
         self._open(chunk.file)
         assert self._stream is not None  # noqa: S101 - for the type checker
+        file = self._header.files[chunk.file]
+        if (
+            self._stream.tell() + len(chunk.content) > file.size_bytes
+        ):  # or a stream without end fills the disk
+            raise _broken(f"more than {file.size_bytes} bytes of {file.name}")
         self._stream.write(chunk.content)
 
     def _open(self, place: int) -> None:
@@ -120,10 +124,18 @@ class ExportFiles:
                 self._stream = path.open("wb")
 
 
-def _check_name(name: str) -> None:
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-        raise _broken(f"a file named {name!r}")
+def _check_names(names: Sequence[str]) -> None:
+    """Check that the names, which a server chooses, are neither elsewhere nor hidden, such as `.bashrc`."""
+    if not names:
+        raise _broken("no files")
+    for name in names:
+        parts = name.split("/")
+        if any(not part or part.startswith(".") or not part.isprintable() for part in parts) or (
+            "\\" in name or ":" in name
+        ):
+            raise _broken(f"a file named {name!r}")
+    if len(set(names)) < len(names):
+        raise _broken("two files of one name")
 
 
 def _check(path: Path, file: pb.ExportedFile) -> None:

@@ -83,6 +83,12 @@ def test_a_folder_with_files_in_it_is_left_alone(tmp_path: Path) -> None:
         ([header({"/etc/evil": b""})], "a file named '/etc/evil'"),
         ([header({"a\\..\\evil": b""})], "a file named"),
         ([header({"": b""})], "a file named ''"),
+        ([header({".bashrc": b""})], r"a file named '\.bashrc'"),
+        ([header({"a/.ssh/b": b""})], r"a file named 'a/\.ssh/b'"),
+        ([header({"a\x1b[2J": b""})], r"a file named 'a\\x1b\[2J'"),
+        ([header({})], "no files"),
+        ([header(FILES), chunk(-1, b"1")], "a chunk of an unknown file"),
+        ([header(FILES), chunk(0, b"1234"), chunk(0, b"56")], "more than 5 bytes of a/b"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_leaves_nothing(
