@@ -10,6 +10,8 @@ from headstart.transport.call_log import LOGGER
 
 #: Seconds for which an upload is repeated while the server loads its backbone.
 LOADING_SECONDS = 600.0
+#: The longest wait that a server may request before a retry, in seconds.
+LONGEST_SECONDS = 600.0
 _LOADING = "LOADING"
 _CAPACITY_ATTEMPTS = 30
 
@@ -21,7 +23,8 @@ class RetryPolicy:
     Attributes:
         attempts: maximum number of attempts of a call; 1 disables retries.
         initial_seconds: maximum delay before the second attempt.
-        maximum_seconds: maximum delay, unless the server requests a longer one.
+        maximum_seconds: maximum delay, unless the server requests a longer one. A call is not retried if the
+            server requests more than 10 minutes.
         multiplier: ratio of consecutive delays.
         outage_seconds: maximum seconds without an answer while waiting for or watching a job.
     """
@@ -51,8 +54,10 @@ def loading_delay(
     """
     if error.reason != _LOADING or policy.attempts <= 1:
         return None
-    base = error.retry_after.total_seconds() if error.retry_after else policy.maximum_seconds
-    delay = base * (1.0 + 0.25 * spread())
+    base = requested_seconds(error) or policy.maximum_seconds
+    if base > LONGEST_SECONDS:
+        return None
+    delay = max(base, policy.initial_seconds) * (1.0 + 0.25 * spread())
     return delay if left is None or delay < left else None
 
 
@@ -62,7 +67,13 @@ def capacity_delay(
     """Return the seconds until a batch is retried because the server was busy; None for another error."""
     if not isinstance(error, ResourceExhausted) or error.retry_after is None or failures > _CAPACITY_ATTEMPTS:
         return None
-    return error.retry_after.total_seconds() * (1.0 + spread())
+    seconds = requested_seconds(error)
+    return seconds * (1.0 + spread()) if seconds <= LONGEST_SECONDS else None
+
+
+def requested_seconds(error: HeadstartError) -> float:
+    """Return the delay that the server requests, 0 without one."""
+    return error.retry_after.total_seconds() if error.retry_after else 0.0
 
 
 class Deadline:
@@ -121,10 +132,11 @@ class Backoff:
             raise error
         if self._seconds is not None and now - self._since >= self._seconds:
             raise error
+        if requested_seconds(error) > LONGEST_SECONDS:
+            raise error
         # Half of it is random, so that clients that were disconnected together do not reconnect together.
         delay = self._policy.delay(self._failures) * (0.5 + 0.5 * self._spread())
-        requested = error.retry_after.total_seconds() if error.retry_after else 0.0
-        return max(delay, requested)
+        return max(delay, requested_seconds(error))
 
 
 class Attempts:

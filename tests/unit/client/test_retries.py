@@ -4,8 +4,8 @@ from datetime import timedelta
 import grpc
 import pytest
 
-from headstart.errors import ErrorDetails, Unavailable
-from headstart.transport.retries import Backoff, RetryPolicy
+from headstart.errors import ErrorDetails, ResourceExhausted, Unavailable
+from headstart.transport.retries import Backoff, RetryPolicy, capacity_delay, loading_delay
 
 ERROR = Unavailable(ErrorDetails(code=grpc.StatusCode.UNAVAILABLE, message="no"))
 POLICY = RetryPolicy(initial_seconds=1, maximum_seconds=5, multiplier=2)
@@ -60,3 +60,19 @@ def test_after_so_long_the_error_is_raised_unless_something_went_well_meanwhile(
 
 def test_a_thousand_failures_do_not_overflow():
     assert POLICY.delay(5000) == 5
+
+
+@pytest.mark.parametrize("reason", ["", "LOADING"])
+def test_a_server_that_asks_for_a_year_is_not_waited_for(reason):
+    details = replace(ERROR.details, retry_after=timedelta(days=365), reason=reason)
+
+    with pytest.raises(Unavailable):
+        Backoff(POLICY).delay_after(Unavailable(details))
+    assert loading_delay(Unavailable(details), POLICY, None) is None
+    assert capacity_delay(ResourceExhausted(details), 1) is None
+
+
+def test_a_server_that_loads_is_not_flooded():
+    details = replace(ERROR.details, retry_after=timedelta(microseconds=1), reason="LOADING")
+
+    assert loading_delay(Unavailable(details), POLICY, None, spread=lambda: 0.0) == 1
