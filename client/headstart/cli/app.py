@@ -1,6 +1,5 @@
 """The command `headstart`: its global options and its list of commands."""
 
-import json
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -22,7 +21,7 @@ from headstart.cli.nouns.server import backbones, usage, wait, whoami
 from headstart.cli.nouns.versions import versions
 from headstart.cli.option_groups import expanded
 from headstart.cli.output.formats import RESULT, Format
-from headstart.cli.output.safe_console import SafeConsole
+from headstart.cli.output.safe_console import SafeConsole, print_json
 from headstart.cli.prediction.predict import embed, predict
 from headstart.cli.prediction.review import review
 from headstart.cli.session import Session
@@ -71,7 +70,7 @@ class RootGroup(NounGroup):
 
 def _print_json(ctx: Any, failure: Failure) -> None:
     if ctx.params.get("as_json") or ctx.params.get("output_format") == Format.JSON:
-        print(json.dumps(failure.document, ensure_ascii=False), flush=True)
+        print_json(failure.document)
 
 
 def _stderr() -> Console:

@@ -1,5 +1,6 @@
 """Shell completion of names from the server, within a second and silent on failure."""
 
+import re
 import threading
 from collections.abc import Callable, Iterable
 from io import StringIO
@@ -17,6 +18,8 @@ from headstart.client import Client
 Names: TypeAlias = list[str] | list[tuple[str, str]]
 
 _SECONDS = 1.0
+# Shells evaluate completions, and a hostile server chooses the names.
+_PLAIN = re.compile(r"\w[\w@+:,./-]*")
 _MAX_JOBS = 50
 
 
@@ -105,7 +108,13 @@ def _query(context: typer.Context, names: Callable[[Client], list[Any]]) -> list
     thread = threading.Thread(target=query, daemon=True)
     thread.start()
     thread.join(_SECONDS)
-    return [] if thread.is_alive() else results
+    return [] if thread.is_alive() else [each for each in results if _is_plain(each)]
+
+
+def _is_plain(name: str | tuple[str, str]) -> bool:
+    """Return whether a shell may insert a name into the command line, and show its description."""
+    words = [name] if isinstance(name, str) else [name[0], *name[1].split()]
+    return all(map(_PLAIN.fullmatch, words))
 
 
 def _options(context: typer.Context) -> GlobalOptions:

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from headstart.cli.output.layout import plural
+from headstart.control_characters import without_controls
 from headstart.results import Model, Version
 
 _MAX_NAMES = 10
@@ -16,7 +17,8 @@ def confirm(action: str, *, skip: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise ValueError(f"Cannot ask whether to {action}: stdin is not a terminal. Confirm it with --yes.")
-    typer.confirm(f"{action[0].upper()}{action[1:]}?", abort=True, err=True)
+    question = without_controls(f"{action[0].upper()}{action[1:]}?")
+    typer.confirm(question, abort=True, err=True)
 
 
 def deleted_model(model: Model) -> str:

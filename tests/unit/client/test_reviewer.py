@@ -166,6 +166,12 @@ def test_inputs_and_names_cannot_control_the_terminal() -> None:
     assert "fine" in page
 
 
+def test_a_predicted_label_of_another_kind_cannot_control_the_terminal() -> None:
+    screen = FakeScreen(["q"])
+    review(screen, FakeSource(), items=[item(predicted="\x1b[2J")], task=Task.REGRESSION)
+    assert "\x1b" not in screen.pages[0]
+
+
 def test_long_texts_and_many_classes_leave_room_for_the_keys() -> None:
     screen = FakeScreen(["q"])
     names = tuple(f"class {number}" for number in range(50))

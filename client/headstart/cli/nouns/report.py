@@ -1,6 +1,5 @@
 """The command that prints the report of a version."""
 
-import sys
 import tempfile
 import webbrowser
 from enum import StrEnum
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from headstart.cli.options import VersionArgument
+from headstart.cli.output.safe_console import SafeOutput
 from headstart.cli.session import Session, session_of
 from headstart.results import Report
 from headstart.version_ref import parse_version
@@ -60,7 +60,7 @@ def report(
     with session.client() as client:
         result = client.report(target.model, target.version, target.alias, format=chosen.value)
     if output is None and not show:
-        sys.stdout.write(result.text if result.text.endswith("\n") else f"{result.text}\n")
+        SafeOutput().write(result.text if result.text.endswith("\n") else f"{result.text}\n")
         return
     path = result.save(output or _temporary_file(result))
     if show:

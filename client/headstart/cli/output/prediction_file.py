@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import IO, Any, Final, cast
 
 from google.protobuf.message import Message
 
+from headstart.cli.output.safe_console import SafeOutput, print_json
 from headstart.inputs.task import Task
 from headstart.protojson import to_dict
 from headstart.results import PredictedInput, Prediction
@@ -184,11 +184,13 @@ class StandardOutput:
         """Print a row; the first one determines the columns."""
         self.is_empty = False
         if self._as_json:
-            print(json.dumps(json_row(predicted, prediction), ensure_ascii=False), flush=True)
+            print_json(json_row(predicted, prediction))
             return
         cells = prediction_cells(predicted, prediction)
         if self._writer is None:
-            self._writer = csv.DictWriter(sys.stdout, list(cells), extrasaction="ignore", lineterminator="\n")
+            self._writer = csv.DictWriter(
+                SafeOutput(), list(cells), extrasaction="ignore", lineterminator="\n"
+            )
             self._writer.writeheader()
         self._writer.writerow({name: _cell(value) for name, value in cells.items()})
 

@@ -1,13 +1,13 @@
-"""A console for texts of others, which must neither control the terminal nor look like other texts."""
+"""Outputs for texts of others, which must neither control the terminal nor look like other texts."""
 
-import re
+import json
+import sys
 from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-# Control characters except line breaks, and characters that change the direction of the text after them.
-_CONTROL = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+from headstart.control_characters import has_controls, json_escaped, without_controls
 
 
 class SafeConsole(Console):
@@ -16,7 +16,20 @@ class SafeConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of a renderable."""
         for segment in super().render(renderable, options):
-            if segment.control or not _CONTROL.search(segment.text):
+            if segment.control or not has_controls(segment.text):
                 yield segment
             else:
-                yield Segment(_CONTROL.sub("", segment.text), segment.style)
+                yield Segment(without_controls(segment.text), segment.style)
+
+
+class SafeOutput:
+    """Standard output for programs: unchanged texts, but on a terminal without control characters."""
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        return sys.stdout.write(without_controls(text) if sys.stdout.isatty() else text)
+
+
+def print_json(value: object, indent: int | None = None) -> None:
+    """Print a JSON document on standard output, in one line unless indented."""
+    print(json_escaped(json.dumps(value, indent=indent, ensure_ascii=False)), flush=True)

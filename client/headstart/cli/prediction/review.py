@@ -192,7 +192,7 @@ class Reviewer:
     def _rows(self, item: ReviewItem) -> list[str]:
         """Return the classes with their keys; for numbers the prediction."""
         if self.task is Task.REGRESSION:
-            return [f"predicted: {_text(item.predicted)}"]
+            return [f"predicted: {printable(_text(item.predicted))}"]
         rows = [self._class_line(number, name, item) for number, name in enumerate(self._keys(), 1)]
         if more := len(self._names()) - len(rows):
             rows.append(f"    and {more} more: press c and type the name")
