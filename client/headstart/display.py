@@ -15,6 +15,7 @@ _NUMBER = "padding: 1px 10px 1px 0; text-align: right; font-variant-numeric: tab
 _PERCENTAGE = re.compile(r"[\d.]+%")
 _WARM, _COLD = (214, 69, 65), (49, 106, 184)
 _SCALE = 16  # pixels of each value of a heat map
+_MAX_PIXELS = 2048  # rows and columns of a heat map with more than one pixel of each value
 
 
 def figure(title: str, *parts: str, note: str = "") -> str:
@@ -77,7 +78,8 @@ def heatmap_png(values: NDArray[np.floating[Any]]) -> bytes:
     pixels = np.empty((*finite.shape, 4), np.uint8)
     pixels[..., :3] = np.where(finite[..., None] >= 0, _WARM, _COLD)
     pixels[..., 3] = np.round(strength * 255)
-    return _png(pixels.repeat(_SCALE, 0).repeat(_SCALE, 1))
+    scale = min(_SCALE, max(1, _MAX_PIXELS // max(finite.shape, default=1)))
+    return _png(pixels.repeat(scale, 0).repeat(scale, 1))
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

@@ -1,6 +1,7 @@
 """Contents of inputs in all supported types, and their messages."""
 
 import errno
+import http.client
 import io
 import os
 import stat
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.control_characters import without_controls
 from headstart.inputs import tensors
 from headstart.v1 import input_pb2
 
@@ -299,7 +301,8 @@ def _url_message(url: str) -> input_pb2.Input:
             data: bytes = response.read(MAX_INPUT_BYTES + 1)
     except urllib.error.HTTPError as error:
         raise OSError(errno.EIO, f"HTTP status {error.code}", url) from None
-    except urllib.error.URLError as error:
-        raise OSError(errno.EIO, f"The URL cannot be read: {error.reason}", url) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(getattr(error, "reason", None) or error).strip() or type(error).__name__
+        raise OSError(errno.EIO, f"The URL cannot be read: {without_controls(reason)}", url) from None
     _check_size(len(data), url)
     return _named_message(url, Path(parts.path).suffix.lower(), data)

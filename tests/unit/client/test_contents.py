@@ -1,6 +1,7 @@
 """Inputs in the forms of other libraries, and the errors of inputs that cannot be used."""
 
 import io
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -175,6 +176,22 @@ def test_a_url_is_downloaded_by_the_client(website: str) -> None:
 def test_a_url_that_does_not_answer_is_named() -> None:
     with pytest.raises(OSError, match=r"The URL cannot be read: .*127\.0\.0\.1:1/"):
         input_message(URL("http://127.0.0.1:1/cat.jpg"))
+
+
+def test_a_url_of_a_server_that_does_not_speak_http_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"\x1b[2J nonsense\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(OSError, match=r"The URL cannot be read: \[2J nonsense.*/cat\.jpg"):
+            input_message(URL(f"http://127.0.0.1:{server.getsockname()[1]}/cat.jpg"))
+        thread.join()
 
 
 def test_an_image_that_is_open_in_text_mode_gets_a_remedy(tmp_path: Path) -> None:

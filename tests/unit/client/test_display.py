@@ -10,6 +10,7 @@ from PIL import Image
 
 from contract import fake_server as fake
 from headstart.decode import decode
+from headstart.display import heatmap_png
 from headstart.results import (
     Comparison,
     EvaluationResult,
@@ -153,3 +154,8 @@ def test_representations_are_short():
     assert repr(event) == "JobEvent('j', 2, SUCCEEDED)"
     assert repr(RESULTS["model"]) == "Model('pets', 3 versions, stable: 2)"
     assert repr(RESULTS["predictions"].results[0]) == "ModelPredictions(pets@3, 30 predictions)"
+
+
+def test_a_large_map_is_not_enlarged():
+    image = Image.open(io.BytesIO(heatmap_png(np.zeros((3000, 2)))))
+    assert image.size == (2, 3000)
