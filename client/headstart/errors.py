@@ -153,7 +153,7 @@ class PermissionDenied(HeadstartError):
 
 
 class Internal(HeadstartError):
-    """An error of the server; its message has an ID that the server's log contains."""
+    """An error of the server, whose message has an ID of its log; or a response that cannot be read."""
 
 
 class Cancelled(HeadstartError):

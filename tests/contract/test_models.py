@@ -321,3 +321,10 @@ def test_versions_are_listed_page_by_page_with_a_filter(client: Client, server: 
     first, second = server.requests["ListVersions"]
     assert (dict(first.filter.tags), first.filter.backbone, first.order_by) == ({"team": "a"}, "b", "version")
     assert (second.page_token, second.filter) == ("p2", first.filter)
+
+
+def test_a_list_that_repeats_a_page_ends_with_an_error(client: Client, server: FakeServer):
+    server.standing["ListModels"] = keeping.ListModelsResponse(models=[model("a")], next_page_token="p2")
+
+    with pytest.raises(Internal, match="is invalid: a list has the same page twice"):
+        list(client.models())

@@ -10,6 +10,7 @@ from headstart import (
     Client,
     DeadlineExceeded,
     FailedPrecondition,
+    Internal,
     InvalidArgument,
     Prediction,
     PredictionError,
@@ -22,7 +23,7 @@ from headstart import (
 )
 from headstart.inputs import tensors
 from headstart.results import ExampleReference
-from headstart.v1 import label_pb2
+from headstart.v1 import input_pb2, label_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 
 
@@ -542,3 +543,51 @@ def test_a_missing_file_of_a_table_is_named_with_its_row(client: Client, tmp_pat
     assert found.label == "cat"
     with pytest.raises(FileNotFoundError, match=r"list\.csv, line 2: No such file"):
         client.predict(tmp_path / "list.csv", model="pets")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_another_number_of_predictions_than_inputs_is_an_invalid_response(
+    client: Client, server: FakeServer, count: int
+):
+    def some(request: predicting.PredictRequest) -> predicting.PredictResponse:
+        del request.inputs[:]
+        request.inputs.extend(input_pb2.Input(text="a") for _ in range(count))
+        return predicted(request)
+
+    server.standing["Predict"] = some
+    with pytest.raises(Internal, match="is invalid: predictions of 2 inputs are expected"):
+        client.predict([Text("a"), Text("b")], model="pets")
+
+
+def test_an_error_of_an_input_that_was_not_sent_is_an_invalid_response(client: Client, server: FakeServer):
+    def faulty(request: predicting.PredictRequest) -> predicting.PredictResponse:
+        response = predicted(request)
+        response.faults.add(index=-1, reason="ERROR_REASON_UNDECODABLE_INPUT")
+        return response
+
+    server.standing["Predict"] = faulty
+    with pytest.raises(Internal, match="is invalid: an error of input -1 of 2"):
+        client.predict([Text("a"), Text("b")], model="pets", errors="return")
+
+
+@pytest.mark.parametrize(
+    ("views", "shape"), [(["last"], [1, 2]), (["last"], [2]), (["other"], [2, 2]), ([], [])]
+)
+def test_other_features_than_requested_are_an_invalid_response(
+    client: Client, server: FakeServer, views: list[str], shape: list[int]
+):
+    tensor = tensors.encode(np.zeros(shape, np.float32))
+    server.standing["Embed"] = predicting.EmbedResponse(features={"views": dict.fromkeys(views, tensor)})
+    with pytest.raises(Internal, match="is invalid: "):
+        client.embed([Text("a"), Text("b")])
+
+
+def test_a_reason_of_a_newer_server_is_unspecified(client: Client, server: FakeServer):
+    def newer(request: predicting.PredictRequest) -> predicting.PredictResponse:
+        response = predicted(request)
+        response.faults.add(index=0, reason=9999, message="Broken.")
+        return response
+
+    server.standing["Predict"] = newer
+    first, _ = client.predict([Text("a"), Text("b")], model="pets", errors="return")
+    assert (first.reason, first.message) == ("UNSPECIFIED", "Input 0: Broken.")

@@ -18,7 +18,7 @@ from headstart.errors import (
     Unauthenticated,
     Unavailable,
 )
-from headstart.transport.status import has_remedy
+from headstart.transport.status import has_remedy, metadata_number
 
 _EXCLUDE = "Leave them out with --max-excluded-fraction {fraction:g}, or list all with headstart check."
 _JOB_ADVICE = {
@@ -147,7 +147,7 @@ def _advice(error: HeadstartError, session: Session | None) -> str:
 
 
 def _fraction_to_exclude(error: HeadstartError) -> float:
-    count, total = (int(error.metadata.get(name, 0)) for name in ("unusable_examples", "examples"))
+    count, total = (metadata_number(error, name) or 0 for name in ("unusable_examples", "examples"))
     return excludable_fraction(count, total)
 
 

@@ -1,6 +1,5 @@
 """The state that all commands share: the client and the output format."""
 
-import json
 import os
 import sys
 import warnings
@@ -17,12 +16,14 @@ from headstart.cli.contexts_file import Context, ContextsFile
 from headstart.cli.global_options import GlobalOptions
 from headstart.cli.output.formats import Format, Listing
 from headstart.cli.output.recorder import Recorder
-from headstart.cli.output.safe_console import SafeConsole
+from headstart.cli.output.safe_console import SafeConsole, SafeOutput, print_json
 from headstart.client import Client
+from headstart.control_characters import without_controls
 from headstart.inputs.examples import ExampleWarning
 from headstart.transport.channel import TlsConfig
 from headstart.transport.retries import RetryPolicy
 from headstart.transport.settings import DEFAULT_SERVER, checked_server
+from headstart.transport.status import reading
 
 _RETRIES = RetryPolicy()
 _PIPE_WIDTH = 240  # a pipe has no terminal width, and the default of 80 columns would truncate tables
@@ -106,7 +107,10 @@ class Session:
 
         A `limit` truncates its list: a page has as many entries as the server sends at once.
         """
-        return self._recorder.response(method, limit) if self.as_json else {}
+        if not self.as_json:
+            return {}
+        with reading(self.connection.server):
+            return self._recorder.response(method, limit)
 
     def show(self, value: object, rendered: RenderableType, listed: Listing | None = None) -> None:
         """Print a result in the output format: its JSON, its table, or its names and rows."""
@@ -114,15 +118,17 @@ class Session:
             case Format.JSON:
                 self.print_json(value, indent=2)
             case Format.NAME if listed is not None:
-                sys.stdout.write("".join(f"{name}\n" for name in listed.names))
+                # A name with a line break would be two arguments of the next command.
+                names = (without_controls(name).replace("\n", "") for name in listed.names)
+                sys.stdout.write("".join(f"{name}\n" for name in names))
             case Format.CSV if listed is not None:
-                sys.stdout.write(listed.csv())
+                SafeOutput().write(listed.csv())
             case _:
                 self.out.print(rendered)
 
     def print_json(self, value: object, indent: int | None = None) -> None:
         """Print a JSON document on stdout, in one line unless indented."""
-        print(json.dumps(value, indent=indent, ensure_ascii=False), flush=True)
+        print_json(value, indent)
 
     def note(self, line: str) -> None:
         """Print a line for people on stderr."""

@@ -28,6 +28,7 @@ from headstart.results import (
     ModelPredictions,
     Prediction,
     Predictions,
+    Progress,
     Promotion,
     RebuiltVersion,
     ServerInfo,
@@ -75,6 +76,17 @@ def _decode_label(message: label_pb2.Label) -> LabelValue:
         case "probabilities":
             return dict(sorted(message.probabilities.probabilities.items()))
     return None
+
+
+def _reason(fault: Any) -> str:
+    """Return the reason of a fault; UNSPECIFIED for an unknown one, as of a newer server."""
+    value = ErrorReason.DESCRIPTOR.values_by_number.get(fault.reason)
+    return "UNSPECIFIED" if value is None else str(value.name).removeprefix("ERROR_REASON_")
+
+
+def _fraction(progress: job_pb2.Progress) -> float:
+    """Return the fraction of a job that is done, 0 if it is not a number from 0 to 1."""
+    return progress.fraction if 0 <= progress.fraction <= 1 else 0.0
 
 
 def _step_durations(job: job_pb2.Job) -> dict[str, timedelta]:
@@ -173,11 +185,12 @@ _DECODER: Final = Decoder(
             "unread_versions": _version_names("unread_versions"),
         },
         ExampleFault: {
-            "reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"),
+            "reason": _reason,
         },
-        InputFault: {"reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_")},
+        InputFault: {"reason": _reason},
         JobStatus: {"promotion": _promotion("version"), "step_durations": _step_durations},
         ModelPredictions: {"predictions": _predictions},
+        Progress: {"fraction": _fraction},
         Prediction: {"predicted": "label"},
         Predictions: {
             "results": _results,

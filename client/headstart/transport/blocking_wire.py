@@ -15,7 +15,7 @@ from headstart.transport.call_log import LOGGER, logged
 from headstart.transport.channel import channel_options, target_uri
 from headstart.transport.retries import LOADING_SECONDS, Backoff, Deadline, RetryPolicy, loading_delay
 from headstart.transport.settings import ConnectionSettings, Metadata
-from headstart.transport.status import RpcFailure, error_from_rpc
+from headstart.transport.status import RpcFailure, error_from_rpc, reading
 from headstart.transport.tokens import TokenSource
 from headstart.transport.upload import Pipe, Upload, UploadReport
 
@@ -144,7 +144,8 @@ class BlockingWire:
             # Cancel before the pipe ends, or the server would accept a partial dataset as complete.
             future.cancel()
             raise
-        return upload.read(response)
+        with reading(self._server):
+            return upload.read(response)
 
 
 def _open_channel(settings: ConnectionSettings) -> grpc.Channel:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
@@ -95,10 +96,15 @@ class PredictionRun:
             skip_invalid_inputs=self.keep_errors,
         )
         self._evidence.write(request)
-        return Call.of(request, read=self._read)
+        return Call.of(request, read=partial(self._read, len(chunk.inputs)))
 
-    def _read(self, response: pb.PredictResponse) -> Predictions:
-        self.messages = response.results[0].predictions if response.results else ()
+    def _read(self, count: int, response: pb.PredictResponse) -> Predictions:
+        counts = [len(each.predictions) for each in response.results]
+        if counts != [count] * len(self._targets):
+            raise ValueError(f"predictions of {count} inputs are expected for each target, received {counts}")
+        if outside := [each.index for each in response.faults if not 0 <= each.index < count]:
+            raise ValueError(f"an error of input {outside[0]} of {count}")
+        self.messages = response.results[0].predictions
         return decode(response, Predictions)
 
     def record(self, answer: Predictions) -> None:
@@ -170,12 +176,21 @@ class EmbeddingRun:
     def call(self, chunk: Chunk) -> Call[dict[str, NDArray[Any]]]:
         """Return the call for a portion of the inputs."""
         return Call.of(
-            pb.EmbedRequest(backbone=self._backbone, inputs=chunk.inputs, views=self._views), read=self._read
+            pb.EmbedRequest(backbone=self._backbone, inputs=chunk.inputs, views=self._views),
+            read=partial(self._read, len(chunk.inputs)),
         )
 
-    def _read(self, response: pb.EmbedResponse) -> dict[str, NDArray[Any]]:
+    def _read(self, count: int, response: pb.EmbedResponse) -> dict[str, NDArray[Any]]:
+        features = decode_features(response.features)
+        if self._views and features.keys() != set(self._views):
+            raise ValueError(f"the views {', '.join(self._views)} are expected")
+        for view, array in features.items():
+            if array.ndim != 2 or len(array) != count:
+                raise ValueError(
+                    f"features of {count} inputs are expected, received the shape {array.shape} of {view}"
+                )
         self._backbone = response.features.backbone or self._backbone
-        return decode_features(response.features)
+        return features
 
     def record(self, answer: dict[str, NDArray[Any]]) -> None:
         """Do nothing: `call` reads the backbone from the response."""

@@ -7,20 +7,21 @@ from typing import Final
 
 import grpc
 
+from headstart.control_characters import without_controls
 from headstart.errors import ErrorDetails, FieldViolation, HeadstartError, InvalidArgument, PredictionError
 from headstart.inputs.inputs import input_message
 from headstart.inputs.prediction_inputs import NamedInput
-from headstart.transport.status import MESSAGE_TOO_LARGE, too_large
+from headstart.transport.status import MESSAGE_TOO_LARGE, metadata_number, too_large
 from headstart.v1 import input_pb2
 
 MAX_CALL_BYTES: Final = 16 * 2**20
 MAX_CALL_INPUTS: Final = 256
 _OTHER_BYTES: Final = 64 * 2**10  # of the targets and settings of a call, at most
 # An input in a field's path, and in a message for people.
-_FIELD: Final = re.compile(r"\binputs\[(\d+)\]")
+_FIELD: Final = re.compile(r"\binputs\[(\d{1,9})\]")
 # The message of the first invalid input has the number of all.
 _COUNT: Final = re.compile(r" \(\d+ of \d+ inputs are at fault\.\)$")
-_INPUT: Final = re.compile(r"\b(inputs\[|[Ii]nput )(\d+)\b(\](?:\.\w+)?)?")
+_INPUT: Final = re.compile(r"\b(inputs\[|[Ii]nput )(\d{1,9})\b(\](?:\.\w+)?)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +46,7 @@ class Chunk:
         text = _relocated_text(message, self)
         if text == message and not message.startswith(f"Input {index}: "):
             text = f"{item.name or f'Input {index}'}: {message}"
-        return PredictionError(text + item.hint, index=index, name=item.name, reason=reason)
+        return PredictionError(without_controls(text) + item.hint, index=index, name=item.name, reason=reason)
 
 
 class CallSize:
@@ -59,7 +60,9 @@ class CallSize:
         if error.reason != MESSAGE_TOO_LARGE or len(chunk.inputs) < 2:
             raise error
         sizes = [each.ByteSize() for each in chunk.inputs]
-        limit = int(error.metadata.get("limit", sum(sizes) // 2))
+        limit = metadata_number(error, "limit")
+        if limit is None:
+            limit = sum(sizes) // 2
         self.max_bytes = min(self.max_bytes, max(limit - _OTHER_BYTES, 1))
         messages = dict(zip(chunk.places, zip(chunk.inputs, sizes, strict=True), strict=True))
         portions = [_Portion(chunk.first)]
@@ -117,9 +120,10 @@ def chunks(
 
 def input_error(chunk: Chunk, error: HeadstartError) -> HeadstartError:
     """Return the error of the only input if the server rejected the call for its size; else the error."""
-    if error.reason != MESSAGE_TOO_LARGE or len(chunk.inputs) != 1 or "limit" not in error.metadata:
+    limit = metadata_number(error, "limit")
+    if error.reason != MESSAGE_TOO_LARGE or len(chunk.inputs) != 1 or limit is None:
         return error
-    message = too_large("Input 0", chunk.inputs[0].ByteSize(), int(error.metadata["limit"]))
+    message = too_large("Input 0", chunk.inputs[0].ByteSize(), limit)
     return InvalidArgument(
         ErrorDetails(
             code=grpc.StatusCode.INVALID_ARGUMENT,

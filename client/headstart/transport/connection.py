@@ -15,7 +15,13 @@ from headstart.transport.chunked_calls import Run
 from headstart.transport.chunks import CallSize, Chunk, chunks, input_error, relocated, without_invalid
 from headstart.transport.retries import Attempts, Deadline, RetryPolicy, capacity_delay
 from headstart.transport.settings import ConnectionSettings, Metadata
-from headstart.transport.status import RpcFailure, deadline_passed, error_from_rpc
+from headstart.transport.status import (
+    RpcFailure,
+    deadline_passed,
+    error_from_rpc,
+    invalid_response,
+    reading,
+)
 from headstart.transport.tokens import TokenSource
 from headstart.transport.upload import Upload, UploadReport
 
@@ -109,7 +115,8 @@ class Exchange:
                 )
             except grpc.RpcError as error:
                 raise self._error(error) from None
-        return call.read(response)
+        with reading(self.settings.server):
+            return call.read(response)
 
     async def receive(self, call: Call[Result], timeout: float | None = None) -> AsyncGenerator[Result, None]:
         """Send a call and yield its results as they arrive; `timeout` in seconds, None: no limit."""
@@ -139,7 +146,9 @@ class Exchange:
             try:
                 async with aclosing(self.wire.answers(start)) as responses:
                     async for response in responses:
-                        yield call.read(response)
+                        with reading(self.settings.server):
+                            result = call.read(response)
+                        yield result
             except grpc.RpcError as error:
                 raise self._error(error) from None
 
@@ -197,7 +206,8 @@ class Exchange:
                     raise relocated(cause, chunk) from None
                 chunk = without_invalid(chunk, cause)
             else:
-                run.record(answer)
+                with reading(self.settings.server):
+                    run.record(answer)
                 return chunk, answer
         return chunk, None
 
@@ -208,9 +218,11 @@ class Exchange:
             answer = await self.send(page(token))
             for item in answer.items:
                 yield item
-            token = answer.next_token
-            if not token:
+            if not answer.next_token:
                 return
+            if answer.next_token == token:
+                raise invalid_response(self.settings.server, "a list has the same page twice")
+            token = answer.next_token
 
     async def all_pages(self, page: Callable[[str], Call[Page[Result]]]) -> list[Result]:
         """Return the items of all pages."""

@@ -1,13 +1,20 @@
 """Converts gRPC failures and `google.rpc.Status` to this package's errors."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import Error as JsonError
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Error as MessageError
 from google.rpc import error_details_pb2, status_pb2
 
 from headstart import errors
+from headstart.control_characters import without_controls
 
 Detail = TypeVar("Detail", bound=Message)
 
@@ -50,6 +57,9 @@ _TOO_LARGE: Final = re.compile(
     r"^(?!CLIENT).*received message larger than max \((\d+) vs\.? (\d+)\)", re.IGNORECASE
 )
 
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_MAX_PROBLEM: Final = 300  # characters in a message
+
 _Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...] | grpc.aio.Metadata | None"
 
 
@@ -75,7 +85,7 @@ def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False)
     status = _status(failure)
     if status is not None:
         return error_from_status(status)
-    message = failure.details() or failure.code().name
+    message = without_controls(failure.details() or "") or failure.code().name
     if too_large := _TOO_LARGE.search(message):
         return _error(_too_large(int(too_large[1]), int(too_large[2])))
     if failure.code() is grpc.StatusCode.CANCELLED and not is_closed:
@@ -86,6 +96,32 @@ def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False)
     elif failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"No answer from {server} within the time allowed. Raise the timeout, if the server runs"
     return _error(errors.ErrorDetails(code=failure.code(), message=message))
+
+
+@contextmanager
+def reading(server: str) -> Iterator[None]:
+    """Raise `Internal`, which names the server, if a response cannot be read within the block."""
+    try:
+        yield
+    except errors.HeadstartError:
+        raise
+    except (ArithmeticError, LookupError, TypeError, ValueError, MessageError, JsonError) as error:
+        raise invalid_response(server, str(error)) from error
+
+
+def invalid_response(server: str, problem: str) -> errors.Internal:
+    """Return the error of a response that cannot be read."""
+    message = (
+        f"The response of the server at {server} is invalid: {without_controls(problem)[:_MAX_PROBLEM]}. "
+        "Check that it is a Headstart server, and that no proxy changes its responses"
+    )
+    return errors.Internal(errors.ErrorDetails(code=grpc.StatusCode.INTERNAL, message=message))
+
+
+def metadata_number(error: errors.HeadstartError, name: str) -> int | None:
+    """Return a number of 0 or more in the metadata of an error; None if it is missing or another text."""
+    text = error.metadata.get(name, "")
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def too_large(name: str, size: int, limit: int) -> str:
@@ -157,19 +193,28 @@ def details_from_status(status: status_pb2.Status) -> errors.ErrorDetails:
     retry = _unpacked(status, error_details_pb2.RetryInfo())
     return errors.ErrorDetails(
         code=code,
-        message=status.message or code.name,
+        message=without_controls(status.message) or code.name,
         reason=info.reason if info and ours else "",
         metadata=dict(info.metadata) if info else {},
         field_violations=tuple(
-            errors.FieldViolation(field=violation.field, description=violation.description)
+            errors.FieldViolation(field=violation.field, description=without_controls(violation.description))
             for violation in (request.field_violations if request else ())
         ),
         quota_violations=tuple(
             errors.QuotaViolation(subject=violation.subject, description=violation.description)
             for violation in (quota.violations if quota else ())
         ),
-        retry_after=retry.retry_delay.ToTimedelta() if retry else None,
+        retry_after=_delay(retry.retry_delay) if retry else None,
     )
+
+
+def _delay(duration: Duration) -> timedelta | None:
+    """Return a delay; None if it is negative or out of range."""
+    try:
+        delay = duration.ToTimedelta()
+    except (ArithmeticError, ValueError):
+        return None
+    return delay if delay >= timedelta() else None
 
 
 def _unpacked(status: status_pb2.Status, detail: Detail) -> Detail | None:

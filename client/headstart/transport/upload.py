@@ -15,7 +15,7 @@ from headstart.errors import ErrorDetails, HeadstartError, InvalidArgument
 from headstart.inputs.examples import ExampleSource
 from headstart.results import Comparison, EvaluationResult, Validation
 from headstart.spec import FineTuneSpec
-from headstart.transport.status import MESSAGE_TOO_LARGE, too_large
+from headstart.transport.status import MESSAGE_TOO_LARGE, metadata_number, too_large
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import input_pb2
@@ -117,9 +117,9 @@ class Upload(Generic[Result]):
 
         It reads the examples again, up to this one.
         """
-        if error.reason != MESSAGE_TOO_LARGE or "limit" not in error.metadata:
+        limit = metadata_number(error, "limit")
+        if error.reason != MESSAGE_TOO_LARGE or limit is None:
             return error
-        limit = int(error.metadata["limit"])
         for index, example in enumerate(self.source):
             if (size := example.ByteSize()) + 3 * _FIELD_BYTES > limit:
                 return InvalidArgument(

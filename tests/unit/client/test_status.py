@@ -1,8 +1,9 @@
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from headstart.errors import HeadstartError, InvalidArgument, NotFound, Unavailable
-from headstart.transport.status import error_from_rpc, error_from_status
+from headstart.transport.status import error_from_rpc, error_from_status, metadata_number
 
 
 class Failure:
@@ -83,3 +84,29 @@ def test_an_error_always_has_a_message():
     error = error_from_rpc(Failure(grpc.StatusCode.INVALID_ARGUMENT, None), "here")
 
     assert str(error) == "INVALID_ARGUMENT (INVALID_ARGUMENT)"
+
+
+@pytest.mark.parametrize("seconds", [-1, 2**62])
+def test_a_senseless_delay_is_ignored(seconds):
+    retry = error_details_pb2.RetryInfo(retry_delay={"seconds": seconds})
+    metadata = (("grpc-status-details-bin", packed(14, retry)),)
+
+    assert error_from_rpc(Failure(grpc.StatusCode.UNAVAILABLE, metadata=metadata), "here").retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("7", 7), ("", None), ("-7", None), ("x", None), ("\u0667", None), ("9" * 5000, None)],
+)
+def test_numbers_in_the_metadata_of_an_error_are_checked(text, number):
+    info = error_details_pb2.ErrorInfo(domain="headstart", metadata={"limit": text})
+    error = error_from_status(status_pb2.Status.FromString(packed(8, info)))
+
+    assert metadata_number(error, "limit") == number
+    assert metadata_number(error, "size") is None
+
+
+def test_messages_have_no_control_characters():
+    assert error_from_rpc(Failure(grpc.StatusCode.INTERNAL, "a\x1b[2J"), "here").message == "a[2J"
+    status = status_pb2.Status.FromString(packed(13, message="a\x1b[2J\nb"))
+    assert error_from_status(status).message == "a[2J\nb"

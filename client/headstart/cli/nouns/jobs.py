@@ -11,6 +11,7 @@ from headstart.cli.completion import complete_jobs, complete_models
 from headstart.cli.confirmation import confirm
 from headstart.cli.help import noun
 from headstart.cli.output.formats import LIST
+from headstart.cli.output.layout import local_time
 from headstart.cli.output.listings import job_listing
 from headstart.cli.output.progress import describe
 from headstart.cli.output.tables import job_facts, job_table
@@ -105,7 +106,7 @@ def _print_event(session: Session, method: str, event: JobEvent, name: str = "")
     if session.as_json:
         session.print_json(session.response(method))
         return
-    line = f"{event.event_time.astimezone():%H:%M:%S}  {name}{describe(event)}"
+    line = f"{local_time(event.event_time):%H:%M:%S}  {name}{describe(event)}"
     session.out.print(line, soft_wrap=True)
 
 

@@ -52,7 +52,7 @@ def figure(number: float | None) -> str:
 
 def excludable_fraction(count: int, total: int) -> float:
     """Return the --max-excluded-fraction that allows this number of unusable examples, 0.2 or more."""
-    return max(0.2, math.ceil(100 * count / total) / 100) if total else 0.2
+    return min(max(0.2, math.ceil(100 * count / total) / 100), 1.0) if total else 0.2
 
 
 def shortened(name: str, most: int) -> str:
@@ -79,11 +79,19 @@ def duration(length: timedelta) -> str:
 
 def moment(time: datetime) -> str:
     """Return a time with its date, in the local time zone."""
-    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return local_time(time).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def short_moment(time: datetime) -> str:
     """Return a time to the minute; only its date if it is long ago."""
-    local = time.astimezone()
+    local = local_time(time)
     recent = abs(datetime.now(local.tzinfo) - local) < _THIS_YEAR
     return local.strftime("%m-%d %H:%M" if recent else "%Y-%m-%d")
+
+
+def local_time(time: datetime) -> datetime:
+    """Return a time in the local time zone; unchanged in the first and the last hours that a datetime has."""
+    try:
+        return time.astimezone()
+    except OverflowError:
+        return time
