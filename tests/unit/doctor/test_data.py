@@ -20,7 +20,7 @@ from headstart_server.database.probe import examine
 from headstart_server.doctor.database import data_findings
 from headstart_server.doctor.finding import Finding, Status
 from headstart_server.models.retrain_policy import RetrainPolicy
-from postgres import on_both_databases
+from postgres import PostgresServer, on_both_databases
 
 NOTHING = DataFacts(
     captured=0,
@@ -95,18 +95,26 @@ def test_the_database_is_read_as_it_is(captures: Captures, tmp_path: Path, addre
     assert "pets: One class is left." in finding(facts, "feedback").summary
 
 
-@on_both_databases
+@pytest.fixture(params=["sqlite", "postgresql"])
+def own_address(request: pytest.FixtureRequest) -> str | None:
+    """The address of a database that no other test uses; None for a file in the test's folder."""
+    if request.param == "sqlite":
+        return None
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.database()
+
+
 @pytest.mark.parametrize(
     "change", ["DROP TABLE capture_gaps", "ALTER TABLE capture_gaps RENAME COLUMN last TO other"]
 )
 def test_a_database_that_is_not_complete_has_no_findings(
-    tmp_path: Path, address: str | None, change: str
+    tmp_path: Path, own_address: str | None, change: str
 ) -> None:
-    made = Database(address or tmp_path / "headstart.sqlite3")
+    made = Database(own_address or tmp_path / "headstart.sqlite3")
     with made.write() as connection:
         connection.exec_driver_sql(change)
     made.close()
-    assert examine(address or tmp_path / "headstart.sqlite3").data is None
+    assert examine(own_address or tmp_path / "headstart.sqlite3").data is None
 
 
 def _dataset(name: str, state: str) -> dict[str, Any]:
