@@ -48,6 +48,9 @@ class NoFiles:
     def rewrite(self, archive: str, members: Collection[int]) -> int:
         return 0
 
+    def remove(self, job_id: str) -> None:
+        pass
+
     def listed(self, job_id: str) -> Any:
         raise ArtifactDamaged(f"There is no archive {job_id}.")
 
