@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import pytest
@@ -22,16 +23,17 @@ RATE = 20.0
 MIB = 1
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Replica]:
+    """A server for each test, which uses up its limits."""
     settings = {"rate_limit": f"{RATE:g}/s", "max_versions_per_model": 1, "bandwidth_limit": f"{MIB}MiB/s"}
-    server = Replica(tmp_path_factory.mktemp("limits"), **settings)
+    server = Replica(tmp_path, **settings)
     server.start()
     yield server
     server.kill()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client(server: Replica) -> Iterator[Client]:
     with Client(server.target) as client:
         eventually(client.ready, START_SECONDS, "a server that serves")
@@ -77,8 +79,7 @@ def test_frequent_callers_get_a_time_to_retry_and_health_is_free(client: Client)
 
 
 def test_messages_of_a_two_way_stream_go_at_the_rate_of_calls(server: Replica, client: Client) -> None:
-    # There since the first test, and ready.
-    assert client.ready()
+    client.fine_tune(EXAMPLES, model="pets").result()
     request = oip.ModelInferRequest(
         model_name="pets",
         inputs=[
