@@ -127,23 +127,26 @@ class Database:
         with self._watched(always=is_heartbeat), self._transaction(engine, name) as connection:
             yield connection
 
-    def artifacts(self, mark: str, name: str) -> tuple[str, str]:
-        """Record the location of the artifacts, unless one is recorded already.
+    def artifacts(self, mark: str, name: str, *, records: bool = True) -> tuple[str, str]:
+        """Return the recorded location of the artifacts, or the given one if none is recorded.
 
-        Returns:
-            The recorded mark and name.
+        Args:
+            mark: identity of the location.
+            name: its name in messages.
+            records: whether to record the given one if none is recorded.
 
         Raises:
             DatabaseUnavailable: the database does not answer.
         """
         with self.write("database.artifacts") as connection:
-            connection.execute(
-                update(identity)
-                .where(identity.c.artifacts.is_(None))
-                .values(artifacts=mark, artifacts_name=name)
-            )
+            if records:
+                connection.execute(
+                    update(identity)
+                    .where(identity.c.artifacts.is_(None))
+                    .values(artifacts=mark, artifacts_name=name)
+                )
             row = connection.execute(select(identity.c.artifacts, identity.c.artifacts_name)).one()
-        return row.artifacts, row.artifacts_name
+        return (mark, name) if row.artifacts is None else (row.artifacts, row.artifacts_name)
 
     def now(self, connection: Connection) -> float:
         """Return the time of the database's clock, in seconds since 1970."""

@@ -123,8 +123,8 @@ class Database(Protocol):
     def name(self) -> str:
         """Name in messages."""
 
-    def artifacts(self, mark: str, name: str) -> tuple[str, str]:
-        """Record a location unless one is recorded; return the recorded identity and name."""
+    def artifacts(self, mark: str, name: str, *, records: bool = True) -> tuple[str, str]:
+        """Return the identity and name of the recorded location, or the given ones if none is recorded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,16 +169,18 @@ class StorageRoots:
                 "credentials or their permissions."
             ) from error
 
-    def check_recorded(self, database: Database) -> None:
-        """Check that the database recorded this storage, before anything is read or removed.
+    def check_recorded(self, database: Database, *, records: bool = True) -> None:
+        """Check that the database recorded this storage, or record it, before anything is read or removed.
 
-        Raise ForeignArtifactsError if the database has its artifacts elsewhere, and LocalStorageUnavailable
-        if the folder cannot be used.
+        Without `records`, a database without a recorded storage stays without one. Raise
+        ForeignArtifactsError if the database has its artifacts elsewhere, and LocalStorageUnavailable if the
+        folder cannot be used.
         """
         if self.mark is None and self.bucket is None:
             return
         mark = self.name if self.mark is None else f"folder {self.mark.read()}"
-        check_location(mark, self.name, database.artifacts(mark, self.name), database.name)
+        recorded = database.artifacts(mark, self.name, records=records)
+        check_location(mark, self.name, recorded, database.name)
 
     def claim(self, database: str) -> None:
         """Check that the artifacts belong to this database, before anything is removed.

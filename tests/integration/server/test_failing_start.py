@@ -20,6 +20,7 @@ from forked_keras import worker_of
 from postgres import HOST as POSTGRES_HOST
 from postgres import PostgresServer
 from prepared import copy_prepared
+from s3 import S3Server
 from server_process import (
     HOST,
     START_SECONDS,
@@ -147,6 +148,20 @@ def test_a_database_that_refuses_the_user_is_named_without_the_password(
     assert 'role "stranger" does not exist' in failed.line
     assert "hunter2" not in failed.stderr
     has_no_stack(failed)
+
+
+def test_a_bucket_that_does_not_exist_is_named_and_another_one_may_follow(
+    fail: Fail, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    for bucket in ("no-such-bucket-1", "no-such-bucket-2"):
+        failed = fail("--artifacts", f"s3://{bucket}/x")
+        assert failed.line == (
+            f"headstart-server: Cannot use --artifacts: there is no bucket s3://{bucket}. Create the bucket, "
+            "or correct --artifacts, the credentials or their permissions."
+        )
+        has_no_stack(failed)
 
 
 def test_files_that_settings_name_are_named(fail: Fail, tmp_path: Path) -> None:

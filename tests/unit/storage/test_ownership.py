@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from fakes import PATIENCE
+from headstart_server.app.data_folder import checked_roots
 from headstart_server.database.database import Database
 from headstart_server.errors import LocalStorageUnavailable, StorageUnavailable
+from headstart_server.settings.settings import Settings
 from headstart_server.storage.ownership import OWNER_FILE, ForeignArtifactsError
 from headstart_server.storage.storage_roots import StorageRoots, open_storage_roots
 from postgres import on_both_databases
@@ -148,6 +150,22 @@ def test_a_server_with_other_artifacts_than_the_database_recorded_does_not_start
     own.check_recorded(database)
     with pytest.raises(ForeignArtifactsError):
         root.check_recorded(database)
+
+
+@on_both_databases
+def test_a_start_with_artifacts_of_another_database_does_not_bind_the_database_to_them(
+    artifacts: str, tmp_path: Path, database: Database
+) -> None:
+    def start(place: str) -> None:
+        storage = Settings.of(artifacts=place, data_dir=tmp_path / "data").storage
+        checked_roots(storage, database, tmp_path / "local", 0)
+
+    roots(artifacts, tmp_path).check("another")
+    with pytest.raises(ForeignArtifactsError, match="Expected artifacts of the database"):
+        start(artifacts)
+    start(f"{artifacts}-own")
+    with pytest.raises(ForeignArtifactsError, match="Give every replica the same --artifacts"):
+        start(artifacts)
 
 
 def test_a_folder_is_the_same_wherever_it_is_mounted(tmp_path: Path, database: Database) -> None:
