@@ -918,3 +918,16 @@ def test_it_reports_its_version(command):
 
     assert process.stdout == f"headstart {headstart.__version__}\n"
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("view", ["last", "other"])
+def test_features_of_a_later_call_without_a_shape_are_an_error(run, server, view):
+    def embedded(request):
+        rows = np.zeros((len(request.inputs), 1), "f4")
+        return predicting.EmbedResponse(features={"views": {"last": tensors.encode(rows)}})
+
+    scalar = tensors.encode(np.zeros((), "f4"))
+    server.script("Embed", embedded, predicting.EmbedResponse(features={"views": {view: scalar}}))
+
+    error = run("embed", "--text", *["a"] * 257, "--json", code=1).stderr
+    assert "is invalid: " in error

@@ -16,16 +16,17 @@ from headstart.calls import calls, dataset_calls, example_calls, job_calls, mode
 from headstart.calls.job_calls import rebase
 from headstart.decode import decode
 from headstart.inputs.examples import open_examples
-from headstart.results import Alias, ExampleFault, Promotion, PromotionDecision
+from headstart.results import Alias, ExampleFault, Predictions, Promotion, PromotionDecision
 from headstart.spec import FineTuneSpec
 from headstart.transport import upload
-from headstart.transport.chunked_calls import EmbeddingRun, PredictionRun
+from headstart.transport.chunked_calls import EmbeddingRun
 from headstart.transport.chunks import Chunk
 from headstart.v1 import (
     comparison_pb2,
     dataset_service_pb2,
     evaluation_service_pb2,
     fine_tuning_service_pb2,
+    input_pb2,
     job_pb2,
     model_pb2,
     model_service_pb2,
@@ -65,7 +66,7 @@ LEFT_OUT = {
 """Patterns of fields that change no result, with all below them; and why."""
 
 TARGET = VersionRef("m")
-CHUNK = Chunk(first=0, items=[], inputs=[], places=[])
+CHUNK = Chunk(first=0, items=[], inputs=[input_pb2.Input()], places=[0])
 
 
 def _readers() -> dict[str, list[Any]]:
@@ -109,9 +110,16 @@ def _readers() -> dict[str, list[Any]]:
         "GetServerInfo": [server_calls.server_info()],
         "WhoAmI": [server_calls.who_am_i()],
         "GetUsage": [server_calls.usage()],
-        "Predict": [PredictionRun([TARGET], top_k=1).call(CHUNK)],
+        "Predict": [_predict_call()],
         "Embed": [EmbeddingRun("b", ()).call(CHUNK)],
     }
+
+
+def _predict_call() -> calls.Call[Predictions]:
+    """Return a call that also accepts faults of inputs that it does not have."""
+    return calls.Call.of(
+        prediction_service_pb2.PredictRequest(), read=lambda response: decode(response, Predictions)
+    )
 
 
 def _methods() -> list[Any]:
@@ -247,7 +255,7 @@ def _leaf(field: FieldDescriptor, variant: int) -> Any:
 
 def _fill_tensor(tensor: Any, variant: int) -> None:
     tensor.data_type, tensor.data = 1, bytes([variant])
-    tensor.shape.append(1)
+    tensor.shape.extend([1, 1])
 
 
 def _fill_status(status: Any, variant: int) -> None:

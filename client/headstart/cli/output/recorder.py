@@ -65,6 +65,8 @@ def _join_features(joined: EmbedResponse, response: EmbedResponse) -> None:
     first = 0
     for view, tensor in response.features.views.items():
         before = joined.features.views[view]
+        if not (before.shape and tensor.shape):
+            continue  # the client refuses the response
         first = before.shape[0]
         before.data += tensor.data
         before.shape[0] += tensor.shape[0]
