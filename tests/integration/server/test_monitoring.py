@@ -7,6 +7,7 @@ hour's worth of figures of calls and jobs of all kinds.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -211,9 +212,11 @@ def test_a_fine_tune_reports_its_cost_and_where_it_is_estimated(watched: Watched
 # The end
 
 
-def test_the_last_spans_are_sent_before_a_server_stops(watched: Watched):
-    before = len(watched.receiver.named("headstart.v1.PredictionService/Predict"))
-    watched.api.predict("digits", digit(1, 31))
-    assert watched.server.terminate() == 0
+def test_the_last_spans_are_sent_before_a_server_stops(tmp_path: Path):
+    with receiving() as receiver, running(tmp_path / "data", "--trace-endpoint", receiver.endpoint) as server:
+        server.wait_until_serving()
+        with Api.connect(server.target) as api:
+            refused(lambda: api.predict("missing", digit(0, 30)))
+        assert server.terminate() == 0
 
-    assert len(watched.receiver.named("headstart.v1.PredictionService/Predict")) > before
+        assert receiver.named("headstart.v1.PredictionService/Predict")
