@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from headstart_server.datasets import batch_writer, dataset_rows, parents
+from headstart_server.datasets import batch_writer, dataset_rows, example_eraser, parents
 from headstart_server.datasets.batch_writer import BatchRequest, BatchWriter
 from headstart_server.datasets.edited_examples import EditedExamples
 from headstart_server.datasets.erasure_log import ErasedMembers
@@ -59,8 +59,11 @@ def _lost_edit() -> Iterator[None]:
 
 @contextmanager
 def content_stays() -> Iterator[None]:
-    """An erasure does not rewrite the archives."""
-    with mock.patch.object(ExampleEraser, "_rewrite", return_value=0):
+    """An erasure neither rewrites nor removes archives."""
+    with (
+        mock.patch.object(ExampleEraser, "_rewrite", return_value=0),
+        mock.patch.object(example_eraser, "remove_released"),
+    ):
         yield
 
 
