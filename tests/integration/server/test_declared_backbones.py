@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,8 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def flags(folder: Path) -> list[str]:
+def declared(folder: Path) -> list[str]:
+    """Declare the networks of a folder; return the flags of a server."""
     digest = hashlib.sha256((folder / "own.keras").read_bytes()).hexdigest()
     (folder / "backbones.toml").write_text(
         f"""
@@ -65,13 +66,13 @@ size = 64
 source = "keras-file:./lost.keras"
 """
     )
-    declared = ["--backbones-file", str(folder / "backbones.toml"), "--default-backbone", "own"]
-    return [*declared, "--backbone-cache", str(folder / "cache")]
+    flags = ["--backbones-file", str(folder / "backbones.toml"), "--default-backbone", "own"]
+    return [*flags, "--backbone-cache", str(folder / "cache")]
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path, flags: list[str]) -> Iterator[ServerProcess]:
-    with running(folder / "data", *flags) as server:
+def server(folder: Path) -> Iterator[ServerProcess]:
+    with running(folder / "data", *declared(folder)) as server:
         yield server
 
 
@@ -141,12 +142,17 @@ def test_one_that_cannot_be_had_is_refused_with_the_reason_and_hinders_no_other(
 
 
 def test_other_weights_under_the_name_are_refused_where_pinned_and_reported_by_old_versions_elsewhere(
-    server: ServerProcess, folder: Path, flags: list[str], api: Api
+    folder: Path, tmp_path: Path
 ) -> None:
-    api.published(digits((0, 1, 7), 8), model="changed", backbone="own")
-    server.terminate()
-    (folder / "other.keras").replace(folder / "own.keras")
-    with running(server.data, *flags) as again, Api.connect(again.target) as api:
+    for file in ("own.keras", "other.keras", "zoo.weights.h5"):
+        shutil.copy(folder / file, tmp_path)
+    flags = declared(tmp_path)
+    with running(tmp_path / "data", *flags) as server, Api.connect(server.target) as api:
+        settled(api)
+        api.published(digits((0, 1, 7), 8), model="changed", backbone="own")
+        server.terminate()
+    (tmp_path / "other.keras").replace(tmp_path / "own.keras")
+    with running(tmp_path / "data", *flags) as again, Api.connect(again.target) as api:
         again.wait_until_serving(FIRST_START_SECONDS)
         settled(api)
         assert "Expected weights of keras-file:" in statuses(api)["pinned"].problem
