@@ -115,21 +115,21 @@ def knows(api: Api, model: str, version: int) -> bool:
         return False
 
 
-def counted(server: Server) -> float:
+def counted(server: Server, version: int) -> float:
     page = server.metrics()
-    return page.value("headstart_predictions_total", model="counted", version="1")
+    return page.value("headstart_predictions_total", model="counted", version=str(version))
 
 
 def test_every_process_answers_alike_and_one_page_counts_all(server: Server, apis: list[Api]):
-    published(apis, "counted")
-    before = counted(server)
+    version = published(apis, "counted").version
+    before = counted(server, version)
     answers = {str(api.predict("counted", b"quick1:x").results[0]) for api in apis}
 
     serving = server.serving()
     assert len(serving) == PROCESSES
     assert all(connections(process, server.port) for process in serving.values())
     assert len(answers) == 1
-    assert counted(server) == before + CONNECTIONS
+    assert counted(server, version) == before + CONNECTIONS
 
 
 def test_an_alias_moves_everywhere_within_a_second(apis: list[Api]):
