@@ -79,13 +79,13 @@ class Captured:
         yield "give up all batches", eraser.give_up_unfinished
         yield "orphans of captures", lambda: eraser.remove_orphans(-1.0)
 
-    def _write(self, model: str, **policy: Any) -> list[str]:
-        """Store a batch of two inputs; return their IDs."""
+    def _write(self, model: str, ages: Sequence[float] = (_SETTLED, _SETTLED), **policy: Any) -> list[str]:
+        """Store a batch of inputs with their seconds since the prediction; return their IDs."""
         details = {"capture": CapturePolicy(**({"random_fraction": 1.0} | policy))}
         self._publisher.registry.update_model(model, details)
-        names = [f"new-{self._random.randrange(1 << 60):x}" for _ in range(2)]
+        names = [f"new-{self._random.randrange(1 << 60):x}" for _ in ages]
         features = BatchFeatures(backbone_digest="b", views={"last": np.stack(list(map(direction, names)))})
-        inputs = [replace(new_capture(name, model), age=_SETTLED) for name in names]
+        inputs = [replace(new_capture(name, model), age=age) for name, age in zip(names, ages, strict=True)]
         self._store.write(model, inputs, features)
         return names
 
@@ -103,11 +103,12 @@ class Captured:
         self._eraser.erase(model, self._write(model)[0])
 
     def _clean(self) -> None:
-        # Two batches that are merged, and one whose inputs are expired already.
+        # Two batches that are merged, and two of which all inputs or one have expired already.
         model = self._model()
         for _ in range(2):
             self._write(model)
         self._write(self._model(), ttl=60.0)
+        self._write(self._model(), (_SETTLED, 0.0), ttl=60.0)
         self._eraser.clean()
 
     def _review(self) -> None:

@@ -272,6 +272,8 @@ def _fill_rooms(connection: Connection, sizes: Sizes) -> None:
                 "nbytes": "1000",
                 "features": "'{}'",
                 "created": f"{BEGIN} + i",
+                "ttl": "1e7",
+                "due": f"{BEGIN} + i + 1e7",
             },
         ),
         captured_inputs: (

@@ -1,19 +1,22 @@
 """Erases captured inputs, and removes expired inputs and leftover objects."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import structlog
-from sqlalchemy import Connection, Row, bindparam, delete, exists, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.capture.batches import MAX_BATCH, MAX_BATCH_BYTES, BatchFeatures, BatchFiles
 from headstart_server.capture.capture_rows import MODEL, STATE, begin, doom, give_up, publish, select_batch
 from headstart_server.capture.captured_input import CapturedInput, captured_of
+from headstart_server.capture.captured_inputs import select_captured
 from headstart_server.database.capture_tables import (
     DOOMED,
+    EXPIRES,
     READY,
     WRITING,
     capture_batches,
@@ -30,7 +33,7 @@ log = structlog.get_logger(__name__)
 ABANDONED_SECONDS, ORPHAN_SECONDS = 600.0, 3600.0
 #: Seconds for which the pages of a review list can be read.
 LIST_SECONDS = 3600.0
-#: Maximum batches that one step of a cleaning removes, and that it merges.
+#: Maximum batches that one statement finds, and that one cleaning merges.
 _AT_ONCE, _MERGED_AT_ONCE = 200, 1000
 #: Maximum seconds between the first and last input of a merged batch, so that the first one is removed soon
 #: after it expires, and seconds after which a batch is merged.
@@ -42,16 +45,18 @@ _MOVE = (
     .values(batch=bindparam("new"), place=bindparam("row"), start=bindparam("offset"))
 )
 
-_EXPIRED_AT_ONCE = 2000
-_EXPIRED_AFTER = (
-    select(captured_inputs.c.batch, captured_inputs.c.expires, captured_inputs.c.prediction_id)
-    .where(
-        captured_inputs.c.expires <= bindparam("now"),
-        tuple_(captured_inputs.c.expires, captured_inputs.c.prediction_id)
-        > tuple_(bindparam("after"), bindparam("after_id")),
-    )
-    .order_by(captured_inputs.c.expires, captured_inputs.c.prediction_id)
-    .limit(_EXPIRED_AT_ONCE)
+_DUE = (
+    select(capture_batches.c.batch, capture_batches.c.model)
+    .where(capture_batches.c.state == READY, capture_batches.c.due <= bindparam("now"))
+    .order_by(capture_batches.c.due)
+    .limit(_AT_ONCE)
+)
+_LAST_EXPIRES = select_captured(func.max(EXPIRES)).where(captured_inputs.c.batch == bindparam("of"))
+_POSTPONE = (
+    update(capture_batches).where(capture_batches.c.batch == bindparam("of")).values(due=bindparam("later"))
+)
+_TTL = select(func.min(capture_batches.c.ttl)).where(
+    capture_batches.c.batch.in_(bindparam("batches", expanding=True))
 )
 _MODELS_WITH = select(captured_inputs.c.model).where(captured_inputs.c.prediction_id == bindparam("id"))
 _DIRTY = select(capture_batches).where(capture_batches.c.dirty == 1, capture_batches.c.state == READY)
@@ -73,13 +78,6 @@ _ABANDON = (
     .values(state=DOOMED)
 )
 _DELETE_LISTS = delete(review_lists).where(review_lists.c.created < bindparam("long_ago"))
-_WITHOUT_ALIVE = select(capture_batches.c.batch, capture_batches.c.model).where(
-    capture_batches.c.batch.in_(bindparam("batches", expanding=True)),
-    capture_batches.c.state == READY,
-    ~exists().where(
-        captured_inputs.c.batch == capture_batches.c.batch, captured_inputs.c.expires > bindparam("now")
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +98,17 @@ class BatchRewriter:
 
     def doom(self, model: str, batches: Sequence[str]) -> None:
         """Mark batches of a model for removal, with their inputs."""
-        with self._database.write("captures.doom") as connection:
-            connection.execute(MODEL, {"model": model}).all()
+        with self._locked(model) as connection:
             doom(connection, batches)
+
+    def expire(self, model: str, batch: str, now: float) -> None:
+        """Mark a batch for removal if all its inputs have expired; otherwise look again when they have."""
+        with self._locked(model) as connection:
+            last = connection.execute(_LAST_EXPIRES, {"of": batch}).scalar()
+            if last is None or last <= now:
+                doom(connection, [batch])
+            else:
+                connection.execute(_POSTPONE, {"of": batch, "later": last})
 
     def replace(self, batches: Sequence[Row[Any]]) -> bool:
         """Replace batches of one model with the same views by one.
@@ -121,7 +127,10 @@ class BatchRewriter:
                 if self._move(connection, model, names, kept, new):
                     created = max(row.created for row in batches)
                     entries = len(kept.inputs)
-                    publish(connection, new, entries=entries, nbytes=nbytes, facts=facts, created=created)
+                    ttl = connection.execute(_TTL, {"batches": names}).scalar_one()
+                    publish(
+                        connection, new, entries=entries, nbytes=nbytes, facts=facts, created=created, ttl=ttl
+                    )
                     usage.add_captures(connection, tenant_of(model), nbytes)
                     return True
         except BaseException:
@@ -129,6 +138,12 @@ class BatchRewriter:
             raise
         give_up(self._database, new)
         return False
+
+    @contextmanager
+    def _locked(self, model: str) -> Iterator[Connection]:
+        with self._database.write("captures.doom") as connection:
+            connection.execute(MODEL, {"model": model}).all()
+            yield connection
 
     def _kept(self, batches: Sequence[Row[Any]]) -> _Kept | None:
         """Read the inputs that remain in batches, without damaged ones; None if there are none."""
@@ -280,31 +295,20 @@ class CaptureEraser:
         """Mark expired and unfinished batches for removal, and delete old review lists."""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            expired = _expired(connection, now)
-        for row in expired:
-            self._rewriter.doom(row.model, [row.batch])
+        while due := self._due(now):
+            for row in due:
+                self._rewriter.expire(row.model, row.batch, now)
         with self._database.write("captures.expire") as connection:
             connection.execute(_ABANDON, {"long_ago": now - ABANDONED_SECONDS})
             connection.execute(_DELETE_LISTS, {"long_ago": now - LIST_SECONDS})
 
-
-def _expired(connection: Connection, now: float) -> Sequence[Row[Any]]:
-    """Return the batches whose inputs have all expired, up to a limit."""
-    found: list[Row[Any]] = []
-    after = {"after": 0.0, "after_id": ""}
-    while len(found) < _AT_ONCE:
-        page = connection.execute(_EXPIRED_AFTER, {"now": now, **after}).all()
-        for part in batched(sorted({row.batch for row in page}), _AT_ONCE):
-            found.extend(connection.execute(_WITHOUT_ALIVE, {"now": now, "batches": part}))
-        if len(page) < _EXPIRED_AT_ONCE:
-            break
-        after = {"after": page[-1].expires, "after_id": page[-1].prediction_id}
-    # The inputs of a batch may be on two pages.
-    return list({row.batch: row for row in found}.values())
+    def _due(self, now: float) -> Sequence[Row[Any]]:
+        with self._database.read() as connection:
+            return list(connection.execute(_DUE, {"now": now}))
 
 
 def _mergeable(batches: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
-    """Return groups of batches that fit into one object: of the same model, backbone and time."""
+    """Return groups of batches that fit into one object: of the same model, backbone, time and lifetime."""
     groups: list[list[Row[Any]]] = []
     for row in batches:
         group = groups[-1] if groups else []
@@ -319,6 +323,7 @@ def _fits(row: Row[Any], group: Sequence[Row[Any]]) -> bool:
     first, facts = group[0], ("backbone_digest", "views")
     return (
         row.model == first.model
+        and row.ttl == first.ttl
         and all(row.features.get(name) == first.features.get(name) for name in facts)
         and row.created - first.created <= _MERGED_SECONDS
         and sum(each.entries for each in group) + row.entries <= MAX_BATCH

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, bindparam, delete, insert, select, te
 
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.capture.captured_input import CapturedInput
+from headstart_server.capture.captured_inputs import select_captured
 from headstart_server.database.capture_tables import DOOMED, READY, WRITING, capture_batches, captured_inputs
 from headstart_server.database.database import Database
 from headstart_server.database.tables import models
@@ -99,7 +100,7 @@ def rows_of(inputs: Sequence[NewCapture], batch: str, now: float, ttl: float) ->
 
 def select_batch(batch: str) -> Select[Any]:
     """Return the query of the rows of a batch, in their order."""
-    return select(captured_inputs).where(captured_inputs.c.batch == batch).order_by(captured_inputs.c.place)
+    return select_captured().where(captured_inputs.c.batch == batch).order_by(captured_inputs.c.place)
 
 
 def publish(
@@ -110,12 +111,14 @@ def publish(
     nbytes: int,
     facts: dict[str, Any],
     created: float,
+    ttl: float,
 ) -> None:
     """Publish a complete batch under its time; raise ModelGoneError if it was given up."""
+    values = {"entries": entries, "nbytes": nbytes, "features": facts, "created": created, "ttl": ttl}
     done = connection.execute(
         update(capture_batches)
         .where(capture_batches.c.batch == batch, capture_batches.c.state == WRITING)
-        .values(state=READY, entries=entries, nbytes=nbytes, features=facts, created=created)
+        .values(state=READY, due=created + ttl, **values)
     )
     if not done.rowcount:
         raise ModelGoneError

@@ -60,7 +60,15 @@ class CaptureStore:
                 now = self._database.now(connection)
                 connection.execute(insert(captured_inputs), rows_of(inputs, batch, now, policy.ttl))
                 created = now - max(each.age for each in inputs)
-                publish(connection, batch, entries=len(inputs), nbytes=nbytes, facts=facts, created=created)
+                publish(
+                    connection,
+                    batch,
+                    entries=len(inputs),
+                    nbytes=nbytes,
+                    facts=facts,
+                    created=created,
+                    ttl=policy.ttl,
+                )
                 evict(connection, model, policy)
                 usage.add_captures(connection, tenant, nbytes)
                 stored.check_added(connection, limits, tenant, model)

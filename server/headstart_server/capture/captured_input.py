@@ -71,7 +71,7 @@ class CapturedInput:
 
 
 def captured_of(row: Row[Any]) -> CapturedInput:
-    """Return the captured input of a row of `captured_inputs`."""
+    """Return the captured input of a row that `select_captured` selects."""
     return CapturedInput(
         model=row.model,
         prediction_id=row.prediction_id,

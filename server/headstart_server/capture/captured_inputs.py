@@ -10,7 +10,13 @@ from headstart_server.backbones.contract.backbone import Content
 from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.captured_input import CapturedInput, captured_of, not_found_error
-from headstart_server.database.capture_tables import READY, capture_batches, capture_gaps, captured_inputs
+from headstart_server.database.capture_tables import (
+    EXPIRES,
+    READY,
+    capture_batches,
+    capture_gaps,
+    captured_inputs,
+)
 from headstart_server.database.database import Database
 from headstart_server.database.locks import batched
 from headstart_server.errors import InvalidField
@@ -22,16 +28,18 @@ from headstart_server.storage.thumbnail_store import ThumbnailStore, check_side
 _TRIES = 3
 #: Maximum predictions that one statement searches for.
 _AT_ONCE = 500
+#: The columns of a captured input.
+COLUMNS = (*(column for column in captured_inputs.c if column.name != EXPIRES.name), EXPIRES)
 
 
 def is_there(now: float) -> ColumnElement[bool]:
     """Return the condition that a row of `captured_inputs`, joined with its batch, counts."""
-    return and_(capture_batches.c.state == READY, captured_inputs.c.expires > now)
+    return and_(capture_batches.c.state == READY, now < EXPIRES)
 
 
 def select_captured(*columns: Any) -> Select[Any]:
     """Return a query of captured inputs, joined with their batches."""
-    return select(*(columns or (captured_inputs,))).join(
+    return select(*(columns or COLUMNS)).join(
         capture_batches, capture_batches.c.batch == captured_inputs.c.batch
     )
 
@@ -170,7 +178,7 @@ class CapturedInputs:
         """Return rows of the newest inputs without feedback, each with the `features` of its batch."""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            query = select_captured(captured_inputs, capture_batches.c.features).where(
+            query = select_captured(*COLUMNS, capture_batches.c.features).where(
                 captured_inputs.c.model == model, captured_inputs.c.reviewed.is_(None), is_there(now)
             )
             newest = query.order_by(captured_inputs.c.created.desc(), captured_inputs.c.prediction_id)

@@ -1,11 +1,13 @@
 """The tables of captured inputs. The rules of `tables` apply."""
 
-from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, LargeBinary, String, Table
+from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, LargeBinary, String, Table, case
 
 from headstart_server.database.tables import metadata
 
 #: States of a batch: until its object is complete, while it counts, and until its object is removed.
 WRITING, READY, DOOMED = "writing", "ready", "doomed"
+#: Maximum seconds that a captured input lives: ten years.
+MAX_TTL = 315_576_000.0
 
 # Objects in storage that hold the contents and features of some captured inputs. The row is inserted before
 # the object is written and deleted after it is removed, so that every object has a row.
@@ -24,12 +26,16 @@ capture_batches = Table(
     # Backbone digest, runtime, and size of each view of the features.
     Column("features", JSON, nullable=False, default=dict),
     Column("created", Float, nullable=False),
+    # Maximum seconds that its inputs live. A shorter time of the policy is recorded here, not in each input.
+    Column("ttl", Float, nullable=False, default=MAX_TTL, server_default=str(MAX_TTL)),
+    # When a cleaning checks whether all of its inputs have expired.
+    Column("due", Float, nullable=False, default=0.0, server_default="0"),
     Index("capture_batches_by_model", "model", "state", "created"),
     Index("capture_batches_by_state", "state", "created"),
+    Index("capture_batches_due", "state", "due"),
     Index("capture_batches_dirty", "dirty"),
 )
 
-# A row counts while its batch is ready and it has not expired.
 captured_inputs = Table(
     "captured_inputs",
     metadata,
@@ -46,6 +52,7 @@ captured_inputs = Table(
     Column("kind", String(8), nullable=False),
     Column("media_type", String(64), nullable=False),
     Column("created", Float, nullable=False),
+    # Expiration by the policy when the input was captured; see `EXPIRES`.
     Column("expires", Float, nullable=False),
     # The predicted label, and lists of class name, index, probability and whether it is selected.
     Column("predicted", JSON, nullable=False),
@@ -60,7 +67,13 @@ captured_inputs = Table(
     Column("reviewed", Float),
     Index("captured_inputs_by_model", "model", "created"),
     Index("captured_inputs_by_batch", "batch"),
-    Index("captured_inputs_by_expiry", "expires"),
+)
+
+_SHORTENED = captured_inputs.c.created + capture_batches.c.ttl
+#: The expiration of a row of `captured_inputs`, which is joined with its batch. Until then the row counts, if
+#: the batch is ready.
+EXPIRES = case((captured_inputs.c.expires > _SHORTENED, _SHORTENED), else_=captured_inputs.c.expires).label(
+    "expires"
 )
 
 # Counts of inputs that could not be captured, by model.

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
+from headstart_server.database.capture_tables import MAX_TTL
 from headstart_server.errors import InvalidField
 from headstart_server.storage.json_values import JsonValue
 
 #: Defaults of the limits.
 DEFAULT_COUNT, DEFAULT_BYTES, DEFAULT_TTL = 10_000, 1 << 30, 30 * 86_400.0
 MAX_COUNT, MIN_BYTES = 1_000_000, 1 << 20
-#: Bounds of the time to live, in seconds: a minute and ten years.
-MIN_TTL, MAX_TTL = 60.0, 315_576_000.0
+#: Minimum time to live, in seconds.
+MIN_TTL = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,12 +15,9 @@ from headstart_server.models import usage
 
 # Built once: building a statement takes longer than executing it.
 _SHORTEN = (
-    update(captured_inputs)
-    .where(
-        captured_inputs.c.model == bindparam("captured"),
-        captured_inputs.c.expires > captured_inputs.c.created + bindparam("ttl"),
-    )
-    .values(expires=captured_inputs.c.created + bindparam("ttl"))
+    update(capture_batches)
+    .where(capture_batches.c.model == bindparam("captured"), capture_batches.c.ttl > bindparam("shorter"))
+    .values(ttl=bindparam("shorter"), due=capture_batches.c.created + bindparam("shorter"))
 )
 _NBYTES = select(func.sum(capture_batches.c.nbytes)).where(
     capture_batches.c.model == bindparam("model"), capture_batches.c.state == READY
@@ -29,7 +26,7 @@ _NBYTES = select(func.sum(capture_batches.c.nbytes)).where(
 
 def shorten(connection: Connection, model: str, ttl: float) -> None:
     """Apply a new time to live to the captured inputs of a model; it never extends their lives."""
-    connection.execute(_SHORTEN, {"captured": model, "ttl": ttl})
+    connection.execute(_SHORTEN, {"captured": model, "shorter": ttl})
 
 
 def delete_of(connection: Connection, model: str) -> None:

@@ -69,10 +69,12 @@ def update_model(connection: Connection, model: str, details: Mapping[str, Any])
     policy: CapturePolicy | None = values.get("capture")
     if policy is not None:
         values["capture"] = policy.to_json()
-        captures.shorten(connection, model, policy.ttl)
     if "retrain" in values:
         retrain: RetrainPolicy | None = values["retrain"]
         values["retrain"] = None if retrain is None else retrain.to_json()
         feedback_rows.reset(connection, model)
     if values:
         connection.execute(update(models).where(models.c.name == model).values(values))
+    if policy is not None:
+        # After the row of the model is locked, so that no batch is added meanwhile.
+        captures.shorten(connection, model, policy.ttl)

@@ -3,14 +3,16 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from captures import Captures, direction
+from changed_rows import changed_rows
 from fakes import ManualClock
+from headstart_server.capture.batches import MAX_BATCH
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.capture.capture_rows import Gaps, ModelGoneError, begin
 from headstart_server.capture.captured_inputs import mark_reviewed
-from headstart_server.database.capture_tables import capture_batches, captured_inputs
+from headstart_server.database.capture_tables import capture_batches
 from headstart_server.errors import CapturedInputNotFound, ModelNotFound, TenantQuotaExceeded
 from headstart_server.jobs.stored import TenantLimits
 from headstart_server.models import usage
@@ -104,28 +106,53 @@ def test_an_input_expires_and_its_object_is_removed(captures: Captures, clock: M
     assert captures.usage() == 0
 
 
-def test_what_expired_is_found_behind_thousands_of_batches_that_have_not(
+def test_a_batch_that_outlives_some_of_its_inputs_is_removed_after_the_last(
+    captures: Captures, clock: ManualClock
+) -> None:
+    captures.model(ttl=1000.0)
+    for name in ("one", "two"):
+        captures.write([name])
+        clock.advance(400.0)
+    captures.eraser.clean()
+    assert len(captures.objects()) == 1
+    clock.advance(300.0)
+    # The first one has expired.
+    assert captures.eraser.clean() == 0
+    assert captures.inputs.find("pets", "one") is None
+    assert captures.inputs.find("pets", "two") is not None
+    clock.advance(400.0)
+    assert captures.eraser.clean() == 1
+    assert captures.objects() == []
+
+
+def test_a_batch_of_an_earlier_release_expires_with_its_inputs(
     captures: Captures, clock: ManualClock
 ) -> None:
     captures.model(ttl=100.0)
     captures.write(["one"])
+    with captures.database.write("test") as connection:
+        columns = capture_batches.c
+        defaults = {each.name: float(each.server_default.arg) for each in (columns.ttl, columns.due)}
+        connection.execute(update(capture_batches).values(defaults))
+    assert captures.eraser.clean() == 0
+    assert captures.inputs.find("pets", "one") is not None
+    clock.advance(101.0)
+    assert captures.inputs.find("pets", "one") is None
+    assert captures.eraser.clean() == 1
+
+
+def test_every_expired_batch_is_removed_by_one_cleaning(captures: Captures, clock: ManualClock) -> None:
+    captures.model(ttl=100.0)
+    captures.write(["one"])
+    with captures.database.write("test") as connection:
+        batch = dict(connection.execute(select(capture_batches)).mappings().one())
+        connection.execute(
+            insert(capture_batches), [batch | {"batch": f"{place}", "nbytes": 0} for place in range(450)]
+        )
     clock.advance(101.0)
     captures.write(["two"])
-    with captures.database.write("test") as connection:
-        batch, one = (
-            dict(connection.execute(select(table).order_by(table.c.created.desc())).mappings().all()[0])
-            for table in (capture_batches, captured_inputs)
-        )
-        names = [f"!{place:04d}" for place in range(4100)]
-        connection.execute(
-            insert(capture_batches), [batch | {"batch": name, "entries": 100} for name in names]
-        )
-        connection.execute(
-            insert(captured_inputs), [one | {"batch": name, "prediction_id": name} for name in names]
-        )
-    assert captures.eraser.clean() == 1
+    assert captures.eraser.clean() == 451
     assert captures.inputs.find("pets", "two") is not None
-    assert captures.inputs.find("pets", "!0000") is not None
 
 
 def test_a_shorter_time_to_live_applies_to_inputs_captured_before(
@@ -135,8 +162,48 @@ def test_a_shorter_time_to_live_applies_to_inputs_captured_before(
     captures.write(["one"])
     captures.set_policy("pets", CapturePolicy(random_fraction=1.0, ttl=100.0))
     captures.set_policy("pets", CapturePolicy(random_fraction=1.0, ttl=1000.0))
+    found = captures.inputs.find("pets", "one")
+    assert found is not None
+    assert found.expires - found.created == 100.0
     clock.advance(101.0)
     assert captures.inputs.find("pets", "one") is None
+    assert captures.inputs.stored(["one"]) == set()
+    assert captures.inputs.pending("pets", 10) == []
+    assert captures.inputs.status("pets").captured_count == 0
+    assert captures.eraser.clean() == 1
+    assert captures.objects() == []
+
+
+def test_a_shorter_time_to_live_also_applies_after_batches_are_replaced(
+    captures: Captures, clock: ManualClock
+) -> None:
+    captures.model(ttl=1000.0)
+    captures.write(["one", "secret"])
+    captures.set_policy("pets", CapturePolicy(random_fraction=1.0, ttl=200.0))
+    captures.write(["two"])
+    captures.set_policy("pets", CapturePolicy(random_fraction=1.0, ttl=1000.0))
+    clock.advance(1.0)
+    captures.write(["three"])
+    captures.eraser.erase("pets", "secret")
+    clock.advance(61.0)
+    captures.eraser.clean()
+    # Batches of other lifetimes stay apart.
+    assert len(captures.objects()) == 2
+    clock.advance(140.0)
+    assert [captures.inputs.find("pets", name) is None for name in ("one", "two", "three")] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_a_shorter_time_to_live_changes_few_rows_of_many_inputs(captures: Captures) -> None:
+    captures.model()
+    for batch in range(2):
+        captures.write([f"{batch}-{place}" for place in range(MAX_BATCH)])
+    with changed_rows("UPDATE") as changed:
+        captures.set_policy("pets", CapturePolicy(random_fraction=1.0, ttl=100.0))
+    assert max(changed) == 2
 
 
 def test_an_erased_input_leaves_its_neighbors_and_no_trace(captures: Captures) -> None:

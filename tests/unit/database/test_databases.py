@@ -187,6 +187,9 @@ OLDER = (
     "DROP INDEX jobs_suspected",
     "ALTER TABLE jobs DROP COLUMN isolation",
     "ALTER TABLE jobs DROP COLUMN memory_bytes",
+    "DROP INDEX capture_batches_due",
+    "ALTER TABLE capture_batches DROP COLUMN due",
+    "ALTER TABLE capture_batches DROP COLUMN ttl",
 )
 
 
