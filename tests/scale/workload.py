@@ -7,12 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from fakes import FakeArchives, JobDriver, Publisher
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.dataset_tables import archive_sizes, archive_uses
 from headstart_server.database.tables import jobs, versions
+from headstart_server.database.tables import traffic as traffic_rows
 from headstart_server.datasets.erasure_log import ErasedMembers, ErasureLog, ErasureRequest, RebuiltVersion
 from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.datasets.example_finder import FoundExample
@@ -382,6 +383,9 @@ class Workload:
         traffic.write()
         for version in (None, 1):
             self._publisher.registry.reader.traffic_window(model, 3600.0, version)
+        with self._publisher.database.write() as connection:
+            mine = (traffic_rows.c.model == model, traffic_rows.c.replica == "host/1")
+            connection.execute(update(traffic_rows).where(*mine).values(bucket=0))
         traffic.clean()
 
     def _delete_version(self, model: str, number: int = 0) -> None:

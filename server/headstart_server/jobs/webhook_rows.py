@@ -29,6 +29,8 @@ _MAX_ERROR = 500
 _MAX_RECEIVER = 320
 #: Maximum concurrent POST requests to one receiver, over all replicas.
 MOST_PER_RECEIVER = 2
+#: Maximum webhooks that one transaction gives up because their receiver does not answer.
+GIVEN_UP_AT_ONCE = 1000
 #: Lease of a claimed POST in seconds: longer than a POST can take.
 LEASE_SECONDS = 60.0
 #: Maximum mean seconds between two attempts of a POST, and between any two to a silent receiver.
@@ -209,11 +211,19 @@ def note_silence(connection: Connection, receiver: str, due: Callable[[int], flo
 
 
 def give_up_old(connection: Connection, receiver: str, ended_before: float, error: str, now: float) -> int:
-    """Give up the webhooks of a receiver whose jobs ended before a time; return their number."""
+    """Give up some webhooks of a receiver whose jobs ended before a time; return their number.
+
+    Repeat it while it returns `GIVEN_UP_AT_ONCE`.
+    """
     old = select(jobs.c.job_id).where(jobs.c.job_id == webhooks.c.job_id, jobs.c.finished < ended_before)
+    some = (
+        select(webhooks.c.job_id)
+        .where(webhooks.c.receiver == receiver, webhooks.c.state == _PENDING, old.exists())
+        .limit(GIVEN_UP_AT_ONCE)
+    )
     found = connection.execute(
         update(webhooks)
-        .where(webhooks.c.receiver == receiver, webhooks.c.state == _PENDING, old.exists())
+        .where(webhooks.c.job_id.in_(some), webhooks.c.state == _PENDING)
         .values(state=WebhookState.GIVEN_UP.value, error=error[:_MAX_ERROR], finished=now, lease_until=None)
     )
     return found.rowcount

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, log2
 from typing import Any
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import Row, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headstart_server.database.database import Database
@@ -26,6 +26,7 @@ MAX_VERSIONS = 200
 #: Latencies are counted in bins: the end of the first one in seconds, and the number of bins per doubling.
 _FIRST, _BINS_OF_TWO, _LAST_BIN = 1e-4, 4, 80
 _DRIFTS = ("feature_drift", "prediction_drift", "confidence_drift")
+_OLDEST = select(func.min(traffic.c.bucket))
 _COUNTS = ("requests", "errors", "inputs", "unknowns", "samples", "compared", "agreed")
 
 
@@ -155,10 +156,18 @@ class Traffic:
 
     def clean(self) -> int:
         """Remove expired rows, and return their number."""
+        removed = 0
+        while count := self._clean_bucket():
+            removed += count
+        return removed
+
+    def _clean_bucket(self) -> int:
+        """Remove the rows of the oldest bucket if it has expired, and return their number."""
         with self._database.write("traffic.clean") as connection:
-            # An integer, like the column: PostgreSQL does not use the index for a float.
-            before = ceil(self._database.now(connection) - KEPT_SECONDS)
-            return connection.execute(delete(traffic).where(traffic.c.bucket < before)).rowcount
+            oldest = connection.execute(_OLDEST).scalar()
+            if oldest is None or oldest >= self._database.now(connection) - KEPT_SECONDS:
+                return 0
+            return connection.execute(delete(traffic).where(traffic.c.bucket == oldest)).rowcount
 
     def _of(self, model: str, number: int) -> Counts | None:
         counts = self._pending.get((model, number))

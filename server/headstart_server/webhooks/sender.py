@@ -168,7 +168,6 @@ class WebhookSender:
             log.info("webhook_delivered", job_id=claimed.job_id, attempt=claimed.attempt)
 
     def _failed(self, claimed: ClaimedPost, failure: WebhookPostError) -> None:
-        old = 0
         with self._database.write("webhooks.record_failure") as connection:
             now = self._database.now(connection)
             due = now + wait_before(claimed.attempt) * self._chance.uniform(0.8, 1.2)
@@ -185,18 +184,25 @@ class WebhookSender:
                     claimed.receiver,
                     lambda count: now + 0.8 * min(wait_before(count), MAX_SILENT_SECONDS),
                 )
-                # POSTs that were not sent, because the receiver did not answer others.
-                end = now - GIVE_UP_SECONDS
-                old = webhook_rows.give_up_old(connection, claimed.receiver, end, failure.why, now)
         self._observer("given_up" if is_over else "failed")
-        for _ in range(old):
-            self._observer("given_up")
+        if not failure.answered:
+            self._give_up_old(claimed.receiver, failure.why, now)
         log.warning(
             "webhook_given_up" if is_over else "webhook_failed",
             job_id=claimed.job_id,
             attempt=claimed.attempt,
             error=failure.why,
         )
+
+    def _give_up_old(self, receiver: str, error: str, now: float) -> None:
+        """Give up POSTs that were not sent in time, because their receiver did not answer others."""
+        old = webhook_rows.GIVEN_UP_AT_ONCE
+        while old == webhook_rows.GIVEN_UP_AT_ONCE:
+            with self._database.write("webhooks.record_failure") as connection:
+                end = now - GIVE_UP_SECONDS
+                old = webhook_rows.give_up_old(connection, receiver, end, error, now)
+            for _ in range(old):
+                self._observer("given_up")
 
     def _run(self) -> None:
         while not self._stopped.wait(POLL_SECONDS * self._chance.uniform(0.8, 1.2)):

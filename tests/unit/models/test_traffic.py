@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from changed_rows import changed_rows
 from fakes import PATIENCE, ManualClock, Publisher
 from headstart_server.database.tables import traffic as table
 from headstart_server.errors import DatabaseUnavailable, ModelNotFound
@@ -110,6 +111,21 @@ def test_a_window_has_the_buckets_that_it_touches(publisher: Publisher, clock: M
     assert replica.clean() == 2
     assert replica.clean() == 0
     assert publisher.registry.reader.traffic_window("pets", KEPT_SECONDS).versions[1].requests == 1
+
+
+def test_a_cleaning_removes_many_expired_rows_bucket_by_bucket(
+    publisher: Publisher, clock: ManualClock
+) -> None:
+    replica = Traffic(publisher.database, "one")
+    for _ in range(5):
+        for number in (1, 2):
+            replica.answered("pets", number, inputs=1, unknowns=0, seconds=0.01)
+        replica.write()
+        clock.advance(BUCKET_SECONDS)
+    clock.advance(KEPT_SECONDS)
+    with changed_rows("DELETE") as changed:
+        assert replica.clean() == 10
+    assert changed == [2] * 5
 
 
 def test_a_write_that_fails_or_whose_commit_is_in_doubt_counts_once(

@@ -15,8 +15,10 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
+from changed_rows import changed_rows
 from fakes import JobDriver, ManualClock
 from headstart_server.api.grpc.messages.jobs import webhook_body
+from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobTrigger, WebhookState
 from headstart_server.jobs.webhook_rows import LEASE_SECONDS, MAX_SILENT_SECONDS
 from headstart_server.outbound.target import Target
@@ -458,6 +460,21 @@ def test_what_waits_for_a_receiver_that_is_silent_for_a_day_is_given_up(
     assert office.send_one()
     clock.advance(GIVE_UP_SECONDS + 1)
     assert office.send_one()
+    assert {office.webhook(job).state for job in waiting} == {WebhookState.GIVEN_UP}
+    assert office.outcomes.count("given_up") == len(waiting)
+
+
+@on_both_databases
+def test_many_webhooks_of_a_silent_receiver_are_given_up_some_at_a_time(
+    office: Office, receiver: Receiver, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_rows, "GIVEN_UP_AT_ONCE", 2)
+    waiting = [office.ended() for _ in range(6)]
+    clock.advance(GIVE_UP_SECONDS + 1)
+    receiver.fault = WebhookPostError("No answer.", answered=False)
+    with changed_rows("UPDATE webhooks") as changed:
+        assert office.send_one()
+    assert max(changed) == 2
     assert {office.webhook(job).state for job in waiting} == {WebhookState.GIVEN_UP}
     assert office.outcomes.count("given_up") == len(waiting)
 
