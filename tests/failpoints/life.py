@@ -83,7 +83,7 @@ class Life:
         """Do everything once; what an earlier process has done stays as it is."""
         claim(FileMarker(self.folder), self.database.identity)
         mark = FolderIdentity(self.folder).read()
-        assert self.database.artifacts(mark, str(self.folder)) == (mark, str(self.folder))
+        assert self.database.record_artifacts(mark, str(self.folder)) == (mark, str(self.folder))
         self._use_bucket()
         self._use_caches()
         if not self.database.is_shared:

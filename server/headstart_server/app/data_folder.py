@@ -69,13 +69,11 @@ def checked_roots(storage: StorageGroup, database: Database, local: Path, copies
         local=local,
         own_database=storage.database is None,
     )
-    roots.check_recorded(database, records=False)
     try:
+        roots.check_recorded(database)
         roots.check(database.identity)
     except StorageUnavailable as error:
         log.warning("storage_check_failed", error=error.detail)
-    # Last, so that a start with wrong settings binds the database to no storage.
-    roots.check_recorded(database)
     return roots
 
 

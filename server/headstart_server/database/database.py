@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from headstart_server.database.address import address_of
@@ -127,26 +127,30 @@ class Database:
         with self._watched(always=is_heartbeat), self._transaction(engine, name) as connection:
             yield connection
 
-    def artifacts(self, mark: str, name: str, *, records: bool = True) -> tuple[str, str]:
-        """Return the recorded location of the artifacts, or the given one if none is recorded.
+    def artifacts(self) -> tuple[str, str] | None:
+        """Return the recorded mark and name of the artifacts' location; None if none is recorded."""
+        with self.read() as connection:
+            row = connection.execute(select(identity.c.artifacts, identity.c.artifacts_name)).one()
+        return None if row.artifacts is None else (row.artifacts, row.artifacts_name)
 
-        Args:
-            mark: identity of the location.
-            name: its name in messages.
-            records: whether to record the given one if none is recorded.
+    def record_artifacts(self, mark: str, name: str) -> tuple[str, str]:
+        """Record the location of the artifacts, unless one is recorded already.
+
+        Returns:
+            The recorded mark and name.
 
         Raises:
             DatabaseUnavailable: the database does not answer.
         """
         with self.write("database.artifacts") as connection:
-            if records:
-                connection.execute(
-                    update(identity)
-                    .where(identity.c.artifacts.is_(None))
-                    .values(artifacts=mark, artifacts_name=name)
-                )
+            connection.execute(
+                update(identity)
+                # An earlier release recorded a bucket by its name alone.
+                .where(or_(identity.c.artifacts.is_(None), identity.c.artifacts == name))
+                .values(artifacts=mark, artifacts_name=name)
+            )
             row = connection.execute(select(identity.c.artifacts, identity.c.artifacts_name)).one()
-        return (mark, name) if row.artifacts is None else (row.artifacts, row.artifacts_name)
+        return row.artifacts, row.artifacts_name
 
     def now(self, connection: Connection) -> float:
         """Return the time of the database's clock, in seconds since 1970."""

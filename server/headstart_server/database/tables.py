@@ -38,7 +38,7 @@ identity = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     # Location of its artifacts, recorded by the first server: with another location, a server would treat all
-    # archives as missing. The URL of a bucket or the mark of a folder, and its name in messages.
+    # archives as missing. The URL and mark of a bucket or the mark of a folder, and its name in messages.
     Column("artifacts", String(2048)),
     Column("artifacts_name", String(2048)),
 )

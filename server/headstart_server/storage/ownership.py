@@ -1,11 +1,13 @@
 """Ownership of artifact storage by one database, because cleanup removes the files of other databases."""
 
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from headstart_server.errors import LocalStorageUnavailable
+from headstart_server.errors import LocalStorageUnavailable, StorageUnavailable
 from headstart_server.storage.atomic_files import staged_file
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.disk import storage_errors
@@ -15,12 +17,49 @@ from headstart_server.storage.failpoints import failpoint
 OWNER_FILE = "owner"
 
 
-#: Name of the file that identifies a folder, wherever it is mounted.
+#: Name of the file that identifies a folder, wherever it is mounted, and beginning of the name of the object
+#: that identifies a bucket.
 IDENTITY_FILE = "place"
 
 
 class ForeignArtifactsError(OSError):
     """The storage belongs to another database, or this database has its artifacts elsewhere."""
+
+
+class Database(Protocol):
+    """A database that records the location of its artifacts."""
+
+    @property
+    def name(self) -> str:
+        """Name in messages."""
+
+    @property
+    def identity(self) -> str:
+        """Identity in ownership markers."""
+
+    def artifacts(self) -> tuple[str, str] | None:
+        """Return the recorded identity and name of the location; None if none is recorded."""
+
+    def record_artifacts(self, mark: str, name: str) -> tuple[str, str]:
+        """Record a location unless one is recorded; return the recorded identity and name."""
+
+
+class StorageIdentity(Protocol):
+    """The identity of a storage, by which replicas detect that they have another one."""
+
+    def confirm(self, database: Database, claim: Callable[[], None]) -> None:
+        """Check that the database recorded this storage; record it unless one is recorded.
+
+        Args:
+            claim: checks before the record that the artifacts belong to the database.
+
+        Raises:
+            ForeignArtifactsError: the database recorded another storage, or `claim` raised it.
+            HeadstartError: the storage or the database is unavailable.
+        """
+
+    def check(self) -> None:
+        """Raise an error of an unavailable storage if this is not the confirmed one."""
 
 
 class OwnershipMarker(Protocol):
@@ -38,9 +77,9 @@ class OwnershipMarker(Protocol):
 class BucketMarker:
     """An ownership marker in a bucket."""
 
-    def __init__(self, bucket: Bucket, root: str) -> None:
+    def __init__(self, bucket: Bucket, root: str, file: str = OWNER_FILE) -> None:
         self._bucket = bucket
-        self._path = f"{root}/{OWNER_FILE}"
+        self._path = f"{root}/{file}"
         self.name = f"object {self._path}"
 
     def read(self) -> bytes | None:
@@ -74,9 +113,17 @@ class FolderIdentity:
     """Identity file of an artifact folder, by which replicas detect that another folder is mounted."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._name = folder_name(root)
         self._file = FileMarker(root, IDENTITY_FILE)
         self._known: bytes | None = None
+
+    def confirm(self, database: Database, claim: Callable[[], None]) -> None:
+        mark = f"folder {self.read()}"
+        recorded = database.artifacts()
+        if recorded is None:
+            claim()
+            recorded = database.record_artifacts(mark, self._name)
+        check_location(mark, self._name, recorded, database.name)
 
     def read(self) -> str:
         """Return the identity, creating it if missing.
@@ -98,6 +145,62 @@ class FolderIdentity:
                 f"The artifact folder lacks its file '{IDENTITY_FILE}': it is not mounted, or another "
                 "folder is mounted in its place. Mount it again."
             )
+
+
+class BucketIdentity:
+    """Identity object of a bucket, by which replicas detect another bucket of the same name.
+
+    Each replica that finds no record writes an object with another name, so that none replaces the object of
+    another replica; the database records one of them.
+
+    Args:
+        root: the bucket and the prefix of the artifacts.
+        name: name of the bucket with the prefix.
+    """
+
+    def __init__(self, bucket: Bucket, root: str, name: str) -> None:
+        self._bucket = bucket
+        self._root = root
+        self._name = name
+        # Confirms the bucket if it was unavailable when the server started.
+        self._postponed: Callable[[], None] | None = None
+
+    def confirm(self, database: Database, claim: Callable[[], None]) -> None:
+        self._postponed = partial(self.confirm, database, claim)
+        self._bucket.check(self._root)
+        recorded = database.artifacts()
+        # An earlier release recorded the name alone.
+        if recorded is None or recorded[0] == self._name:
+            claim()
+            identity = uuid.uuid4().hex
+            self._marker(identity).write(f"{identity}\n".encode())
+            recorded = database.record_artifacts(f"{self._name} {identity}", self._name)
+        identity = recorded[0].removeprefix(f"{self._name} ")
+        check_location(f"{self._name} {identity}", self._name, recorded, database.name)
+        marker = self._marker(identity)
+        if marker.read() is None:
+            raise ForeignArtifactsError(
+                f"The bucket of {self._name} lacks the {marker.name}, which the database {database.name} "
+                "recorded: it is another bucket of the same name, or it was emptied. Give every replica the "
+                "same endpoint (such as AWS_ENDPOINT_URL_S3). If you have moved the artifacts, see 'Moving "
+                "artifacts' in docs/operate/replicas.md."
+            )
+        self._postponed = None
+
+    def check(self) -> None:
+        try:
+            if (confirm := self._postponed) is not None:
+                confirm()
+        except ForeignArtifactsError as error:
+            raise StorageUnavailable(str(error)) from error
+
+    def _marker(self, identity: str) -> BucketMarker:
+        return BucketMarker(self._bucket, self._root, f"{IDENTITY_FILE}-{identity}")
+
+
+def folder_name(root: Path) -> str:
+    """Return the name of an artifact folder in messages."""
+    return f"the folder {root.resolve()}"
 
 
 def marker_content(database: str) -> bytes:

@@ -1,11 +1,12 @@
 """Storage roots: the folders of versions and datasets of a server."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from headstart_server.errors import StorageUnavailable
 from headstart_server.storage.address import BucketAddress, artifacts_address
@@ -14,12 +15,15 @@ from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.directory import DirectoryFolder, Folder, FolderEntry
 from headstart_server.storage.failpoints import failpoint
 from headstart_server.storage.ownership import (
+    BucketIdentity,
     BucketMarker,
+    Database,
     FileMarker,
     FolderIdentity,
     OwnershipMarker,
-    check_location,
+    StorageIdentity,
     claim,
+    folder_name,
 )
 
 #: An object that is written to read the bucket's time.
@@ -33,16 +37,30 @@ class BucketFolder:
 
     Args:
         scratch: directory of files to upload; private to this process and emptied.
+        check: raises an error if the bucket is not the one that the database recorded.
     """
 
-    def __init__(self, bucket: Bucket, root: str, scratch: Path, copies: LocalCopies) -> None:
-        self._bucket = bucket
+    def __init__(
+        self,
+        bucket: Bucket,
+        root: str,
+        scratch: Path,
+        copies: LocalCopies,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._opened = bucket
+        self._check = check
         self._root = root
         self._scratch = scratch
         self._copies = copies
         scratch.mkdir(parents=True, exist_ok=True)
         for path in scratch.iterdir():
             path.unlink()
+
+    @property
+    def _bucket(self) -> Bucket:
+        self._check()
+        return self._opened
 
     def write(self, name: str, files: Mapping[str, bytes]) -> None:
         for file, content in files.items():
@@ -116,17 +134,6 @@ class BucketFolder:
         return f"{self._root}/{name}"
 
 
-class Database(Protocol):
-    """A database that records the location of its artifacts."""
-
-    @property
-    def name(self) -> str:
-        """Name in messages."""
-
-    def artifacts(self, mark: str, name: str, *, records: bool = True) -> tuple[str, str]:
-        """Return the identity and name of the recorded location, or the given ones if none is recorded."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StorageRoots:
     """Folders of a server's artifacts."""
@@ -138,8 +145,7 @@ class StorageRoots:
     # bucket of both folders, and the path within it; None for a directory
     bucket: tuple[Bucket, str] | None = None
     marker: OwnershipMarker | None = None  # ownership marker; None in a server's own folder
-    # identity of a folder; None for a bucket, and in the folder of the server's own database
-    mark: FolderIdentity | None = None
+    identity: StorageIdentity | None = None  # None in the folder of the server's own database
     name: str = ""
     folders: tuple[Path, ...] = ()  # artifact directories outside the server's own folder
 
@@ -156,31 +162,24 @@ class StorageRoots:
             OSError: a bucket does not exist, or rejects the credentials or their permissions.
             StorageUnavailable: a bucket does not respond.
         """
-        try:
+        with _refusals():
             if self.bucket is not None:
                 bucket, root = self.bucket
                 bucket.check(root)
             self.claim(database)
-        except StorageUnavailable as error:
-            if not error.is_refused:
-                raise
-            raise OSError(
-                f"Cannot use --artifacts: {error.detail}. Create the bucket, or correct --artifacts, the "
-                "credentials or their permissions."
-            ) from error
 
-    def check_recorded(self, database: Database, *, records: bool = True) -> None:
+    def check_recorded(self, database: Database) -> None:
         """Check that the database recorded this storage, or record it, before anything is read or removed.
 
-        Without `records`, a database without a recorded storage stays without one. Raise
-        ForeignArtifactsError if the database has its artifacts elsewhere, and LocalStorageUnavailable if the
-        folder cannot be used.
+        Raises:
+            ForeignArtifactsError: the database has its artifacts elsewhere, or others are in this storage.
+            LocalStorageUnavailable: the folder cannot be used.
+            OSError: a bucket does not exist, or rejects the credentials or their permissions.
+            StorageUnavailable: a bucket does not respond; it is then checked before it is used.
         """
-        if self.mark is None and self.bucket is None:
-            return
-        mark = self.name if self.mark is None else f"folder {self.mark.read()}"
-        recorded = database.artifacts(mark, self.name, records=records)
-        check_location(mark, self.name, recorded, database.name)
+        if self.identity is not None:
+            with _refusals():
+                self.identity.confirm(database, partial(self._claim, database.identity))
 
     def claim(self, database: str) -> None:
         """Check that the artifacts belong to this database, before anything is removed.
@@ -188,8 +187,27 @@ class StorageRoots:
         Raise ForeignArtifactsError if they belong to another database, and StorageUnavailable if a bucket
         does not respond.
         """
+        if self.identity is not None:
+            self.identity.check()
+        self._claim(database)
+
+    def _claim(self, database: str) -> None:
         if self.marker is not None:
             claim(self.marker, database)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Raise an OSError for a bucket that rejects the server, because waiting does not help."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        if not error.is_refused:
+            raise
+        raise OSError(
+            f"Cannot use --artifacts: {error.detail}. Create the bucket, or correct --artifacts, the "
+            "credentials or their permissions."
+        ) from error
 
 
 def open_storage_roots(
@@ -216,26 +234,33 @@ def open_storage_roots(
     address = artifacts_address(artifacts) if artifacts is not None else data
     if not isinstance(address, BucketAddress):
         is_own = artifacts is None and own_database
-        mark = None if is_own else FolderIdentity(address)
-        check = (lambda: None) if mark is None else mark.check
+        place = None if is_own else FolderIdentity(address)
+        check = (lambda: None) if place is None else place.check
         return StorageRoots(
             versions=DirectoryFolder(address / "versions", check),
             datasets=DirectoryFolder(address / "datasets", check),
             captures=DirectoryFolder(address / "captures", check),
-            mark=mark,
-            name=f"the folder {address.resolve()}",
+            identity=place,
+            name=folder_name(address),
             marker=FileMarker(address) if artifacts is not None else None,
             folders=(address,) if artifacts is not None else (),
         )
     bucket, root = open_bucket(address), address.root
     local = local or data
     copies = LocalCopies(local / "copies", copies_bytes)
+    name = f"{address.protocol}://{root}"
+    identity = BucketIdentity(bucket, root, name)
+
+    def folder(name: str, scratch: str) -> BucketFolder:
+        return BucketFolder(bucket, f"{root}/{name}", local / scratch, copies, identity.check)
+
     return StorageRoots(
-        versions=BucketFolder(bucket, f"{root}/versions", local / "scratch-versions", copies),
-        datasets=BucketFolder(bucket, f"{root}/datasets", local / "uploads", copies),
-        captures=BucketFolder(bucket, f"{root}/captures", local / "scratch-captures", copies),
+        versions=folder("versions", "scratch-versions"),
+        datasets=folder("datasets", "uploads"),
+        captures=folder("captures", "scratch-captures"),
         copies=copies,
         bucket=(bucket, root),
-        name=f"{address.protocol}://{root}",
+        identity=identity,
+        name=name,
         marker=BucketMarker(bucket, root),
     )

@@ -1,11 +1,15 @@
 """A place of artifacts belongs to one database, and servers of other databases reject it."""
 
+import itertools
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import text
 
 from fakes import PATIENCE
@@ -13,6 +17,8 @@ from headstart_server.app.data_folder import checked_roots
 from headstart_server.database.database import Database
 from headstart_server.errors import LocalStorageUnavailable, StorageUnavailable
 from headstart_server.settings.settings import Settings
+from headstart_server.storage import storage_roots
+from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.ownership import OWNER_FILE, ForeignArtifactsError
 from headstart_server.storage.storage_roots import StorageRoots, open_storage_roots
 from postgres import on_both_databases
@@ -197,3 +203,117 @@ def test_nothing_is_damaged_while_the_folder_is_not_mounted(tmp_path: Path, data
     (tmp_path / "artifacts").rmdir()
     (tmp_path / "elsewhere").rename(tmp_path / "artifacts")
     assert root.versions.read("v", "file") == b"content"
+
+
+# Which bucket it is
+
+
+class Endpoint(DirFileSystem):  # type: ignore[misc]
+    """The buckets of an endpoint, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder), LocalFileSystem(auto_mkdir=True, skip_instance_cache=True))
+        self.folder = folder
+        self.is_away = False
+
+    def cat_file(self, *arguments: Any, **options: Any) -> Any:
+        if self.is_away:
+            raise ConnectionError("No answer.")
+        return super().cat_file(*arguments, **options)
+
+    def objects(self) -> list[str]:
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+
+
+class LateDatabase:
+    """A database in which another server records the artifacts just after this one has read the record."""
+
+    def __init__(self, database: Database) -> None:
+        self.name, self.identity = database.name, database.identity
+        self.record_artifacts = database.record_artifacts
+
+    def artifacts(self) -> None:
+        return None
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Endpoint], StorageRoots]:
+    """Return a function that opens the roots of a further replica with the bucket `b` of an endpoint."""
+    replicas = itertools.count()
+
+    def start(endpoint: Endpoint) -> StorageRoots:
+        monkeypatch.setattr(storage_roots, "open_bucket", lambda _: Bucket(endpoint, "s3://b"))
+        return roots("s3://b/prefix", tmp_path, f"replica{next(replicas)}")
+
+    return start
+
+
+@on_both_databases
+def test_a_bucket_of_the_same_name_at_another_endpoint_is_another_one(
+    tmp_path: Path, database: Database, start: Callable[[Endpoint], StorageRoots]
+) -> None:
+    here, elsewhere = Endpoint(tmp_path / "here"), Endpoint(tmp_path / "elsewhere")
+    for _ in range(2):
+        start(here).check_recorded(database)
+    # The owner, and one object that identifies the bucket.
+    assert len(here.objects()) == 2
+    with pytest.raises(ForeignArtifactsError, match="another bucket of the same name") as raised:
+        start(elsewhere).check_recorded(database)
+    assert "AWS_ENDPOINT_URL_S3" in str(raised.value)
+    assert elsewhere.objects() == []
+    # As documented, once they were moved on purpose.
+    forget_place(database)
+    start(elsewhere).check_recorded(database)
+    with pytest.raises(ForeignArtifactsError):
+        start(here).check_recorded(database)
+
+
+def test_of_replicas_that_first_start_at_once_all_with_the_same_bucket_start(
+    tmp_path: Path, database: Database, start: Callable[[Endpoint], StorageRoots]
+) -> None:
+    here, elsewhere = Endpoint(tmp_path / "here"), Endpoint(tmp_path / "elsewhere")
+    start(here).check_recorded(database)
+    late = LateDatabase(database)
+    start(here).check_recorded(late)
+    with pytest.raises(ForeignArtifactsError, match="another bucket of the same name"):
+        start(elsewhere).check_recorded(late)
+    start(here).check_recorded(database)
+
+
+def test_a_bucket_that_was_away_at_the_start_is_checked_before_it_is_used(
+    tmp_path: Path, database: Database, start: Callable[[Endpoint], StorageRoots]
+) -> None:
+    here, elsewhere = Endpoint(tmp_path / "here"), Endpoint(tmp_path / "elsewhere")
+    start(here).check_recorded(database)
+    before = here.objects()
+    for endpoint in (here, elsewhere):
+        root = start(endpoint)
+        endpoint.is_away = True
+        with pytest.raises(StorageUnavailable):
+            root.check_recorded(database)
+        endpoint.is_away = False
+        if endpoint is here:
+            root.versions.write("v", {"file": b"content"})
+            assert here.objects() == [*before, "b/prefix/versions/v/file"]
+            continue
+        for use in (
+            lambda root=root: root.versions.write("v", {"file": b""}),
+            lambda root=root: root.claim("a"),
+        ):
+            with pytest.raises(StorageUnavailable) as raised:
+                use()
+            assert "another bucket of the same name" in raised.value.detail
+        assert elsewhere.objects() == []
+
+
+def test_a_bucket_that_was_recorded_by_its_name_alone_is_recorded_with_its_identity(
+    tmp_path: Path, database: Database, start: Callable[[Endpoint], StorageRoots]
+) -> None:
+    here = Endpoint(tmp_path / "here")
+    root = start(here)
+    database.record_artifacts(root.name, root.name)
+    root.check_recorded(database)
+    recorded = database.artifacts()
+    assert recorded is not None
+    _, path = here.objects()
+    assert recorded == (f"{root.name} {path.rpartition('-')[2]}", root.name)
