@@ -9,7 +9,7 @@ from headstart_server.auth.audit import AuditLog
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.runtimes import RuntimeKind, has_gpu, runtime_settings
 from headstart_server.backbones.runtimes.keras_matrices import KerasMatrices
-from headstart_server.database.address import sqlite_file
+from headstart_server.database import address
 from headstart_server.datasets.uris.location import Kind
 from headstart_server.datasets.uris.policy import dataset_uri_policy
 from headstart_server.datasets.uris.reader import DatasetReader
@@ -64,8 +64,7 @@ def dataset_reader(settings: Settings) -> DatasetReader | None:
     """Return the reader of datasets at URIs; None if no URI is allowed."""
     if not settings.jobs.allow_dataset_uri:
         return None
-    url = settings.storage.database_url
-    policy = dataset_uri_policy(settings, sqlite_file(url) if url else None)
+    policy = dataset_uri_policy(settings, address.files(settings.storage.database_target))
     if Kind.WEB in policy.kinds and find_spec("urllib3") is None:
         raise ModuleNotFoundError(
             "--allow-dataset-uri https:// needs the package urllib3: pip install 'headstart[http]'."

@@ -78,11 +78,10 @@ def _artifacts(settings: Settings) -> None:
 
 def _datasets(settings: Settings) -> None:
     if settings.jobs.allow_dataset_uri:
-        from headstart_server.database.address import sqlite_file
+        from headstart_server.database import address
         from headstart_server.datasets.uris.policy import dataset_uri_policy
 
-        url = settings.storage.database_url
-        dataset_uri_policy(settings, sqlite_file(url) if url else None)
+        dataset_uri_policy(settings, address.files(settings.storage.database_target))
 
 
 def _label_studio(settings: Settings) -> None:

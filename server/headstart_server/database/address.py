@@ -25,7 +25,10 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "host": (),
     "port": (),
 }
-
+#: Those that name files, some with passwords and keys.
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
+#: Value of `sslrootcert` for the certificates of the system.
+_SYSTEM = "system"
 
 _VALUELESS = re.compile(r"[?&](\w+)=?(?=&|$)")
 
@@ -60,6 +63,14 @@ def sqlite_file(target: Path | str) -> Path | None:
     """Return the file of an SQLite database; None for other databases."""
     url = address_of(target)
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+
+def files(target: Path | str) -> tuple[Path, ...]:
+    """Return the files that an address names: the SQLite database, or passwords, keys and certificates."""
+    url = address_of(target)
+    if url.get_backend_name() == "sqlite":
+        return (Path(str(url.database)),)
+    return tuple(Path(file) for name in _FILES for file in _values(url, name) if file != _SYSTEM)
 
 
 def shown(url: URL) -> str:

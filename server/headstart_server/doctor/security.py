@@ -11,7 +11,7 @@ from typing import Any
 from headstart_server.api.grpc.certificate_dates import own_certificate
 from headstart_server.api.grpc.tls import Certificates, tls_files
 from headstart_server.auth.authenticator import Authenticator
-from headstart_server.database.address import sqlite_file
+from headstart_server.database import address
 from headstart_server.datasets.uris.policy import dataset_uri_policy
 from headstart_server.doctor.finding import Finding, failed, ok, secrets_of, skipped, warning
 from headstart_server.settings.settings import Settings, is_loopback
@@ -104,9 +104,7 @@ def _allowed_data(config: Settings) -> Finding:
     if not config.jobs.allow_dataset_uri:
         return skipped("dataset URIs", "off (--allow-dataset-uri)")
     try:
-        dataset_uri_policy(
-            config, sqlite_file(config.storage.database_url) if config.storage.database_url else None
-        )
+        dataset_uri_policy(config, address.files(config.storage.database_target))
     except (OSError, ValueError) as error:
         return failed("dataset URIs", str(error), "Correct --allow-dataset-uri.")
     return ok("dataset URIs", ", ".join(config.jobs.allow_dataset_uri))

@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 
 from headstart_server.settings.groups import (
     METRICS_PORT,
+    STDOUT,
     AuthGroup,
     ObservabilityGroup,
     ServerGroup,
@@ -16,6 +17,7 @@ from headstart_server.settings.groups import (
     TlsGroup,
 )
 from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, LimitsGroup
+from headstart_server.settings.kinds import File
 from headstart_server.settings.setting import Group, Off, Setting
 
 
@@ -88,6 +90,12 @@ class Settings:
     def __getitem__(self, name: str) -> Any:
         """Return the value of a setting."""
         return getattr(getattr(self, SETTINGS[name].section), name)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files and folders that settings name, and the files from which values were read."""
+        named = (self[one.name] for one in SETTINGS.values() if isinstance(one.kind, File))
+        return (*(path for path in named if isinstance(path, Path) and path != STDOUT), *self.files)
 
     @property
     def metrics_port(self) -> int | None:

@@ -102,11 +102,11 @@ def _before_tenant(prefix: DatasetLocation) -> DatasetLocation:
     return replace(prefix, parts=prefix.parts[: prefix.parts.index(TENANT)])
 
 
-def dataset_uri_policy(config: Settings, database: Path | None) -> DatasetUriPolicy:
+def dataset_uri_policy(config: Settings, database: Iterable[Path]) -> DatasetUriPolicy:
     """Return the policy of a server.
 
     Args:
-        database: the file of its database; None if it has no file, or the file is in the data folder.
+        database: the files that the address of its database names.
 
     Raises:
         ValueError: an allowed prefix is invalid, or overlaps with the server's own files.
@@ -118,22 +118,13 @@ def dataset_uri_policy(config: Settings, database: Path | None) -> DatasetUriPol
     return policy
 
 
-def _reserved_paths(config: Settings, database: Path | None) -> Iterator[DatasetLocation]:
-    files = [
-        config.storage.data_dir,
-        database,
-        config.tls.tls_key,
-        config.auth.access_file,
-        config.auth.audit_file,
-        config.jobs.webhook_secret_file,
-        *config.files,
-    ]
+def _reserved_paths(config: Settings, database: Iterable[Path]) -> Iterator[DatasetLocation]:
+    files = [*config.paths, *database]
     artifacts = artifacts_address(config.storage.artifacts) if config.storage.artifacts is not None else None
     if isinstance(artifacts, BucketAddress):
         kind = Kind.S3 if artifacts.scheme is Scheme.S3 else Kind.GCS
         yield DatasetLocation(kind=kind, root=artifacts.bucket, parts=path_parts(artifacts.prefix))
-    else:
+    elif artifacts is not None:
         files.append(artifacts)
     for file in files:
-        if file is not None:
-            yield DatasetLocation(kind=Kind.FILE, root="", parts=path_parts(str(Path(file).resolve())))
+        yield DatasetLocation(kind=Kind.FILE, root="", parts=path_parts(str(file.resolve())))
