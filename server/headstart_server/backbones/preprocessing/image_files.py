@@ -106,7 +106,8 @@ def open_image(data: bytes, *, max_pixels: int) -> ImageFile:
 
     Raises:
         UndecodableInput: the bytes are not an image in one of these formats, or one with too many parts.
-        Exception: errors of Pillow for a damaged header, from struct.error to MemoryError.
+        MemoryError: the server lacks memory for an image of an allowed size.
+        Exception: other errors of Pillow for a damaged header, such as struct.error.
     """
     kind = _kind_of(data)
     if kind is None:
@@ -117,7 +118,15 @@ def open_image(data: bytes, *, max_pixels: int) -> ImageFile:
         kind.check_parts(data)
     if kind.announced is not None:
         check_size(kind.announced(data), max_pixels=max_pixels)
-    image = kind.opener(io.BytesIO(data))
+    try:
+        image = kind.opener(io.BytesIO(data))
+    except MemoryError as error:
+        if kind.announced is not None:
+            raise
+        # The size is still unknown, and a damaged header may announce any.
+        raise UndecodableInput(
+            f"Expected an image with a readable header. Received: {describe_bytes(data)}."
+        ) from error
     check_size(image.size, max_pixels=max_pixels)
     return image
 

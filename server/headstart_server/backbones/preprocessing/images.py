@@ -102,6 +102,7 @@ class ImageDecoder:
         Raises:
             WrongModality: the content is neither bytes nor an array of pixels.
             UndecodableInput: the bytes are not an image, or the image is damaged.
+            MemoryError: the server lacks memory for an image of an allowed size.
         """
         if isinstance(content, np.ndarray):
             return self._square(_checked(content, max_pixels=self._max_pixels))
@@ -110,10 +111,10 @@ class ImageDecoder:
             raise WrongModality(f"Expected an image: encoded bytes or pixels. Received: {kind}.")
         try:
             return self._decode_file(content)
-        except HeadstartError:
+        except (HeadstartError, MemoryError):
             raise
         # Pillow raises nearly any exception on damaged bytes: OSError, SyntaxError, struct.error,
-        # ValueError, IndexError, OverflowError, MemoryError and more.
+        # ValueError, IndexError, OverflowError and more.
         except Exception as error:
             raise UndecodableInput(
                 f"Expected a complete, readable image. Received: {describe_bytes(content)}, which cannot be "

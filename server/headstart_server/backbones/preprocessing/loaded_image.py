@@ -78,7 +78,8 @@ def load_image(data: bytes, *, max_pixels: int, scale_of: Callable[[JpegHeader],
 
     Raises:
         UndecodableInput: the bytes are not an image in one of these formats, or it has too many parts.
-        Exception: any error of Pillow for damaged bytes, from struct.error to MemoryError.
+        MemoryError: the server lacks memory for an image of an allowed size.
+        Exception: any other error of Pillow for damaged bytes, such as struct.error.
     """
     header = read_jpeg_header(data)
     if header is None:

@@ -24,6 +24,8 @@ def thumbnail(content: Content, *, max_pixels: int, side: int = SIDE) -> bytes |
         image = _from_array(content, max_pixels, side) if isinstance(content, np.ndarray) else None
         if isinstance(content, bytes):
             image = _from_file(content, max_pixels, side)
+    except MemoryError:
+        raise
     # As in `ImageDecoder`: Pillow raises nearly any exception on damaged bytes. An image was
     # decoded before it was trained on, so this error is not reported.
     except Exception:  # noqa: BLE001

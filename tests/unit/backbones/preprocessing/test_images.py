@@ -12,8 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
+from headstart_server.backbones.preprocessing import loaded_image
 from headstart_server.backbones.preprocessing.images import ImageDecoder
+from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.errors import InputTooLarge, UndecodableInput, WrongModality
 from scenes import difference, encode, memory_of_decoding, scene
 
@@ -363,3 +368,30 @@ def test_damaged_files_are_decoded_or_refused(data: bytes, edits: list[tuple[int
 @given(signature=st.sampled_from([b"", *SIGNATURES]), garbage=st.binary(max_size=200))
 def test_garbage_is_refused(signature: bytes, garbage: bytes) -> None:
     assert_decoded_or_refused(signature + garbage)
+
+
+def lack_memory(*_: object, **__: object) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_lack_of_memory_is_no_fault_of_an_image_of_an_allowed_size(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(Image.fromarray(scene()), kind)
+    for opened in (ImageFile, WebPImageFile):
+        monkeypatch.setattr(opened, "load", lack_memory)
+    # Most JPEGs are decoded by another library.
+    monkeypatch.setattr(loaded_image, "decode_jpeg", lack_memory)
+    with pytest.raises(MemoryError):
+        DECODER.decode(data)
+    with pytest.raises(MemoryError):
+        thumbnail(data, max_pixels=10_000)
+
+
+def test_a_header_that_demands_too_much_memory_is_a_fault_of_the_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PngImageFile, "_open", lack_memory)
+    with pytest.raises(UndecodableInput, match="readable header"):
+        DECODER.decode(png(1, 1))
