@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import sys
 import threading
 import time
@@ -81,7 +82,8 @@ class AuditLog:
     """Append lines to a file. Safe to use from many threads.
 
     Each line is passed to the operating system in one write before its call is answered. So lines survive a
-    killed process, but the last ones may be lost in a power failure. Only this user may read the file.
+    killed process, but the last ones may be lost in a power failure. Only this user may read the file, and
+    the group of an existing file that grants it.
 
     Args:
         path: the file, which is created if it is missing; `-` means stdout.
@@ -183,7 +185,26 @@ class AuditLog:
     def _opened(self) -> int:
         if self._path == STDOUT:
             return os.dup(sys.stdout.fileno())
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _close_to_others(file, self._path)
+        except OSError:
+            os.close(file)
+            raise
+        return file
+
+
+def _close_to_others(file: int, path: Path) -> None:
+    """Remove the rights of other users than the owner and the group, which another program has granted."""
+    mode = os.fstat(file).st_mode
+    if not stat.S_ISREG(mode) or not mode & stat.S_IRWXO:
+        return
+    try:
+        os.fchmod(file, stat.S_IMODE(mode) & ~stat.S_IRWXO)
+    except PermissionError as error:
+        raise PermissionError(
+            error.errno, "All users may access the audit log. Run chmod o= on it", str(path)
+        ) from error
 
 
 def _moment(seconds: float) -> str:

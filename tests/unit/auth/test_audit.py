@@ -1,6 +1,8 @@
 """The audit log: a line for each call, that nothing takes back."""
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,37 @@ def test_each_line_is_json_with_its_time_and_only_this_user_may_read_it(tmp_path
     [line] = path.read_text().splitlines()
     assert json.loads(line) == {"time": "1970-01-01T00:00:00.500Z", "method": "/a/B", "models": ["ü\n"]}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(0o644, 0o640), (0o666, 0o660), (0o640, 0o640), (0o200, 0o200)]
+)
+def test_an_existing_file_is_closed_to_others(tmp_path: Path, before: int, after: int) -> None:
+    path = tmp_path / "audit.log"
+    path.touch()
+    path.chmod(before)
+    audit = AuditLog(path)
+    assert stat.S_IMODE(path.stat().st_mode) == after
+    path.chmod(before)
+    audit.reopen()
+    assert stat.S_IMODE(path.stat().st_mode) == after
+    audit.close()
+
+
+def test_a_file_that_cannot_be_closed_to_others_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "audit.log"
+    path.touch()
+    path.chmod(0o644)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    with pytest.raises(PermissionError, match="Run chmod o= on it") as raised:
+        AuditLog(path)
+    assert raised.value.filename == str(path)
 
 
 def test_a_start_adds_to_what_is_there(tmp_path: Path) -> None:
