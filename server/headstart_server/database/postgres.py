@@ -31,7 +31,7 @@ _LOCKS = 0x48454144
 #: SQLSTATE classes and codes of a database that is unreachable, starting, stopping, overloaded or a standby.
 _AWAY = ("08", "53", "57", "58", "25006")
 #: SQLSTATE classes and codes of rejected users, names or rights, which an operator may correct at any time.
-REFUSED = ("28", "3D", "42501", "TLS")
+REFUSED = ("28", "3D", "3F", "42501", "TLS")
 #: SQLSTATE codes of retryable calls: serialization failure, deadlock, lock timeout, statement timeout or
 #: cancellation, idle transaction timeout.
 _BUSY = ("40001", "40P01", "55P03", "57014", "25P03")

@@ -96,6 +96,7 @@ MOST_LATENCY = 0.1
 _REMEDIES = {
     "28": "Correct the user or the password in --database (HEADSTART_DATABASE), or pg_hba.conf.",
     "3D": "Create the database (createdb NAME), or correct its name in --database.",
+    "3F": "Create the schema of the user's search_path, or correct the search_path.",
     "42501": "Grant the user the right to use the schema and its tables.",
     "53": "Raise max_connections of PostgreSQL, or end other clients.",
     "57": "Wait until the database has started, then try again.",

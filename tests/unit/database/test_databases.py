@@ -407,6 +407,15 @@ def test_a_database_that_is_removed_is_an_outage(postgres: PostgresServer) -> No
     database.close()
 
 
+def test_a_missing_schema_is_an_outage_that_an_operator_ends(postgres: PostgresServer) -> None:
+    database = Database(postgres.database())
+    with pytest.raises(DatabaseUnavailable) as raised, database.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE missing.one (id INTEGER)")
+    assert raised.value.is_refused
+    touch(database)
+    database.close()
+
+
 def test_the_character_that_postgresql_cannot_hold_is_the_callers_fault(postgres: PostgresServer) -> None:
     database = Database(postgres.database())
     with pytest.raises(InvalidField, match="NUL"), database.write() as connection:
