@@ -31,10 +31,10 @@ from headstart.v1 import (
 from headstart_server.api.compat.descriptor_pool import DescribedPools
 from headstart_server.api.compat.services import BoundService
 from headstart_server.api.grpc.call_slots import CHECKS_PER_ADDRESS, STREAMS, CallSlots
-from headstart_server.api.grpc.connections import usable_connections
 from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.grpc.tls import TlsFiles, server_credentials
 from headstart_server.api.http.in_process_server import InProcessServer
+from headstart_server.inbound.connections import usable_connections
 
 #: Seconds in which a stopping server accepts calls before it closes their connections: it waits for a quiet
 #: period without new calls, at least as long as callers pause between retries, and at most the maximum.

@@ -23,6 +23,7 @@ from headstart_server.app.server_logs import warn_unprotected
 from headstart_server.app.services import grpc_server, http_port, webhook_sender
 from headstart_server.embedding.backbone_pool import BackboneSource
 from headstart_server.errors import DatabaseUnavailable, StorageFull
+from headstart_server.inbound.known_hosts import KnownHosts
 from headstart_server.observability.metrics_port import MetricsPort
 from headstart_server.processes.part import WHOLE, Part
 from headstart_server.settings.settings import Settings
@@ -166,7 +167,8 @@ class App:
         host, port = self._settings.server.host, self._settings.metrics_port
         if port is None:
             return
-        metrics = MetricsPort(host, port, self.objects.telemetry.registry)
+        hosts = KnownHosts(self._settings.server.host_names)
+        metrics = MetricsPort(host, port, self.objects.telemetry.registry, hosts)
         stopping.push_async_callback(asyncio.to_thread, metrics.close)
         log.info("metrics_listening", address=f"{host_and_port(host, metrics.port)}/metrics")
 

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import Metric as Family
 
 from headstart_server.addresses import host_and_port
+from headstart_server.inbound.known_hosts import KnownHosts
 from headstart_server.observability.metrics_port import MetricsPort
 from headstart_server.observability.telemetry import process_age
 from headstart_server.processes.caller_table import CallerTable
@@ -125,7 +126,8 @@ class Supervisor:
             return
         registry = CollectorRegistry()
         registry.register(Page(self.collect))
-        metrics = MetricsPort(host, port, registry)
+        hosts = KnownHosts(self._settings.server.host_names)
+        metrics = MetricsPort(host, port, registry, hosts)
         closing.callback(metrics.close)
         log.info("metrics_listening", address=f"{host_and_port(host, metrics.port)}/metrics")
 

@@ -51,8 +51,9 @@ class ServerGroup(Group):
     console: bool = setting(True, "Serve the web console at / of the HTTP port.", Switch())
     allow_http_host: Sequence[str] = setting(
         (),
-        "Host name that HTTP requests may use, such as api.example.com or *.example.com. IP addresses and "
-        "localhost are always accepted; with TLS or --access-file every name is.",
+        "Host name that requests to the HTTP and the metrics port may use, such as api.example.com or "
+        "*.example.com. IP addresses and localhost are always accepted; on the HTTP port, with TLS or "
+        "--access-file, every name is.",
         Texts("NAME"),
     )
     compat_protocols: tuple[str, ...] = setting(
@@ -89,6 +90,11 @@ class ServerGroup(Group):
         Duration(min="1s"),
         off=None,
     )
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """The names of this server that requests may use."""
+        return (self.host, *self.allow_http_host)
 
 
 @dataclass(frozen=True, kw_only=True)

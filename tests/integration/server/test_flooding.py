@@ -16,8 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from chaos.replica import Replica
 from headstart import Client
 from headstart_server.api.grpc.call_slots import STREAMS_PER_ADDRESS
-from headstart_server.api.grpc.connections import ADDRESS_SHARE
 from headstart_server.auth.tokens import token_hash
+from headstart_server.inbound.connections import ADDRESS_SHARE
 from integration.server.calls import TIMEOUT
 from server_process import START_SECONDS, eventually, free_port
 

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from headstart_server.api.grpc.call import Call, CallCheck, Context, Method
-from headstart_server.api.grpc.connections import client_of
 from headstart_server.api.grpc.requests.request_parsing import REQUEST_BYTES
 from headstart_server.errors import RateExceeded
+from headstart_server.inbound.connections import client_of
 from headstart_server.processes.caller_table import BYTES, CALLS, CallerTable
 from headstart_server.settings.job_groups import LimitsGroup
 

@@ -57,6 +57,17 @@ class HttpExchange:
                 {"connection": "close"},
             )
 
+    def check_encoding(self) -> None:
+        """Reject a compressed body, of which a few bytes may become many."""
+        coding = self.headers.get("content-encoding", "identity")
+        if coding != "identity":
+            raise HttpError(
+                415,
+                code_pb2.INVALID_ARGUMENT,
+                f"Bodies with Content-Encoding {coding[:80]!r} are not accepted. Send the body as it is.",
+                {"accept-encoding": "identity"},
+            )
+
     async def send_files(self, download: Download, messages: AsyncIterator[Any]) -> None:
         """Send the files of an export as they arrive."""
         self.has_begun = True

@@ -16,11 +16,12 @@ from headstart_server.api.http.exchange import HttpExchange, Scope, Send
 from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.openapi import openapi
-from headstart_server.api.http.origin_check import KnownHosts, check_origin
+from headstart_server.api.http.origin_check import check_origin
 from headstart_server.api.http.proto_files import protos_archive
 from headstart_server.api.http.response import HttpError, HttpResponse, error_response
 from headstart_server.api.http.routed_call import RoutedCall
 from headstart_server.api.http.routes import ROUTES, Route
+from headstart_server.inbound.known_hosts import KnownHosts
 
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
@@ -219,6 +220,7 @@ class _Request:
 
     async def _response(self) -> HttpResponse | None:
         self._exchange.check_framing()
+        self._exchange.check_encoding()
         check_origin(self._exchange.headers, self._gateway.hosts)
         document = self._gateway.document(self._exchange)
         if document is not None:

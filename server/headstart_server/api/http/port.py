@@ -14,10 +14,9 @@ import uvicorn
 from google.rpc import code_pb2
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from headstart_server.addresses import family_of, host_and_port
-from headstart_server.api.grpc.connections import GuardedSocket, usable_connections
 from headstart_server.api.grpc.tls import TlsFiles
 from headstart_server.api.http.tls_reload import ReloadingTlsContexts
+from headstart_server.inbound.connections import listening
 
 #: Seconds in which the headers of a request must arrive, from the connection's start or their first byte.
 HEADER_SECONDS = 20.0
@@ -122,8 +121,6 @@ def auth_of(certificate: Mapping[str, Any]) -> dict[str, list[bytes]]:
 _KEEP_ALIVE_SECONDS = 30
 #: Seconds after which a connection is closed if its client accepts no bytes of a response.
 UNREAD_SECONDS = 60.0
-#: Maximum connections that wait to be accepted.
-_BACKLOG = 2048
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +173,9 @@ class HttpPort:
         config.ssl = None if contexts is None else contexts.shown
         self._config = config
         self._server = _Server(config)
-        self._socket = _listening(host, port, usable_connections(max_connections), is_shared=is_shared)
+        self._socket = listening(
+            host, port, max_connections, purpose="HTTP", flag="--http-port", is_shared=is_shared
+        )
         # Connections inherit this option. The kernel applies it even after this process has closed its end.
         self._socket.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeouts.unread_seconds * 1000)
@@ -204,24 +203,3 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _listening(host: str, port: int, max_connections: int, *, is_shared: bool) -> GuardedSocket:
-    opened: GuardedSocket | None = None
-    try:
-        opened = GuardedSocket(family_of(host), max_connections)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_shared:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        opened.bind((host, port))
-        # Requests that arrive before the application is ready wait.
-        opened.listen(_BACKLOG)
-        opened.setblocking(False)
-    except OSError as error:
-        if opened is not None:
-            opened.close()
-        raise OSError(
-            f"Cannot listen on {host_and_port(host, port)} for HTTP: {error.strerror}. Choose another "
-            "--http-port or --host."
-        ) from error
-    return opened

@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
 from headstart_server.api.http.body import ClientDisconnectedError
@@ -22,7 +21,7 @@ from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.json_text import in_json_thread
 from headstart_server.api.http.messages import fill, fill_parameters, json_of, line_of
 from headstart_server.api.http.request import HttpRequest, message_of, serialized
-from headstart_server.api.http.response import HttpError, HttpResponse, error_response
+from headstart_server.api.http.response import HttpResponse, error_response
 from headstart_server.api.http.routes import Body, Route
 from headstart_server.api.http.uploads import examples_of, stream_of
 from headstart_server.errors import DeadlineExceeded
@@ -47,14 +46,6 @@ class RoutedCall:
     async def answer(self, path: dict[str, list[str]], *, is_known: bool) -> HttpResponse | None:
         """Return the response; None if it was already sent, or if the caller has disconnected."""
         route = self._route
-        coding = self._exchange.headers.get("content-encoding", "identity")
-        if coding != "identity":
-            raise HttpError(
-                415,
-                code_pb2.INVALID_ARGUMENT,
-                f"Bodies with Content-Encoding {coding[:80]!r} are not accepted. Send the body as it is.",
-                {"accept-encoding": "identity"},
-            )
         media_type, options = options_of(self._exchange.headers.get("content-type", ""))
         request = HttpRequest(
             route=route, path=path, query=self._exchange.query(route), media_type=media_type, options=options

@@ -23,8 +23,8 @@ from headstart_server.api.grpc.requests.example_stream import stream_parts
 from headstart_server.api.http.gateway import Gateway
 from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
-from headstart_server.api.http.origin_check import KnownHosts
 from headstart_server.errors import ArtifactDamaged, JobNotFound, ModelNotFound, Unauthenticated
+from headstart_server.inbound.known_hosts import KnownHosts
 from headstart_server.observability.telemetry import Telemetry
 
 METHOD = "/headstart.v1.FineTuningService/Status"

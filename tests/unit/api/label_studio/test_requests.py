@@ -373,6 +373,15 @@ async def test_a_request_whose_token_is_being_checked_is_no_call_under_way(tmp_p
     assert (await waiting)[0] == 401
 
 
+async def test_a_compressed_body_is_refused(site: Site) -> None:
+    kind = {"content-encoding": "gzip"}
+    code, content = await site.ask("POST", "/label-studio/pets/predict", b"\x1f\x8b", **kind)
+    assert (code, content["message"].partition(".")[0]) == (
+        415,
+        "Bodies with Content-Encoding 'gzip' are not accepted",
+    )
+
+
 async def test_an_annotation_is_feedback_on_the_input(site: Site) -> None:
     assert await site.annotate(annotation("cat")) == (200, {"feedback": ["f1"]})
     (sent,) = site.reviews.sent

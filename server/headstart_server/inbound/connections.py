@@ -7,10 +7,14 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Self
 
+from headstart_server.addresses import family_of, host_and_port
+
 #: The fraction of the connections that one address may hold.
 ADDRESS_SHARE = 4
 #: The fraction of this process's open files that the connections of one port may use.
 _FILES_SHARE = 2
+#: Maximum connections that wait to be accepted.
+_BACKLOG = 2048
 
 
 def usable_connections(most: int) -> int:
@@ -95,3 +99,38 @@ class _Counted(socket.socket):
 
     def __enter__(self) -> Self:
         return self
+
+
+def listening(
+    host: str, port: int, most: int, *, purpose: str, flag: str, is_shared: bool = False
+) -> GuardedSocket:
+    """Return a socket that listens, for an event loop.
+
+    Args:
+        port: 0 chooses a free one.
+        most: maximum connections.
+        purpose: purpose of the port, for messages.
+        flag: the flag that selects another port.
+        is_shared: whether other processes of this server listen on the same port.
+
+    Raises:
+        OSError: the port is in use, or the address belongs to another machine.
+    """
+    opened: GuardedSocket | None = None
+    try:
+        opened = GuardedSocket(family_of(host), usable_connections(most))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        opened.bind((host, port))
+        # Requests that arrive before the application is ready wait.
+        opened.listen(_BACKLOG)
+        opened.setblocking(False)
+    except OSError as error:
+        if opened is not None:
+            opened.close()
+        raise OSError(
+            f"Cannot listen on {host_and_port(host, port)} for {purpose}: {error.strerror}. Choose another "
+            f"{flag} or --host."
+        ) from error
+    return opened

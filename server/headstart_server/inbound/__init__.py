@@ -1,0 +1,1 @@
+"""Limits of connections, and host names, of the server's own ports."""
