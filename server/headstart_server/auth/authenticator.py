@@ -74,12 +74,16 @@ class Authenticator:
         """Whether every caller may do everything."""
         return self._path is None
 
-    def may_wait(self, credentials: Credentials) -> bool:
-        """Return whether `identify` may wait for the network, so that it must run in a thread."""
+    def is_slow(self, credentials: Credentials) -> bool:
+        """Return whether `identify` may check a signature, so that it must run in a thread."""
         return credentials.bearer is not None and credentials.bearer.count(".") == 2
 
     def identify(self, credentials: Credentials) -> Caller:
-        """Return the caller. A token takes precedence over a certificate."""
+        """Return the caller. A token takes precedence over a certificate.
+
+        Raise Unauthenticated or IssuerKeysUnavailable; of the latter PendingIssuerKeys if another attempt may
+        succeed after a fetch that is running.
+        """
         if self._path is None:
             return Caller(principal=UNRESTRICTED)
         self._reload()

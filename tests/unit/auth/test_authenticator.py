@@ -6,7 +6,7 @@ import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from fakes import PATIENCE
 from headstart_server.auth import issuer
 from headstart_server.auth.authenticator import Authenticator, Credentials
-from headstart_server.auth.issuer import Issuer, KeySet, KeysUnavailableError
+from headstart_server.auth.issuer import Issuer, KeySet, KeysUnavailableError, PendingIssuerKeys
 from headstart_server.auth.policy import IssuerSettings, PolicyError
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import IssuerKeysUnavailable, Unauthenticated
@@ -160,7 +161,7 @@ def test_an_issuers_token_names_a_principal_by_its_claims(file: File, make: Call
     authenticator = Authenticator(file.path)
     credentials = Credentials(token=make())
     found = authenticator.identify(credentials)
-    assert authenticator.may_wait(credentials)
+    assert authenticator.is_slow(credentials)
     assert (found.principal.name, found.subject) == ("team", "alice")
 
 
@@ -222,18 +223,32 @@ class Address:
     def __init__(self) -> None:
         self.now = 0.0
         self.requested = 0
-        self.meanwhile: Callable[[], None] = lambda: None
+        self.meanwhile: Callable[[], object] = lambda: None
         self.keys: list[dict[str, Any]] | None = [jwk(KEY, "one")]
+        self.answer: bytes | None = None
 
     def fetch(self, address: str) -> bytes:
         self.requested += 1
         self.meanwhile()
+        if self.answer is not None:
+            return self.answer
         if self.keys is None:
             raise OSError("no route")
         return json.dumps({"keys": self.keys}).encode()
 
     def key_set(self) -> KeySet:
         return KeySet("https://id.example/keys", dict, fetch=self.fetch, clock=lambda: self.now)
+
+
+def found(keys: KeySet, name: str) -> Any:
+    """Return a key, after the fetch that may find it."""
+    try:
+        return keys.key(name)
+    except KeysUnavailableError as error:
+        if error.fetched is None:
+            raise
+        error.fetched.result(PATIENCE)
+    return keys.key(name)
 
 
 def test_a_redirect_of_the_keys_address_is_not_followed() -> None:
@@ -254,8 +269,8 @@ def test_a_redirect_of_the_keys_address_is_not_followed() -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             with pytest.raises(KeysUnavailableError):
-                KeySet(f"http://127.0.0.1:{server.server_port}/keys", dict).key("one")
-            assert KeySet(f"http://127.0.0.1:{server.server_port}/direct", dict).key("one")
+                found(KeySet(f"http://127.0.0.1:{server.server_port}/keys", dict), "one")
+            assert found(KeySet(f"http://127.0.0.1:{server.server_port}/direct", dict), "one")
         finally:
             server.shutdown()
     assert paths == ["/keys", "/direct"]
@@ -264,66 +279,120 @@ def test_a_redirect_of_the_keys_address_is_not_followed() -> None:
 def test_fetched_keys_are_used_until_they_are_old() -> None:
     address = Address()
     keys = address.key_set()
-    for self_now in (0.0, 100.0, 299.0):
-        address.now = self_now
-        assert keys.key("one")["kid"] == "one"
+    for now in (0.0, 100.0, 299.0):
+        address.now = now
+        assert found(keys, "one")["kid"] == "one"
     assert address.requested == 1
-    address.now = 300.0
-    keys.key("one")
+    address.now, address.keys = 300.0, [jwk(OTHER, "two")]
+    assert keys.key("one")["kid"] == "one"
+    # It is fetched already for the caller with the known key.
+    assert found(keys, "two")["kid"] == "two"
     assert address.requested == 2
+    assert keys.key("one") is None
 
 
 def test_an_unknown_key_is_looked_for_at_once_but_not_with_every_token() -> None:
     address = Address()
     keys = address.key_set()
-    keys.key("one")
+    found(keys, "one")
     address.keys, address.now = [jwk(OTHER, "two")], 11.0
-    assert keys.key("two")["kid"] == "two"
+    assert found(keys, "two")["kid"] == "two"
     for _ in range(5):
-        assert keys.key("three") is None
+        assert found(keys, "three") is None
     assert address.requested == 2
 
 
-def test_known_keys_stay_good_while_the_address_is_away() -> None:
+@pytest.mark.parametrize("answer", [None, b"[]", b"{", b'{"keys": 1}', b'{"keys": [1]}'])
+def test_known_keys_stay_good_while_the_address_is_away(answer: bytes | None) -> None:
     address = Address()
     keys = address.key_set()
-    keys.key("one")
-    address.keys, address.now = None, 1000.0
+    found(keys, "one")
+    address.answer, address.now = answer, 1000.0
+    address.keys = None
+    assert found(keys, "two") is None
     assert keys.key("one")["kid"] == "one"
+    assert address.requested == 2
 
 
-def test_a_known_key_is_given_while_another_caller_looks_for_an_unknown_one() -> None:
+def test_a_known_key_does_not_wait_for_a_fetch() -> None:
+    address, goes_on = Address(), threading.Event()
+    keys = address.key_set()
+    found(keys, "one")
+    address.now = 1000.0
+    address.meanwhile = lambda: goes_on.wait(PATIENCE)
+    try:
+        # The keys are old, so this begins a fetch, which does not end.
+        assert keys.key("one")["kid"] == "one"
+        with pytest.raises(KeysUnavailableError) as caught:
+            keys.key("two")
+        assert keys.key("one")["kid"] == "one"
+    finally:
+        goes_on.set()
+    assert caught.value.fetched is not None
+    caught.value.fetched.result(PATIENCE)
+    assert keys.key("two") is None
+    assert address.requested == 2
+
+
+def test_a_key_that_was_withdrawn_while_no_tokens_came_is_not_used_once_more() -> None:
     address = Address()
     keys = address.key_set()
-    keys.key("one")
-    address.now = 1000.0
-    seen = []
+    found(keys, "one")
+    address.now, address.keys = 3600.0, [jwk(OTHER, "two")]
+    assert found(keys, "one") is None
+    address.now, address.keys = 10_000.0, None
+    assert found(keys, "two")["kid"] == "two"
 
-    def ask() -> None:
-        # As another caller does: one that waited for the first would never be answered.
-        with ThreadPoolExecutor(1) as other:
-            seen.append(other.submit(keys.key, "one").result(timeout=30))
 
-    address.meanwhile = ask
-    assert keys.key("two") is None
-    assert [key["kid"] for key in seen] == ["one"]
+def test_an_address_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuer, "_TIMEOUT_SECONDS", 0.5)
+    ended = threading.Event()
+
+    class Dripping(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while not ended.wait(0.02):
+                    self.wfile.write(b" ")
+                    self.wfile.flush()
+
+        def log_message(self, *_: Any) -> None:
+            """Keep quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Dripping) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(KeysUnavailableError) as caught:
+                found(KeySet(f"http://127.0.0.1:{server.server_port}/keys", dict), "one")
+        finally:
+            ended.set()
+            server.shutdown()
+    assert caught.value.fetched is None
 
 
 def test_keys_that_were_never_had_are_reported_as_temporary() -> None:
     address = Address()
     address.keys = None
-    with pytest.raises(KeysUnavailableError):
-        address.key_set().key("one")
+    keys = address.key_set()
+    with pytest.raises(KeysUnavailableError) as missing:
+        found(keys, "one")
+    assert missing.value.fetched is None
     settings = IssuerSettings(issuer=NAME, audience="headstart", keys="https://id.example/keys")
     with pytest.raises(IssuerKeysUnavailable) as caught:
-        Issuer(settings, address.key_set()).claims(token())
+        Issuer(settings, keys).claims(token())
+    assert not isinstance(caught.value, PendingIssuerKeys)
     assert caught.value.retry_after
+    address.now = 10.0
+    with pytest.raises(PendingIssuerKeys) as pending:
+        Issuer(settings, keys).claims(token())
+    pending.value.fetched.result(PATIENCE)
 
 
 def test_keys_for_other_uses_are_left_out() -> None:
     address = Address()
     address.keys = [{**jwk(KEY, "one"), "use": "enc"}, {"kty": "new"}]
-    assert address.key_set().key("one") is None
+    assert found(address.key_set(), "one") is None
 
 
 def test_tokens_need_nothing_more_and_issuers_say_what_they_need(

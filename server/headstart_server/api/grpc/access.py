@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from headstart_server.api.grpc.permissions import RULES, Rule, Subject
 from headstart_server.api.grpc.requests.model_names import dataset_names, model_names, rename_models
 from headstart_server.auth.audit import AuditLog
 from headstart_server.auth.authenticator import Authenticator, Caller, Credentials
+from headstart_server.auth.issuer import PendingIssuerKeys
 from headstart_server.auth.permissions import Principal, Right
 from headstart_server.auth.tenants import SEPARATOR, full_name, own_name, tenant_of, without_tenant
 from headstart_server.datasets.dataset_rows import dataset_not_found_error
@@ -33,8 +34,10 @@ from headstart_server.models.rows import model_not_found_error
 
 _BEARER = "bearer "
 _NAMES = ("x509_subject_alternative_name", "x509_common_name")
-#: Threads that check tokens of issuers, and the maximum number of running and waiting checks.
+#: Threads that check tokens of issuers, and the maximum number of running and queued checks.
 _THREADS, _MAX_CHECKS = 4, 1024
+#: Maximum number of calls that wait for a fetch of their issuer's keys, and the seconds that they wait.
+_MAX_WAITING, _WAIT_SECONDS = 1024, 10.0
 
 #: The call of this task, and its caller once identified: checking a token twice would take twice the time.
 _IDENTIFIED: ContextVar[tuple[Any, Caller | None]] = ContextVar("identified", default=(None, None))
@@ -64,9 +67,9 @@ class AccessCheck(CallCheck):
         self._model_of_job = model_of_job
         self._audit = None if audit is None else CallAudit(audit, rules, audits_all=audits_all)
         self._rules = rules
-        # Separate threads, so that no other work waits behind callers whose issuer's keys are being fetched.
         self._threads = ThreadPoolExecutor(_THREADS, "identify")
         self._pending_checks = 0
+        self._waiting = 0
 
     def applies_to(self, method: Method) -> bool:
         """Return whether there is anything to check or to log."""
@@ -130,7 +133,7 @@ class AccessCheck(CallCheck):
         if known is context and caller is not None:
             return caller
         credentials = Credentials() if self._authenticator.is_open else _credentials(context)
-        if self._authenticator.may_wait(credentials):
+        if self._authenticator.is_slow(credentials):
             caller = await self._identify_in_thread(credentials)
         else:
             caller = self._authenticator.identify(credentials)
@@ -138,18 +141,31 @@ class AccessCheck(CallCheck):
         return caller
 
     async def _identify_in_thread(self, credentials: Credentials) -> Caller:
+        try:
+            return await self._checked(credentials)
+        except PendingIssuerKeys as pending:
+            await self._until_fetched(pending.fetched)
+        return await self._checked(credentials)
+
+    async def _checked(self, credentials: Credentials) -> Caller:
         if self._pending_checks >= _MAX_CHECKS:
-            raise RateExceeded(
-                f"{_MAX_CHECKS} calls wait for a check of their token. Try again in a moment.",
-                metadata={"subject": "checks of tokens", "limit": str(_MAX_CHECKS)},
-                retry_after=1.0,
-            )
+            raise _too_many(_MAX_CHECKS, "a check of their token")
         self._pending_checks += 1
         try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, self._authenticator.identify, credentials)
         finally:
             self._pending_checks -= 1
+
+    async def _until_fetched(self, fetched: "Future[None]") -> None:
+        """Wait for the fetch of an issuer's keys, which takes no thread from callers with a known key."""
+        if self._waiting >= _MAX_WAITING:
+            raise _too_many(_MAX_WAITING, "the keys of their issuer")
+        self._waiting += 1
+        try:
+            await asyncio.wait([asyncio.wrap_future(fetched)], timeout=_WAIT_SECONDS)
+        finally:
+            self._waiting -= 1
 
     async def _check(self, caller: Caller, rule: Rule, request: Message) -> list[str]:
         """Check that a caller may send a request; return the request's models, as the caller names them.
@@ -186,6 +202,14 @@ class AccessCheck(CallCheck):
         if not any(principal.may(right, name) for right in rule.rights):
             raise _denied(rule)
         return name
+
+
+def _too_many(limit: int, awaited: str) -> RateExceeded:
+    return RateExceeded(
+        f"{limit} calls wait for {awaited}. Try again in a moment.",
+        metadata={"subject": "checks of tokens", "limit": str(limit)},
+        retry_after=1.0,
+    )
 
 
 def _redact(error: HeadstartError, caller: Caller | None) -> None:

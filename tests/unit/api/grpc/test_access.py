@@ -6,15 +6,19 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from google.rpc import error_details_pb2, status_pb2
 
+from fakes import PATIENCE
 from headstart.v1 import (
     fine_tuning_service_pb2,
     fine_tuning_service_pb2_grpc,
@@ -31,8 +35,9 @@ from headstart_server.api.grpc.access import AccessCheck
 from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.caller import scope, tenant
 from headstart_server.api.grpc.interceptor import CallInterceptor
+from headstart_server.auth import issuer
 from headstart_server.auth.audit import AuditLog
-from headstart_server.auth.authenticator import Authenticator, Credentials
+from headstart_server.auth.authenticator import Authenticator
 from headstart_server.auth.permissions import Right
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import DatabaseUnavailable, DataUnreadable, ModelNotReady
@@ -328,34 +333,105 @@ async def test_a_call_with_an_issuers_token_is_checked_in_a_thread(channel: grpc
     assert (await refused(call))[0] == "UNAUTHENTICATED"
 
 
-async def test_checks_of_issuers_tokens_that_wait_are_limited_and_other_tokens_go_first(
+class HangingIssuer:
+    """An issuer whose keys were fetched once, and which then does not answer."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._goes_on = threading.Event()
+        self.fetches = 0
+        monkeypatch.setattr(issuer, "_fetched", self._fetch)
+        # The second token, with a known key or not, begins the second fetch, which is the last.
+        self._monkeypatch = monkeypatch
+        monkeypatch.setattr(issuer, "RETRY_SECONDS", 0.0)
+        monkeypatch.setattr(issuer, "FRESH_SECONDS", 0.0)
+        self.port = Port(folder)
+        with self.port.access.open("a") as file:
+            file.write(
+                '[[issuers]]\nissuer = "https://id.example"\naudience = "headstart"\n'
+                'keys = "https://id.example/keys"\n'
+                '[[principals]]\nname = "team"\nissuer = "https://id.example"\nclaims = { sub = "me" }\n'
+                'grants = [{ rights = ["predict"], models = ["*"] }]\n'
+            )
+
+    def _fetch(self, address: str) -> bytes:
+        self.fetches += 1
+        if self.fetches > 1:
+            self._monkeypatch.setattr(issuer, "RETRY_SECONDS", float("inf"))
+            self._goes_on.wait(PATIENCE)
+            raise OSError("no answer")
+        public = jwt.get_algorithm_by_name("ES256").to_jwk(self._key.public_key(), as_dict=True)
+        return json.dumps({"keys": [{**public, "kid": "known"}]}).encode()
+
+    def list(self, channel: grpc.aio.Channel, kid: str) -> Any:
+        """Begin a call with a token."""
+        claims = {"iss": "https://id.example", "aud": "headstart", "sub": "me", "exp": time.time() + 600}
+        token = jwt.encode(claims, self._key, "ES256", headers={"kid": kid})
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        metadata = (("authorization", f"Bearer {token}"),)
+        return stub.ListModels(model_service_pb2.ListModelsRequest(), metadata=metadata)
+
+    def end(self) -> None:
+        self._goes_on.set()
+
+
+@pytest.fixture
+async def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HangingIssuer]:
+    found = HangingIssuer(tmp_path, monkeypatch)
+    yield found
+    found.end()
+
+
+async def test_callers_with_a_known_key_do_not_wait_for_an_issuer_that_hangs(hanging: HangingIssuer) -> None:
+    async with serving(hanging.port) as channel, asyncio.timeout(PATIENCE):
+        await hanging.list(channel, "known")
+        # More than the threads that check tokens.
+        strangers = [hanging.list(channel, f"unknown {number}") for number in range(2 * access._THREADS)]
+        waiting = [asyncio.ensure_future(refused(call)) for call in strangers]
+        for _ in range(5):
+            await hanging.list(channel, "known")
+        assert hanging.fetches == 2
+        assert not any(task.done() for task in waiting)
+        hanging.end()
+        assert {code for code, _, _ in await asyncio.gather(*waiting)} == {"UNAUTHENTICATED"}
+
+
+async def test_callers_who_wait_for_keys_are_limited_and_others_go_first(
+    hanging: HangingIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "_MAX_WAITING", 6)
+    async with serving(hanging.port) as channel, asyncio.timeout(PATIENCE):
+        await hanging.list(channel, "known")
+        calls = [hanging.list(channel, "unknown") for _ in range(7)]
+        done, waiting = await asyncio.wait(
+            [asyncio.ensure_future(refused(call)) for call in calls], return_when=asyncio.FIRST_COMPLETED
+        )
+        assert [task.result()[:2] for task in done] == [("RESOURCE_EXHAUSTED", "RATE_EXCEEDED")]
+        assert (await Caller(channel, "admin").list()) == ["*"]
+        await hanging.list(channel, "known")
+        hanging.end()
+        assert {code for code, _, _ in await asyncio.gather(*waiting)} == {"UNAUTHENTICATED"}
+
+
+async def test_callers_wait_so_long_for_keys_and_no_longer(
+    hanging: HangingIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(hanging.port) as channel, asyncio.timeout(PATIENCE):
+        await hanging.list(channel, "known")
+        monkeypatch.setattr(access, "_WAIT_SECONDS", 0.1)
+        code, reason, _ = await refused(hanging.list(channel, "unknown"))
+        assert (code, reason) == ("UNAVAILABLE", "ISSUER_KEYS_UNAVAILABLE")
+
+
+async def test_queued_checks_of_tokens_are_limited(
     channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when an issuer does not answer: its keys are waited for."""
-    monkeypatch.setattr(access, "_MAX_CHECKS", 6)
-    begun, ended = threading.Semaphore(0), threading.Event()
-    identify = Authenticator.identify
-
-    def slowly(self: Authenticator, shown: Credentials) -> Any:
-        if self.may_wait(shown):
-            begun.release()
-            ended.wait(60)
-        return identify(self, shown)
-
-    monkeypatch.setattr(Authenticator, "identify", slowly)
+    monkeypatch.setattr(access, "_MAX_CHECKS", 0)
     stub = model_service_pb2_grpc.ModelServiceStub(channel)
     metadata = (("authorization", "Bearer a.b.c"),)
-    calls = [stub.ListModels(model_service_pb2.ListModelsRequest(), metadata=metadata) for _ in range(7)]
-    done, waiting = await asyncio.wait(
-        [asyncio.ensure_future(refused(call)) for call in calls], return_when=asyncio.FIRST_COMPLETED
-    )
-    try:
-        assert [task.result()[:2] for task in done] == [("RESOURCE_EXHAUSTED", "RATE_EXCEEDED")]
-        assert await asyncio.to_thread(begun.acquire, True, 30)
-        assert (await Caller(channel, "admin").list()) == ["*"]
-    finally:
-        ended.set()
-    assert {code for code, _, _ in await asyncio.gather(*waiting)} == {"UNAUTHENTICATED"}
+    code, reason, _ = await refused(stub.ListModels(model_service_pb2.ListModelsRequest(), metadata=metadata))
+    assert (code, reason) == ("RESOURCE_EXHAUSTED", "RATE_EXCEEDED")
+    assert (await Caller(channel, "admin").list()) == ["*"]
 
 
 @pytest.mark.parametrize("name", ["admin", "red"])
