@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, TypedDict, cast
 
 from headstart.inputs.arrays import ARRAYS_SUFFIX, Arrays
 from headstart.inputs.contents import Content
-from headstart.inputs.folders import Folder
+from headstart.inputs.folders import Folder, check_classes
 from headstart.inputs.frames import (
     Indexed,
     Records,
@@ -290,6 +290,12 @@ def _open_mapping(contents: Mapping[Any, Any], layout: Layout) -> ExampleSource:
             raise TypeError(
                 f"examples[{label!r}] must be several inputs, such as a list. Received: {received}"
             )
+
+    check_classes(
+        [label for label in contents if isinstance(label, str)],
+        "The keys of the mapping",
+        "give pairs of an input and its label",
+    )
 
     def located() -> Iterator[tuple[str, Any]]:
         for label, inputs in contents.items():

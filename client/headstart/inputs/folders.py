@@ -25,6 +25,8 @@ _MEASURING = frozenset(
         "held_out",
     }
 )
+#: How to name classes that look like parts, for `check_classes`.
+IN_TABLE = "list the examples in a CSV file with the columns path and label"
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})  # left by Windows and by ZIP files of macOS
 _KINDS = {".txt": "text", ".npy": "array"}
 _OTHER = "other file"
@@ -64,7 +66,7 @@ class Folder:
             raise ValueError(
                 f"{path} has no sub-folders. Put the files of each class into one sub-folder: {path}/CLASS/"
             )
-        check_class_folders(classes, f"{path}")
+        check_classes(classes, f"The sub-folders of {path}", IN_TABLE)
         self._path = path
         # Names only: a million of them take less memory than one batch of images.
         examples = [(file, label) for label in classes for file in files_of(path / label)]
@@ -112,8 +114,16 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_MAX_NAMED]) + (", …" if len(names) > _MAX_NAMED else "")
 
 
-def check_class_folders(names: Collection[str], place: str) -> None:
-    """Check that sub-folders are classes and not splits of a dataset, such as train and test."""
+def check_classes(names: Collection[str], subject: str, remedy: str) -> None:
+    """Check that names are classes and not splits of a dataset, such as train and test.
+
+    Args:
+        subject: the bearers of the names, for the error, such as "The sub-folders of pets".
+        remedy: how to name such classes.
+
+    Raises:
+        ValueError: they look like splits.
+    """
     if not names:
         return
     lowered = {name.lower() for name in names}
@@ -121,9 +131,8 @@ def check_class_folders(names: Collection[str], place: str) -> None:
     if lowered - _TRAINING - _MEASURING and not (lowered & _TRAINING and lowered & _MEASURING):
         return
     raise ValueError(
-        f"The sub-folders of {place} look like the parts of a data set, not like classes: "
-        f"{', '.join(parts)}. Fine-tune on the training part alone, and evaluate the version on the other. "
-        "If these are classes, list the examples in a CSV file with the columns path and label."
+        f"{subject} look like the parts of a data set, not like classes: {', '.join(parts)}. Fine-tune on "
+        f"the training part alone, and evaluate the version on the other. If these are classes, {remedy}."
     )
 
 

@@ -456,6 +456,18 @@ def test_the_parts_of_a_data_set_are_no_classes(tmp_path, names):
         open_examples(tmp_path)
 
 
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "VAL", "cat"), ("train",)])
+def test_the_parts_of_a_data_set_in_a_mapping_are_no_classes(names):
+    with pytest.raises(ValueError, match="The keys of the mapping look like the parts of a data set"):
+        open_examples({name: [b"1", b"2"] for name in names})
+
+
+def test_keys_of_a_mapping_may_be_called_train_where_others_are_no_parts():
+    for names in (("train", "plane"), (0, 1)):
+        examples = list(open_examples({name: [b"1"] for name in names}))
+        assert [one.label.class_name for one in examples] == list(map(str, names))
+
+
 def test_a_class_may_be_called_train_where_others_are_no_parts(tmp_path):
     for name in ("train", "plane"):
         (tmp_path / name).mkdir()

@@ -5,13 +5,13 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from headstart.inputs import tensors
-from headstart.inputs.folders import check_class_folders
+from headstart.inputs.folders import IN_TABLE, check_classes
 from headstart.inputs.records import INPUT_COLUMNS, Layout
 from headstart.v1 import input_pb2
 from headstart_server.api.grpc.messages.dataset_manifest import list_rows
@@ -72,7 +72,7 @@ def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tup
             if len(entries) > max_files:
                 raise _too_many(max_files)
             paths = _without_common([tuple(each.filename.split("/")) for each in entries])
-            _check_classes(paths)
+            check_class_folders({path[0] for path in paths if len(path) > 1}, "the archive")
             for place, (entry, path) in enumerate(zip(entries, paths, strict=True)):
                 if len(path) < 2:
                     raise InvalidField(
@@ -85,9 +85,10 @@ def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tup
         raise InvalidField(f"Expected a ZIP archive. Received: {error}.") from None
 
 
-def _check_classes(paths: Sequence[tuple[str, ...]]) -> None:
+def check_class_folders(names: Collection[str], place: str) -> None:
+    """Check that folders are classes; raise InvalidField if they look like the splits of a dataset."""
     try:
-        check_class_folders({path[0] for path in paths if len(path) > 1}, "the archive")
+        check_classes(names, f"The folders of {place}", IN_TABLE)
     except ValueError as error:
         raise InvalidField(str(error), field="examples") from None
 

@@ -12,7 +12,13 @@ from google.protobuf.message import Message
 from headstart.inputs.records import Layout
 from headstart.inputs.task import Task
 from headstart.v1 import input_pb2
-from headstart_server.api.http.archives import examples_of_list, files_of, is_row, stored
+from headstart_server.api.http.archives import (
+    check_class_folders,
+    examples_of_list,
+    files_of,
+    is_row,
+    stored,
+)
 from headstart_server.api.http.body import PieceBuffer
 from headstart_server.api.http.columns import TABLES, check_no_columns
 from headstart_server.api.http.forms import Part, parts_of
@@ -116,7 +122,7 @@ def _batch(request: type[Any], examples: list[input_pb2.Example]) -> Any:
 async def _of_form(
     pieces: AsyncIterator[bytes], boundary: str, spec: Message, limits: UploadLimits
 ) -> Examples:
-    begun = False
+    begun, folders = False, set()
     async with aclosing(parts_of(pieces, boundary, limits.input_bytes)) as parts:
         async for part in parts:
             if part.name == "spec" and part.filename is None:
@@ -125,19 +131,29 @@ async def _of_form(
                 check_json_size(part.content, limits)
                 await read_json(part.content, spec, "the field 'spec'")
             else:
+                folders.update(_folders(part)[:1])
                 yield await copied(len(part.content), _labeled, part), len(part.content)
             begun = True
+    check_class_folders(folders, "the form")
 
 
 def _labeled(part: Part) -> input_pb2.Example:
     """Return the example in a part; its class is the folder of the file, or the name of the field."""
-    path = PurePosixPath((part.filename or "").replace("\\", "/").lstrip("/"))
-    folders = [name for name in path.parts[:-1] if name not in (".", "..")]
+    folders = _folders(part)
     label = folders[0] if folders else part.name
-    name = "" if part.filename is None else "/".join([*(folders or [label]), path.name])
+    name = "" if part.filename is None else "/".join([*(folders or [label]), _path(part).name])
     example = input_pb2.Example(label={"class_name": label}, example_id=_id(name))
     set_input(example.input, part)
     return example
+
+
+def _path(part: Part) -> PurePosixPath:
+    return PurePosixPath((part.filename or "").replace("\\", "/").lstrip("/"))
+
+
+def _folders(part: Part) -> list[str]:
+    """Return the folders of the file in a part, the outermost first."""
+    return [name for name in _path(part).parts[:-1] if name not in (".", "..")]
 
 
 def _id(path: str) -> str:

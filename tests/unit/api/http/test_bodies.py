@@ -106,6 +106,19 @@ async def test_a_form_gives_files_their_folder_or_field_as_class_however_it_is_c
     assert examples[2].input.text == "A joy."
 
 
+async def test_the_parts_of_a_data_set_in_a_form_are_no_classes(tmp_path: Path) -> None:
+    def form(*names: str) -> bytes:
+        head = 'Content-Disposition: form-data; name="file"; filename="{}"\r\nContent-Type: image/png\r\n'
+        return "".join(f"--x\r\n{head.format(name)}\r\nabc\r\n" for name in (*names,)).encode() + b"--x--\r\n"
+
+    kind = "multipart/form-data; boundary=x"
+    for names in (("train/cat/1.png", "test/cat/2.png"), ("train/cat/1.png", "train/dog/2.png")):
+        with pytest.raises(InvalidField, match="The folders of the form look like the parts of a data set"):
+            await read(form(*names), kind, tmp_path)
+    _, examples = await read(form("train/1.png", "plane/2.png", "3.png"), kind, tmp_path)
+    assert [each.label.class_name for each in examples] == ["train", "plane", "file"]
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
