@@ -227,6 +227,16 @@ def test_a_comparison_begins_with_the_verdict(run, server):
     ]
 
 
+def test_a_comparison_on_training_examples_says_so(run, server, pets):
+    names = [{"model": "pets", "version": number} for number in (1, 2)]
+    server.standing["Compare"] = evaluating.CompareResponse(
+        first=names[0], second=names[1], comparison=comparison(), second_trained_count=40
+    )
+    output = " ".join(run("version", "compare", "pets@1", "pets@2", pets).stdout.split())
+    assert "pets@2 was trained on 40 examples of these, so its figures are better" in output
+    assert "pets@1 was trained" not in output
+
+
 def test_a_comparison_of_numbers_has_no_points(run, server, pets):
     figures = {"mean_absolute_error": 0.5}
     found = comparison(first=figures, second=figures, difference=0.25, only_first_right=0, classes=[])

@@ -128,6 +128,8 @@ def decode_comparison(response: evaluation_service_pb2.CompareResponse) -> Compa
         second_version=_target(response.second.model, response.second.version),
         faults=tuple(decode(fault, ExampleFault) for fault in response.faults),
         fault_count=response.fault_count,
+        first_trained_count=response.first_trained_count,
+        second_trained_count=response.second_trained_count,
         differing_examples=tuple(
             decode(each, DifferingExample, version=_target(each.version.model, each.version.version))
             for each in response.differing_examples

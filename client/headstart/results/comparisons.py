@@ -152,6 +152,9 @@ class Comparison:
         fault_count: number of unusable examples.
         differing_examples: examples that only the first version predicts correctly, at most 100, followed by
             those that only the second does; `Client.compare` returns them.
+        first_trained_count: number of given examples that the first version was trained on. Above 0, the
+            comparison favors this version.
+        second_trained_count: number of given examples that the second version was trained on.
     """
 
     example_count: int
@@ -171,6 +174,8 @@ class Comparison:
     faults: tuple[ExampleFault, ...] = ()
     fault_count: int = 0
     differing_examples: tuple[DifferingExample, ...] = ()
+    first_trained_count: int = 0
+    second_trained_count: int = 0
 
     def _repr_html_(self) -> str:
         first = "first" if self.first_version is None else str(self.first_version)
@@ -185,12 +190,15 @@ class Comparison:
             (each.name, each.example_count, percent(each.first_recall), percent(each.second_recall))
             for each in self.classes[:20]
         ]
-        chance = f"{self.example_count:,} examples, p = {self.p_value:.3g}"
+        notes = [f"{self.example_count:,} examples", f"p = {self.p_value:.3g}"]
+        for name, trained in ((first, self.first_trained_count), (second, self.second_trained_count)):
+            if trained:
+                notes.append(f"{name} was trained on {trained:,} of the examples")
         return figure(
             self.verdict,
             table(metrics, ("", first, second)),
             table(classes, ("class", "examples", f"recall of {first}", f"recall of {second}")),
-            note=chance,
+            note=", ".join(notes),
         )
 
     def __repr__(self) -> str:

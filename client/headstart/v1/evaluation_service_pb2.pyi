@@ -64,20 +64,24 @@ class CompareSpec(_message.Message):
     def __init__(self, first: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., second: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., dataset: _Optional[str] = ...) -> None: ...
 
 class CompareResponse(_message.Message):
-    __slots__ = ("first", "second", "comparison", "faults", "fault_count", "differing_examples")
+    __slots__ = ("first", "second", "comparison", "faults", "fault_count", "differing_examples", "first_trained_count", "second_trained_count")
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
     FAULT_COUNT_FIELD_NUMBER: _ClassVar[int]
     DIFFERING_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TRAINED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SECOND_TRAINED_COUNT_FIELD_NUMBER: _ClassVar[int]
     first: _version_selector_pb2.VersionRef
     second: _version_selector_pb2.VersionRef
     comparison: _comparison_pb2.Comparison
     faults: _containers.RepeatedCompositeFieldContainer[_job_pb2.ExampleFault]
     fault_count: int
     differing_examples: _containers.RepeatedCompositeFieldContainer[DifferingExample]
-    def __init__(self, first: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., second: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., comparison: _Optional[_Union[_comparison_pb2.Comparison, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ..., differing_examples: _Optional[_Iterable[_Union[DifferingExample, _Mapping]]] = ...) -> None: ...
+    first_trained_count: int
+    second_trained_count: int
+    def __init__(self, first: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., second: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., comparison: _Optional[_Union[_comparison_pb2.Comparison, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ..., differing_examples: _Optional[_Iterable[_Union[DifferingExample, _Mapping]]] = ..., first_trained_count: _Optional[int] = ..., second_trained_count: _Optional[int] = ...) -> None: ...
 
 class DifferingExample(_message.Message):
     __slots__ = ("example", "version", "first_right", "first_label", "second_label")

@@ -77,23 +77,42 @@ class EvaluationRun:
 
 
 class ComparisonRun:
-    """The comparison of two versions on a caller's examples, or without any on their own examples."""
+    """The comparison of two versions on a caller's examples, or without any on their own examples.
 
-    def __init__(self, predictor: BatchPredictor, known: Callable[[], Sequence[PairedOutcome]]) -> None:
+    Args:
+        known: returns the predictions of the versions' own examples.
+        trained: returns the content digests of the examples that each version was trained on.
+
+    Attributes:
+        trained_counts: number of the caller's examples that each version was trained on.
+    """
+
+    def __init__(
+        self,
+        predictor: BatchPredictor,
+        known: Callable[[], Sequence[PairedOutcome]],
+        trained: Callable[[], Sequence[Collection[str]]],
+    ) -> None:
         self.predictor = predictor
+        self.trained_counts = (0, 0)
         self._known = known
+        self._read_trained = trained
+        self._trained: Sequence[Collection[str]] = ()
         self._pairs: list[PairedOutcome] = []
         self._received = 0
 
     def add(self, examples: Sequence[Example]) -> None:
         """Predict some examples, and keep the predictions."""
+        self._trained = self._trained or self._read_trained()
         batch = self.predictor.answer(examples)
         received, self._received = self._received, self._received + len(batch.examples)
         places = np.flatnonzero(batch.usable).tolist()
         if not places:
             return
         usable = [batch.examples[place] for place in places]
-        first, second = (self._outcomes(batch, usable, side) for side in (0, 1))
+        first, second = (sum(batch.digests[place] in each for place in places) for each in self._trained)
+        self.trained_counts = (self.trained_counts[0] + first, self.trained_counts[1] + second)
+        outcomes = [self._outcomes(batch, usable, side) for side in (0, 1)]
         self._pairs += [
             PairedOutcome(
                 target=example.target,
@@ -103,7 +122,7 @@ class ComparisonRun:
                 index=received + place,
                 id=example.id,
             )
-            for place, example, one, other in zip(places, usable, first, second, strict=True)
+            for place, example, one, other in zip(places, usable, *outcomes, strict=True)
         ]
 
     def comparison(self) -> Comparison:
@@ -165,10 +184,7 @@ class Evaluator:
     def evaluation(self, target: Selector) -> EvaluationRun:
         """Start the evaluation of a version."""
         loaded = self._load(target)
-        version = self._registry.reader.version(loaded.version.model, loaded.version.number)
-        known = self._registry.files.examples(version)
-        trained = {one.digest for one in known.examples if not one.held_out} if known is not None else set()
-        return EvaluationRun(self._predictor([loaded]), trained)
+        return EvaluationRun(self._predictor([loaded]), self._trained(loaded.version))
 
     def comparison(self, first: Selector, second: Selector) -> ComparisonRun:
         """Start the comparison of two versions."""
@@ -182,7 +198,11 @@ class Evaluator:
                 field="spec.second",
             )
         predictor = self._predictor(loaded)
-        return ComparisonRun(predictor, lambda: self._known_pairs(loaded, predictor.check_connected))
+        return ComparisonRun(
+            predictor,
+            lambda: self._known_pairs(loaded, predictor.check_connected),
+            lambda: [self._trained(each.version) for each in loaded],
+        )
 
     def _predictor(self, loaded: Sequence[LoadedVersion]) -> BatchPredictor:
         return BatchPredictor(loaded, self._limits, window=self._window)
@@ -212,8 +232,16 @@ class Evaluator:
         reading = ExampleAccess(reader=self._reader, window=self._window, checkpoint=check_connected)
         return pair_predictions(first, second, reading)
 
+    def _trained(self, version: ResidentVersion) -> Collection[str]:
+        """Return the digests of the examples that a version was trained on; none if they are unknown."""
+        known = self._read_examples(version)
+        return frozenset() if known is None else {one.digest for one in known.examples if not one.held_out}
+
+    def _read_examples(self, version: ResidentVersion) -> ExampleList | None:
+        return self._registry.files.examples(self._registry.reader.version(version.model, version.number))
+
     def _examples(self, version: ResidentVersion) -> ExampleList:
-        known = self._registry.files.examples(self._registry.reader.version(version.model, version.number))
+        known = self._read_examples(version)
         if known is None:
             raise NoCommonExamples(
                 f"The training examples of version {version.number} of model '{version.model}' are unknown, "

@@ -9,10 +9,9 @@ import pytest
 from PIL import Image
 
 from contract import fake_server as fake
-from headstart.decode import decode
+from headstart.decode import decode, decode_comparison
 from headstart.display import heatmap_png
 from headstart.results import (
-    Comparison,
     EvaluationResult,
     JobEvent,
     JobStatus,
@@ -74,7 +73,14 @@ RESULTS = {
     ),
     "version": decode(fake.version(3, display_name=HOSTILE), Version),
     "model": decode(fake.model(), Model, versions=(decode(fake.version(3), Version),)),
-    "comparison": decode(fake.comparison(verdict=HOSTILE), Comparison),
+    "comparison": decode_comparison(
+        evaluation_service_pb2.CompareResponse(
+            first={"model": HOSTILE, "version": 1},
+            second={"model": HOSTILE, "version": 2},
+            comparison=fake.comparison(verdict=HOSTILE),
+            first_trained_count=1200,
+        )
+    ),
     "evaluation": decode(
         evaluation_service_pb2.EvaluateResponse(
             model="pets", version=3, evaluation=fake.evaluation(), trained_count=3
@@ -102,6 +108,11 @@ def test_a_prediction_shows_its_classes():
     assert [text for text in page.texts if text.strip()] == ["pets@3", HOSTILE, "75.0%", "dog", "25.0%"]
     assert "unknown: unlike training" in Page(RESULTS["unknown"]._repr_html_()).texts
     assert "1.5 (1 to 2)" in Page(RESULTS["number"]._repr_html_()).texts
+
+
+def test_a_comparison_names_the_version_that_was_trained_on_the_examples():
+    [note] = [text for text in Page(RESULTS["comparison"]._repr_html_()).texts if "trained" in text]
+    assert note.endswith("@1 was trained on 1,200 of the examples")
 
 
 def test_a_long_list_is_cut():

@@ -234,6 +234,25 @@ def test_a_version_next_to_itself_is_equally_good(bench: Workbench) -> None:
         assert found.p_value == 1.0
 
 
+def test_examples_that_a_compared_version_was_trained_on_are_counted(bench: Workbench) -> None:
+    held_out = [pet(word, 20, held_out=True) for word in ("cat", "dog", "emu")]
+    bench.published([*pets(6), *held_out])
+    bench.published(pets(2, start=40), parent_version=1)
+    broken = Example(content=b"broken:1", target=Target.of_label("cat"))
+    run = bench.bench.comparison(version(1), version(2))
+    run.add([*pets(2), *held_out, broken])
+    run.add(pets(3, start=40))
+    run.comparison()
+    assert run.trained_counts == (6, 12)
+
+
+def test_the_own_examples_of_versions_are_not_counted_as_trained(bench: Workbench) -> None:
+    bench.published(pets(8))
+    run = bench.bench.comparison(version(1), version(1))
+    run.comparison()
+    assert run.trained_counts == (0, 0)
+
+
 def test_versions_on_two_backbones_are_compared_on_what_both_could_answer(bench: Workbench) -> None:
     bench.published(pets(8), backbone="fake")
     bench.published(pets(8), backbone="other", model="others")

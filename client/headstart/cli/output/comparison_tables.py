@@ -80,11 +80,21 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     ]
     return Group(
         Text(comparison.verdict),
+        *_trained(comparison, first, second),
         table,
         facts_grid(facts),
         *_classes(comparison, first, second),
         *_differing(comparison, first, second),
     )
+
+
+def _trained(comparison: Comparison, first: str, second: str) -> Iterable[RenderableType]:
+    for name, count in ((first, comparison.first_trained_count), (second, comparison.second_trained_count)):
+        if count:
+            yield Text(
+                f"{name} was trained on {plural(count, 'example')} of these, so its figures are better than "
+                "they would be on new examples. Compare on examples that are new to both versions."
+            )
 
 
 def promotion_line(promotion: Promotion) -> str:

@@ -76,6 +76,8 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             differing_examples=differing,
             faults=[fault_message(fault) for fault in run.predictor.faults],
             fault_count=run.predictor.fault_count,
+            first_trained_count=run.trained_counts[0],
+            second_trained_count=run.trained_counts[1],
         )
 
     async def _fed(
