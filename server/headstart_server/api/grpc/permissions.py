@@ -117,10 +117,10 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}ServerService/GetServerInfo": Rule(on=Subject.ANY, rights=_SOME),
     f"{_V1}ServerService/WhoAmI": Rule(on=Subject.ANY, rights=_SOME),
     f"{_V1}ServerService/GetUsage": Rule(on=Subject.ANY, rights=_SOME),
-    # They report the health of the server, and the protocol.
+    # They report the health of the server.
     f"{_OIP}ServerLive": _OPEN,
     f"{_OIP}ServerReady": _OPEN,
-    f"{_OIP}ServerMetadata": _OPEN,
+    f"{_OIP}ServerMetadata": Rule(on=Subject.ANY, rights=_SOME),
     f"{_OIP}ModelReady": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_OIP}ModelMetadata": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_OIP}ModelConfig": Rule(on=Subject.MODEL, rights=_PREDICT),

@@ -47,9 +47,16 @@ def test_every_method_has_a_row_and_every_row_is_of_a_method() -> None:
 
 
 def test_only_health_and_reflection_are_open() -> None:
-    opened = {method.split("/")[1] for method, rule in RULES.items() if rule.on is Subject.NONE}
-    # Of the Open Inference Protocol whether the server lives, and what it speaks.
-    assert opened == {"grpc.health.v1.Health", reflection.SERVICE_NAME, "inference.GRPCInferenceService"}
+    opened = {method for method, rule in RULES.items() if rule.on is Subject.NONE}
+    assert opened == {
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/List",
+        "/grpc.health.v1.Health/Watch",
+        f"/{reflection.SERVICE_NAME}/ServerReflectionInfo",
+        # They are health in the Open Inference Protocol.
+        "/inference.GRPCInferenceService/ServerLive",
+        "/inference.GRPCInferenceService/ServerReady",
+    }
     assert all(rule.rights for rule in RULES.values() if rule.on is not Subject.NONE)
 
 
