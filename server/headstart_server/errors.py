@@ -4,7 +4,8 @@
 reads the same from a call and from a job.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 #: Seconds after which a call may find the database or the bucket available again.
@@ -313,6 +314,20 @@ class WrittenByNewerRelease(HeadstartError, reason="WRITTEN_BY_NEWER_RELEASE"):
             "Upgrade the server, or call a replica of the newer release.",
             metadata=metadata,
         )
+
+
+@contextmanager
+def decoding(what: str, **metadata: str) -> Iterator[None]:
+    """Raise WrittenByNewerRelease if the block cannot decode a stored value.
+
+    Args:
+        what: the item that has the value, as the subject of a sentence.
+        metadata: names of the item.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise WrittenByNewerRelease(what, metadata) from error
 
 
 class DataUnreadable(HeadstartError, reason="DATA_UNREADABLE"):

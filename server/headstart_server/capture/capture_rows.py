@@ -14,8 +14,9 @@ from headstart_server.capture.captured_inputs import select_captured
 from headstart_server.database.capture_tables import DOOMED, READY, WRITING, capture_batches, captured_inputs
 from headstart_server.database.database import Database
 from headstart_server.database.tables import models
+from headstart_server.errors import WrittenByNewerRelease
 from headstart_server.models import usage
-from headstart_server.models.capture_policy import CapturePolicy
+from headstart_server.models.capture_policy import CapturePolicy, decoded_policy
 
 log = structlog.get_logger(__name__)
 
@@ -56,15 +57,18 @@ class Gaps:
 
 
 class ModelGoneError(Exception):
-    """The model was deleted, or its capture ended."""
+    """The model was deleted, its capture ended, or this release cannot read its capture policy."""
 
 
 def policy_of(connection: Connection, model: str) -> CapturePolicy:
-    """Return the policy of a model and lock its row; raise ModelGoneError without model or policy."""
+    """Return the policy of a model and lock its row; raise ModelGoneError if that is impossible."""
     found = connection.execute(MODEL, {"model": model}).scalar()
     if found is None:
         raise ModelGoneError
-    return CapturePolicy.from_json(found)
+    try:
+        return decoded_policy(model, found)
+    except WrittenByNewerRelease as error:
+        raise ModelGoneError from error
 
 
 def rows_of(inputs: Sequence[NewCapture], batch: str, now: float, ttl: float) -> list[dict[str, Any]]:

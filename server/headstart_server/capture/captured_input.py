@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from headstart_server.errors import CapturedInputNotFound
+from headstart_server.errors import CapturedInputNotFound, decoding
 from headstart_server.learning.examples.target import Target
 
 
@@ -72,25 +72,27 @@ class CapturedInput:
 
 def captured_of(row: Row[Any]) -> CapturedInput:
     """Return the captured input of a row that `select_captured` selects."""
-    return CapturedInput(
-        model=row.model,
-        prediction_id=row.prediction_id,
-        version=int(row.number),
-        created=row.created,
-        expires=row.expires,
-        predicted=Target.from_json(row.predicted),
-        classes=tuple(map(ClassProbability.from_json, row.classes)),
-        margin=row.margin,
-        typicality=row.typicality,
-        reasons=CaptureReason(row.reasons),
-        kind=row.kind,
-        media_type=row.media_type,
-        digest=row.digest,
-        nbytes=int(row.nbytes),
-        batch=row.batch,
-        start=int(row.start),
-        place=int(row.place),
-    )
+    what = f"Captured input '{row.prediction_id}' of model '{row.model}'"
+    with decoding(what, model=row.model, prediction_id=row.prediction_id):
+        return CapturedInput(
+            model=row.model,
+            prediction_id=row.prediction_id,
+            version=int(row.number),
+            created=row.created,
+            expires=row.expires,
+            predicted=Target.from_json(row.predicted),
+            classes=tuple(map(ClassProbability.from_json, row.classes)),
+            margin=row.margin,
+            typicality=row.typicality,
+            reasons=CaptureReason(row.reasons),
+            kind=row.kind,
+            media_type=row.media_type,
+            digest=row.digest,
+            nbytes=int(row.nbytes),
+            batch=row.batch,
+            start=int(row.start),
+            place=int(row.place),
+        )
 
 
 def not_found_error(model: str, prediction_id: str) -> CapturedInputNotFound:

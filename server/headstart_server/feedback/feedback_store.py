@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Row, and_, bindparam, func, select, update
@@ -13,7 +14,7 @@ from headstart_server.database.dataset_tables import archive_uses
 from headstart_server.database.feedback_tables import feedback, retrains
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import models
-from headstart_server.errors import RequestIdReused
+from headstart_server.errors import RequestIdReused, WrittenByNewerRelease, decoding
 from headstart_server.feedback.feedback import (
     AnswerCount,
     AnsweredPrediction,
@@ -195,8 +196,10 @@ class FeedbackStore:
             states = connection.execute(
                 select(feedback.c.state, func.count()).where(recent).group_by(feedback.c.state)
             ).all()
+            with decoding(f"Feedback of model '{model}'", model=model):
+                by_state = {FeedbackState(state): int(count) for state, count in states}
             return FeedbackCounts(
-                by_state={FeedbackState(state): int(count) for state, count in states},
+                by_state=by_state,
                 answers=_answer_counts(connection, recent),
             )
 
@@ -223,24 +226,21 @@ class FeedbackStore:
         return policy, RetrainState() if row is None else _state(row)
 
     def ready(self) -> Sequence[ReadyModel]:
-        """Return the models with pending feedback that may retrain now."""
+        """Return the models with pending feedback that may retrain now, if their policies are readable."""
         with self._database.snapshot() as connection:
             # Most servers have no policy, so they skip the rest.
             if connection.execute(_ANY_POLICY).first() is None:
                 return []
             now = self._database.now(connection)
             found = connection.execute(_READY, {"now": now}).all()
-        return [
-            ReadyModel(
-                name=row.model,
-                policy=RetrainPolicy.from_json(row.retrain),
-                state=_state(row),
-                pending=int(row.pending),
-                waited=now - float(row.first),
-            )
-            for row in found
-            if row.pending and row.job_id is None
-        ]
+        ready = []
+        for row in found:
+            if not row.pending or row.job_id is not None:
+                continue
+            # A replica of the release that wrote an unreadable policy retrains the model.
+            with suppress(WrittenByNewerRelease):
+                ready.append(_ready(row, now))
+        return ready
 
     def now(self) -> float:
         """Return the time of the database's clock, in seconds since 1970."""
@@ -316,28 +316,39 @@ def _answer_counts(connection: Connection, condition: Any) -> list[AnswerCount]:
 
 
 def _feedback(row: Row[Any]) -> Feedback:
-    return Feedback(
-        feedback_id=row.feedback_id,
-        number=int(row.number),
-        model=row.model,
-        state=FeedbackState(row.state),
-        answer=Answer(row.answer),
-        target=None if row.target is None else Target.from_json(row.target),
-        prediction=AnsweredPrediction(
-            prediction_id=row.prediction_id,
-            version=None if row.version is None else int(row.version),
-            predicted=None if row.predicted is None else Target.from_json(row.predicted),
-            is_random=bool(row.sampled),
-        ),
-        example_id=row.example_id,
-        principal=row.principal,
-        created=row.created,
-        job_id=row.job_id or "",
-        learned=None if row.learned is None else int(row.learned),
-        request_id=row.request_id,
-        digest=row.digest,
-        kind=row.kind,
-        nbytes=int(row.nbytes),
+    with decoding(f"Feedback '{row.feedback_id}'", model=row.model, feedback_id=row.feedback_id):
+        return Feedback(
+            feedback_id=row.feedback_id,
+            number=int(row.number),
+            model=row.model,
+            state=FeedbackState(row.state),
+            answer=Answer(row.answer),
+            target=None if row.target is None else Target.from_json(row.target),
+            prediction=AnsweredPrediction(
+                prediction_id=row.prediction_id,
+                version=None if row.version is None else int(row.version),
+                predicted=None if row.predicted is None else Target.from_json(row.predicted),
+                is_random=bool(row.sampled),
+            ),
+            example_id=row.example_id,
+            principal=row.principal,
+            created=row.created,
+            job_id=row.job_id or "",
+            learned=None if row.learned is None else int(row.learned),
+            request_id=row.request_id,
+            digest=row.digest,
+            kind=row.kind,
+            nbytes=int(row.nbytes),
+        )
+
+
+def _ready(row: Row[Any], now: float) -> ReadyModel:
+    return ReadyModel(
+        name=row.model,
+        policy=feedback_rows.decoded_policy(row.model, row.retrain),
+        state=_state(row),
+        pending=int(row.pending),
+        waited=now - float(row.first),
     )
 
 

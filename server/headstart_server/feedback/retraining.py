@@ -25,6 +25,7 @@ from headstart_server.errors import (
     ServiceUnavailable,
     StorageFull,
     VersionNotFound,
+    WrittenByNewerRelease,
 )
 from headstart_server.feedback.feedback import Feedback, ReadyModel, RetrainState
 from headstart_server.feedback.feedback_store import FeedbackStore
@@ -79,8 +80,8 @@ class Retrainer:
 MAX_FEEDBACK = 5000
 #: Minimum number of sampled predictions for which low accuracy in production starts a retrain.
 MIN_SAMPLE = 20
-#: Errors that the policy does not cause: the retrain is tried again.
-_PASSING = (ServiceUnavailable, StorageFull, JobQueueFull, Draining)
+#: Errors that the policy does not cause: the retrain is tried again, perhaps by a newer replica.
+_PASSING = (ServiceUnavailable, StorageFull, JobQueueFull, Draining, WrittenByNewerRelease)
 _INSTEAD = "Fine-tune the model with all its examples, and keep them."
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from headstart_server.database.tables import job_events, jobs
-from headstart_server.errors import JobNotFound, WrittenByNewerRelease
+from headstart_server.errors import JobNotFound, decoding
 from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import (
     Findings,
@@ -130,10 +130,8 @@ def no_job(job_id: str) -> JobNotFound:
 
 def job(connection: Connection, row: Row[Any]) -> Job:
     """Return the job of a row."""
-    try:
+    with decoding(f"Job '{row.job_id}'", job_id=row.job_id):
         return _job(connection, row)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise WrittenByNewerRelease(f"Job '{row.job_id}'", {"job_id": row.job_id}) from error
 
 
 def _job(connection: Connection, row: Row[Any]) -> Job:

@@ -1,9 +1,11 @@
 """The capture policy of a model: conditions that select inputs of Predict calls for review, and limits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from headstart_server.database.capture_tables import MAX_TTL
-from headstart_server.errors import InvalidField
+from headstart_server.errors import InvalidField, decoding
 from headstart_server.storage.json_values import JsonValue
 
 #: Defaults of the limits.
@@ -43,3 +45,9 @@ class CapturePolicy(JsonValue):
                 f"The ttl of the capture policy is {self.ttl:g} seconds. Choose one of 1 minute to 10 years.",
                 field="capture.ttl",
             )
+
+
+def decoded_policy(model: str, values: Mapping[str, Any]) -> CapturePolicy:
+    """Return the stored policy of a model; raise WrittenByNewerRelease if it is unreadable."""
+    with decoding(f"The capture policy of model '{model}'", model=model):
+        return CapturePolicy.from_json(values)

@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from headstart_server.database.feedback_tables import feedback, retrains
 from headstart_server.database.locks import batched
 from headstart_server.database.tables import jobs, models, versions
+from headstart_server.errors import WrittenByNewerRelease, decoding
 from headstart_server.models import usage
 from headstart_server.models.retrain_policy import RetrainPolicy
 
@@ -129,9 +130,15 @@ def next_number(connection: Connection) -> int:
 
 
 def policy_of(connection: Connection, model: str) -> RetrainPolicy | None:
-    """Return the policy of a model; None without one."""
+    """Return the policy of a model; None without one. Raise WrittenByNewerRelease if it is unreadable."""
     values = connection.execute(_POLICY, {"model": model}).scalar()
-    return None if values is None else RetrainPolicy.from_json(values)
+    return None if values is None else decoded_policy(model, values)
+
+
+def decoded_policy(model: str, values: Mapping[str, Any]) -> RetrainPolicy:
+    """Return the stored policy of a model; raise WrittenByNewerRelease if it is unreadable."""
+    with decoding(f"The retrain policy of model '{model}'", model=model):
+        return RetrainPolicy.from_json(values)
 
 
 def add_state(connection: Connection, model: str) -> None:
@@ -230,7 +237,6 @@ def note_failure(
     connection: Connection, model: str, error: Mapping[str, Any], *, now: float, job_id: str | None = None
 ) -> None:
     """Record that a retrain failed, with its job if one was accepted, and postpone the next one."""
-    policy = policy_of(connection, model)
     add_state(connection, model)
     here = update(retrains).where(retrains.c.model == model)
     if job_id is None:
@@ -238,11 +244,21 @@ def note_failure(
     failures = int(
         connection.execute(select(retrains.c.failures).where(retrains.c.model == model)).scalar_one()
     )
-    seconds = 0.0 if policy is None else policy.backoff(failures + 1)
+    seconds = _backoff(connection, model, failures + 1)
     values = {"error": dict(error), "failures": failures + 1, "not_before": now + seconds}
     if job_id is not None:
         values |= {"job_id": None, "last_job_id": job_id}
     connection.execute(here.values(values))
+
+
+def _backoff(connection: Connection, model: str, failures: int) -> float:
+    """Return the seconds before the next retrain, by the defaults if the policy is unreadable."""
+    try:
+        policy = policy_of(connection, model)
+    except WrittenByNewerRelease:
+        # The job must still be able to end.
+        policy = RetrainPolicy(alias="")
+    return 0.0 if policy is None else policy.backoff(failures)
 
 
 def replace_version(connection: Connection, model: str, old: int, new: int) -> None:

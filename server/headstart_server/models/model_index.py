@@ -5,15 +5,16 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, func, select
+from sqlalchemy import BindParameter, Connection, Row, bindparam, func, select
 
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
-from headstart_server.errors import AliasNotFound, ModelNotFound, VersionNotFound
+from headstart_server.errors import AliasNotFound, ModelNotFound, VersionNotFound, WrittenByNewerRelease
 from headstart_server.learning.metrics.promotion import Decision
 from headstart_server.models import alias_rows, rows
-from headstart_server.models.capture_policy import CapturePolicy
+from headstart_server.models.capture_policy import CapturePolicy, decoded_policy
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector, TrafficSplit
 
@@ -101,9 +102,7 @@ def read_model_entries(connection: Connection, names: Sequence[str]) -> dict[str
     for (model, alias), given in alias_rows.traffic_of(connection, names).items():
         shares[model][alias] = given
         numbers[model].update(dict.fromkeys((each.number for each in given), None))
-    captures = {
-        row.name: CapturePolicy.from_json(row.capture) for row in connection.execute(_CAPTURES, those)
-    }
+    captures = {row.name: _capture(row) for row in connection.execute(_CAPTURES, those)}
     return {
         name: ModelEntry(
             numbers=numbers[name],
@@ -114,6 +113,14 @@ def read_model_entries(connection: Connection, names: Sequence[str]) -> dict[str
         )
         for name in names
     }
+
+
+def _capture(row: Row[Any]) -> CapturePolicy | None:
+    """Return the capture policy of a model; None if it is unreadable, so that the model still predicts."""
+    try:
+        return decoded_policy(row.name, row.capture)
+    except WrittenByNewerRelease:
+        return None
 
 
 class ModelIndex:

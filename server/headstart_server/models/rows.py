@@ -22,7 +22,7 @@ from sqlalchemy import (
 from headstart_server.database.dataset_tables import archive_uses
 from headstart_server.database.locks import batched
 from headstart_server.database.tables import REGISTRY, counters, models, versions
-from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound, WrittenByNewerRelease
+from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound, decoding
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import usage
 from headstart_server.models.alias_rows import aliases_of, drop_version, has_traffic
@@ -213,18 +213,19 @@ def expired_versions(connection: Connection, now: float, *, limit: int) -> list[
 def model_of(connection: Connection, row: Row[Any]) -> Model:
     """Return the model of a row."""
     count, newest = connection.execute(_COUNT_VERSIONS, {"model": row.name}).one()
-    return Model(
-        name=row.name,
-        created=row.created,
-        newest=int(newest or 0),
-        version_count=int(count),
-        aliases=aliases_of(connection, row.name),
-        display_name=row.display_name or "",
-        description=row.description or "",
-        tags=row.tags or {},
-        capture=None if row.capture is None else CapturePolicy.from_json(row.capture),
-        retrain=None if row.retrain is None else RetrainPolicy.from_json(row.retrain),
-    )
+    with decoding(f"Model '{row.name}'", model=row.name):
+        return Model(
+            name=row.name,
+            created=row.created,
+            newest=int(newest or 0),
+            version_count=int(count),
+            aliases=aliases_of(connection, row.name),
+            display_name=row.display_name or "",
+            description=row.description or "",
+            tags=row.tags or {},
+            capture=None if row.capture is None else CapturePolicy.from_json(row.capture),
+            retrain=None if row.retrain is None else RetrainPolicy.from_json(row.retrain),
+        )
 
 
 def select_versions() -> Select[Any]:
@@ -235,11 +236,9 @@ def select_versions() -> Select[Any]:
 
 def version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:
     """Return the version of a row of `select_versions`, given the aliases of its model."""
-    try:
+    what = f"Version {row.number} of model '{row.model}'"
+    with decoding(what, model=row.model, version=str(row.number)):
         return _version_of(row, named)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        name = {"model": row.model, "version": str(row.number)}
-        raise WrittenByNewerRelease(f"Version {row.number} of model '{row.model}'", name) from error
 
 
 def _version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:

@@ -12,8 +12,14 @@ from headstart_server.capture.batches import MAX_BATCH
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.capture.capture_rows import Gaps, ModelGoneError, begin
 from headstart_server.capture.captured_inputs import mark_reviewed
-from headstart_server.database.capture_tables import capture_batches
-from headstart_server.errors import CapturedInputNotFound, ModelNotFound, TenantQuotaExceeded
+from headstart_server.database.capture_tables import capture_batches, captured_inputs
+from headstart_server.database.tables import models
+from headstart_server.errors import (
+    CapturedInputNotFound,
+    ModelNotFound,
+    TenantQuotaExceeded,
+    WrittenByNewerRelease,
+)
 from headstart_server.jobs.stored import TenantLimits
 from headstart_server.models import usage
 from headstart_server.models.capture_policy import CapturePolicy
@@ -369,3 +375,23 @@ def test_a_merge_ends_if_one_of_its_batches_is_removed_meanwhile(
     captures.eraser.clean()
     assert [read(captures, name) for name in ("middle", "newest")] == [b"middle", b"newest"]
     assert len(captures.objects()) == 1
+
+
+def test_an_input_that_a_newer_release_wrote_is_named(captures: Captures) -> None:
+    captures.model()
+    captures.write(["one", "two"])
+    with captures.database.write() as connection:
+        here = update(captured_inputs).where(captured_inputs.c.prediction_id == "one")
+        connection.execute(here.values(predicted={"unheard-of": 1}))
+    with pytest.raises(WrittenByNewerRelease, match="Captured input 'one' of model 'pets'"):
+        captures.inputs.find("pets", "one")
+    assert captures.inputs.find("pets", "two") is not None
+
+
+def test_a_model_whose_policy_a_newer_release_wrote_captures_nothing(captures: Captures) -> None:
+    captures.model()
+    with captures.database.write() as connection:
+        connection.execute(update(models).values(capture={"random_fraction": "auto"}))
+    with pytest.raises(ModelGoneError):
+        captures.write(["one"])
+    assert captures.inputs.find("pets", "one") is None
