@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from fakes import FakeBackbone, FakeSource, JobDriver, ManualClock, Recorder
 from headstart_server.datasets.batch_writer import BatchRequest, BatchWriter
 from headstart_server.datasets.dataset_catalog import DatasetCatalog, NamedExamples
 from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.erasure_claims import ErasureClaims
 from headstart_server.datasets.erasure_log import ErasedMembers, ErasureLog
 from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.datasets.named_dataset import NamedDataset
@@ -141,9 +143,12 @@ class Workbench:
             named=self.named,
         )
 
-    def erasure_service(self, threads: int = 1) -> ErasureService:
-        """Return the service that erases examples with rebuild."""
-        log = ErasureLog(self.driver.publisher.database)
+    def erasure_service(
+        self, threads: int = 1, *, memory_bytes: int | None = None, claims: Any = None, **options: Any
+    ) -> ErasureService:
+        """Return the service of a new process that erases examples with rebuild."""
+        database = self.driver.publisher.database
+        log = ErasureLog(database)
         gate = PromotionCheck(self.registry, self.pool, self.datasets.reader, window=5)
         return ErasureService(
             self.eraser,
@@ -155,9 +160,12 @@ class Workbench:
                 features=self.steps.features,
                 fitting=self.steps.fitting,
                 publishing=self.steps.publishing,
+                memory_bytes=memory_bytes,
             ),
             SuccessorPublisher(log, self.registry, self.driver.publisher.store, gate),
+            claims or ErasureClaims(database),
             threads=threads,
+            **options,
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:

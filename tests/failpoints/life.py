@@ -16,6 +16,7 @@ from fakes import JobDriver, ManualClock, Publisher
 from feedback_bench import EAGER, FeedbackBench
 from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.database.tables import tenant_usage
+from headstart_server.datasets.erasure_claims import ErasureClaims
 from headstart_server.datasets.erasure_log import ErasureRequest
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ModelNotFound, VersionNotFound
@@ -157,6 +158,7 @@ class Life:
             self.job_store.queue.cancel(job.job_id)
 
     def _erase_with_rebuild(self) -> None:
+        ErasureClaims(self.database).release("interrupted")
         self._fine_tune("erased", alias="stable")
         self._fine_tune("erased", start=3, parent_version=1)
         # Neither contents nor features are left to fit the third one again.

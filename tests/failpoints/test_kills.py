@@ -27,6 +27,7 @@ AT_COMMITS = (
     "aliases.set",
     "datasets.append",
     "datasets.finish",
+    "erasures.claim",
     "erasures.finish",
     "erasures.replace",
     "examples.erase",

@@ -14,6 +14,7 @@ from headstart_server.auth.permissions import Scope
 from headstart_server.database.dataset_tables import archive_sizes, archive_uses
 from headstart_server.database.tables import jobs, versions
 from headstart_server.database.tables import traffic as traffic_rows
+from headstart_server.datasets.erasure_claims import ErasureClaims
 from headstart_server.datasets.erasure_log import ErasedMembers, ErasureLog, ErasureRequest, RebuiltVersion
 from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.datasets.example_finder import FoundExample
@@ -441,6 +442,12 @@ class Workload:
         log.find(replace(request, request_id=""))
         log.unfinished()
         log.add_versions(erasure_id, [(model, number) for number in numbers])
+        claims = ErasureClaims(self._publisher.database, is_dead=self.job_store.queue.is_silent)
+        other = ErasureClaims(self._publisher.database, owner="other")
+        for each in (other, claims, claims):
+            each.preview(erasure_id, model, numbers[0])
+            each.claim(erasure_id, model, numbers[0])
+        claims.release(erasure_id)
         old = registry.reader.version(model, numbers[0])
         for artifact in ("new", "again"):
             successor = Successor(

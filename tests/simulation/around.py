@@ -40,6 +40,8 @@ _UNSEEN = {
     "examples.forget_digests",
     "erasures.add_versions",
     "erasures.skip",
+    "erasures.claim",
+    "erasures.release",
     "erasures.finish",
 }
 #: Transactions of jobs that change versions or aliases, too.

@@ -86,6 +86,10 @@ def _of_erased(world: "World", final: FinalData) -> Iterator[str]:
             unfinished = "SELECT erasure_id FROM erasures WHERE example_id = ? AND finished IS NULL"
             if world.tables.rows(unfinished, op.key):
                 yield f"the erasure of example {op.key} was acknowledged and is not complete"
+    for number, result in world.tables.rows("SELECT number, result FROM erasure_versions"):
+        reason = json.loads(result or "{}").get("skipped_reason", "")
+        if "fault of the server" in reason:
+            yield f"version {number} of {MODEL} was not replaced: {reason}"
 
 
 def _of_feedback(world: "World", final: FinalData) -> Iterator[str]:

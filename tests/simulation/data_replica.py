@@ -24,6 +24,7 @@ from headstart_server.capture.captured_inputs import CapturedInputs
 from headstart_server.datasets.batch_writer import BatchWriter
 from headstart_server.datasets.dataset_catalog import DatasetCatalog, NamedExamples
 from headstart_server.datasets.dataset_store import without
+from headstart_server.datasets.erasure_claims import ErasureClaims
 from headstart_server.datasets.erasure_log import ErasureLog
 from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.errors import ServiceUnavailable, UnusableExamplesError, VersionNotFound
@@ -119,9 +120,12 @@ class DataLoop:
             log,
             rebuilder,
             SuccessorPublisher(log, replica.registry, replica.versions, gate, clock=replica.clock),
+            ErasureClaims(replica.database, owner=replica.host.name, is_dead=replica.heartbeat.is_dead),
             threads=1,
             executor=lambda _: SameThread(),
             turn=TurnLock(scheduler),
+            wait=scheduler.sleep,
+            clock=replica.clock,
         )
 
     def submit(self, spec: FineTuneSpec, request_id: str) -> str:
@@ -227,6 +231,11 @@ class SimulatedRebuilder:
             return self._replica.registry.reader.version(model, number)
         except VersionNotFound:
             return None
+
+    def estimated_bytes(self, version: Version) -> int:
+        """Return no estimate."""
+        del version
+        return 0
 
     def rebuild(self, version: Version, checkpoint: Callable[[], None]) -> RebuiltHead:
         """Return the successor of a version."""

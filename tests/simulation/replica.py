@@ -177,8 +177,13 @@ class Replica:
     # What the threads of the server do
 
     def _beat(self) -> None:
+        world = self.world
+
+        def is_needed() -> bool:
+            return world.has_running() or world.has_unfinished_erasure()
+
         while True:
-            self.world.scheduler.doze(lambda: LEASE.interval, self.world.has_running)
+            world.scheduler.doze(lambda: LEASE.interval, is_needed)
             self.heartbeat.renew()
 
     def _poll(self) -> None:

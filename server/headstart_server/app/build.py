@@ -33,9 +33,15 @@ from headstart_server.database.address import hosts
 from headstart_server.datasets.batch_writer import BatchWriter
 from headstart_server.datasets.dataset_catalog import DatasetCatalog, NamedExamples
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.datasets.erasure_log import ErasedMembers, ErasureLog
+from headstart_server.datasets.erasure_claims import ErasureClaims
+from headstart_server.datasets.erasure_log import (
+    ErasedMembers,
+    ErasureLog,
+    ErasureRecord,
+    ErasureRequest,
+)
 from headstart_server.datasets.example_archive import archive_name
-from headstart_server.datasets.example_eraser import ExampleEraser
+from headstart_server.datasets.example_eraser import Erasure, ExampleEraser
 from headstart_server.datasets.example_reader import ExampleReader
 from headstart_server.embedding.backbone_pool import BackbonePool, BackboneSource
 from headstart_server.embedding.cache import FeatureCache
@@ -56,6 +62,7 @@ from headstart_server.jobs.job_runner import JobRunner
 from headstart_server.jobs.job_store import open_job_store
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.quotas import TenantUsageGauge, tenant_limits
+from headstart_server.jobs.reservations import Reservations
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.features.result_cache import RESULT_CACHE
 from headstart_server.models.registry import Registry
@@ -162,6 +169,18 @@ class Objects:
     def _stop_running(self, job_id: str) -> None:
         self.heartbeat.cancel(job_id)
         self.part.engine.note("cancel", job_id)
+
+    def erase(self, request: ErasureRequest, *, rebuild: bool) -> tuple[Erasure, ErasureRecord | None]:
+        """Erase an example as `ErasureService.erase`; fits run where the jobs do."""
+        if self.part.runs_jobs or not rebuild:
+            return self.erasures.erase(request, rebuild=rebuild)
+        call = self.part.engine.current().call
+        erased: tuple[Erasure, ErasureRecord | None] = call(
+            "erase", request, checkpoint=self.erasures.check_open
+        )
+        self.eraser.drop_here()
+        self.registry.index.sync()
+        return erased
 
     def _wake_workers(self) -> None:
         self.workers.wake()
@@ -311,6 +330,7 @@ class Objects:
             publishing=PublishStep(runs, self.versions, gate, software=f"headstart {self._software}"),
             energy=self.energy,
         )
+        self.reservations = Reservations(self.heartbeat, self.memory_bytes)
         self.workers = WorkerPool(
             self.job_store.queue,
             self.heartbeat,
@@ -324,6 +344,7 @@ class Objects:
             lambda _: self._sweep_archives(),
             size=jobs.job_workers,
             time_limit=jobs.job_time_limit or float("inf"),
+            reservations=self.reservations,
         )
         self.erasures = ErasureService(
             self.eraser,
@@ -335,9 +356,13 @@ class Objects:
                 features=steps.features,
                 fitting=steps.fitting,
                 publishing=steps.publishing,
+                memory_bytes=self.memory_bytes,
             ),
             SuccessorPublisher(ErasureLog(self.database), self.registry, self.versions, gate),
+            ErasureClaims(self.database, owner=self.job_store.queue.owner, is_dead=self.heartbeat.is_dead),
             threads=max(1, available_cores()),
+            reservations=self.reservations,
+            time_limit=jobs.job_time_limit or float("inf"),
         )
 
     def _open_submissions(self, settings: Settings) -> None:

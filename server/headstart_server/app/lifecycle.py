@@ -205,6 +205,7 @@ class App:
     def _leave(self) -> None:
         with suppress(DatabaseUnavailable, StorageFull):
             self.objects.traffic.write()
+            self.objects.erasures.release()
             self.objects.job_store.queue.leave()
 
     async def _warm(self, server: Server | None) -> None:

@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 import structlog
@@ -45,7 +46,10 @@ class SupervisedMembership(Membership):
         self._objects, self._server, self._loop = objects, server, asyncio.get_running_loop()
         if objects.part.runs_jobs:
             hooks = EngineHooks(
-                wake=objects.workers.wake, cancel=objects.heartbeat.cancel, drop=objects.drop_contents
+                wake=objects.workers.wake,
+                cancel=objects.heartbeat.cancel,
+                drop=objects.drop_contents,
+                erase=partial(objects.erasures.erase, rebuild=True),
             )
             self._service = EngineService(objects.pool, objects.cache, hooks)
             objects.notifier.on_publish = self._service.publish_change

@@ -208,7 +208,7 @@ def _models(objects: Objects, threads: CallThreads) -> ModelService:
         objects.registry,
         objects.pool,
         Reporter(objects.registry, kept.contents, report_document, max_pixels=max_pixels),
-        objects.erasures.erase,
+        objects.erase,
         exporter=objects.exporter,
         threads=threads,
         check_webhook=objects.webhooks.check,

@@ -113,6 +113,9 @@ erasure_versions = Table(
     Column("number", BigInteger, primary_key=True),
     # Digests, successor and aliases for the certificate; null until it is replaced or skipped.
     Column("result", JSON(none_as_null=True)),
+    # The process that fits it, and the number of processes that died while they did.
+    Column("owner", String(256)),
+    Column("crashes", Integer, nullable=False, default=0, server_default="0"),
 )
 
 

@@ -12,7 +12,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import erasure_versions, erasures
 from headstart_server.database.locks import batched
 from headstart_server.datasets.dataset_store import ArchiveMember
-from headstart_server.errors import InvalidField, VersionNotFound
+from headstart_server.errors import InvalidField, VersionNotFound, decoding
 from headstart_server.jobs.erased_members import ARCHIVES_AT_ONCE, check_not_erased, erased_members
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models import rows
@@ -34,15 +34,16 @@ _VERSIONS = (
     .where(erasure_versions.c.erasure_id == bindparam("erasure_id"))
     .order_by(erasure_versions.c.model, erasure_versions.c.number)
 )
-_OF_VERSION = (
+#: Condition for one version of an erasure.
+OF_VERSION = (
     erasure_versions.c.erasure_id == bindparam("of_erasure"),
     erasure_versions.c.model == bindparam("of_model"),
     erasure_versions.c.number == bindparam("of_number"),
 )
-_RESULT = select(erasure_versions.c.number).where(*_OF_VERSION, erasure_versions.c.result.is_not(None))
+_RESULT = select(erasure_versions.c.number).where(*OF_VERSION, erasure_versions.c.result.is_not(None))
 _SET_RESULT = (
     update(erasure_versions)
-    .where(*_OF_VERSION, erasure_versions.c.result.is_(None))
+    .where(*OF_VERSION, erasure_versions.c.result.is_(None))
     .values(result=bindparam("new_result"))
 )
 
@@ -102,6 +103,8 @@ class ErasureRecord:
     contents: int  # number of stored contents that it deletes
     # the result of each version, by model and number; None until it is replaced or skipped
     versions: Mapping[tuple[str, int], RebuiltVersion | None]
+    # the versions without a result whose fit began, and may have ended a process
+    suspected: Collection[tuple[str, int]] = ()
 
     @property
     def pending(self) -> Sequence[tuple[str, int]]:
@@ -267,16 +270,29 @@ def _has_result(connection: Connection, erasure_id: str, version: Version) -> bo
 
 
 def _versions(connection: Connection, erasure_id: str) -> dict[tuple[str, int], RebuiltVersion | None]:
-    return {
-        (row.model, int(row.number)): None if row.result is None else RebuiltVersion.from_json(row.result)
-        for row in connection.execute(_VERSIONS, {"erasure_id": erasure_id})
-    }
+    return {key: result for key, (result, _) in _rows(connection, erasure_id).items()}
+
+
+def _rows(
+    connection: Connection, erasure_id: str
+) -> dict[tuple[str, int], tuple[RebuiltVersion | None, bool]]:
+    """Return the result of each version, by model and number, and whether a fit of it began without one."""
+    found = connection.execute(_VERSIONS, {"erasure_id": erasure_id}).all()
+    with decoding(f"Erasure '{erasure_id}'", erasure_id=erasure_id):
+        return {
+            (row.model, int(row.number)): (
+                None if row.result is None else RebuiltVersion.from_json(row.result),
+                row.result is None and (row.owner is not None or row.crashes > 0),
+            )
+            for row in found
+        }
 
 
 def _record(connection: Connection, row: Row[Any]) -> ErasureRecord:
     scope = None
     if row.scope is not None:
         scope = Scope(tenant=row.scope["tenant"], models=tuple(row.scope["models"]))
+    found = _rows(connection, row.erasure_id)
     return ErasureRecord(
         erasure_id=row.erasure_id,
         request=ErasureRequest(
@@ -285,5 +301,6 @@ def _record(connection: Connection, row: Row[Any]) -> ErasureRecord:
         started=row.started,
         finished=row.finished,
         contents=int(row.contents),
-        versions=_versions(connection, row.erasure_id),
+        versions={key: result for key, (result, _) in found.items()},
+        suspected={key for key, (_, is_suspected) in found.items() if is_suspected},
     )

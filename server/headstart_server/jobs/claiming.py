@@ -60,6 +60,9 @@ _OTHERS = (
     .where(replicas.c.owner != bindparam("me"), replicas.c.seen > bindparam("since"))
     .limit(1)
 )
+_SEEN_SINCE = select(replicas.c.owner).where(
+    replicas.c.owner == bindparam("who"), replicas.c.seen > bindparam("since")
+)
 _LEAVE = delete(replicas).where(replicas.c.owner == bindparam("me"))
 
 
@@ -85,7 +88,12 @@ class Claimant:
     limits: QueueLimits
     held: Collection[str]  # the jobs that this process runs
     may_take_over: bool  # whether jobs of silent owners may be taken
-    used_bytes: int = 0  # estimated bytes of the jobs that this process runs
+    used_bytes: int = 0  # estimated bytes of the jobs and other work that this process runs
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether this process runs anything next to which a suspected job may not run."""
+        return bool(self.held) or self.used_bytes > 0
 
     @property
     def needs(self) -> "Needs":
@@ -126,7 +134,7 @@ def is_any(connection: Connection, claimant: Claimant, now: float) -> bool:
         return True
     if _is_full(connection, claimant):
         return False
-    if claimant.held and _finds(connection, any_of(claimant.needs, is_suspected=True), values):
+    if claimant.is_busy and _finds(connection, any_of(claimant.needs, is_suspected=True), values):
         return False
     return _finds(connection, any_of(claimant.needs, is_suspected=False), values)
 
@@ -207,6 +215,11 @@ def has_other_replicas(connection: Connection, owner: str, now: float, lease_sec
     return connection.execute(_OTHERS, {"me": owner, "since": now - lease_seconds}).first() is not None
 
 
+def is_silent(connection: Connection, owner: str, now: float, lease_seconds: float) -> bool:
+    """Return whether a replica was not seen within a lease."""
+    return connection.execute(_SEEN_SINCE, {"who": owner, "since": now - lease_seconds}).first() is None
+
+
 def leave(connection: Connection, owner: str) -> None:
     """Record that this replica stops."""
     connection.execute(_LEAVE, {"me": owner})
@@ -229,9 +242,9 @@ def _next(connection: Connection, claimant: Claimant, now: float, only: str | No
     suspected = narrowed(next_of(claimant.needs, is_suspected=True), only)
     row = connection.execute(suspected, values).first()
     if row is not None:
-        return None if claimant.held else row
+        return None if claimant.is_busy else row
     row = connection.execute(narrowed(next_of(claimant.needs, is_suspected=False), only), values).first()
-    if row is None or not claimant.held or claimant.replica.memory_bytes is None:
+    if row is None or claimant.replica.memory_bytes is None:
         return row
     return row if claimant.used_bytes + (row.memory_bytes or 0) <= claimant.replica.memory_bytes else None
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy import Connection
 
 from headstart_server.errors import DatabaseUnavailable, StorageFull
 from headstart_server.jobs.job import Job
@@ -159,6 +160,10 @@ class Heartbeat:
     def may_take_over(self) -> bool:
         """Whether a silent owner can be considered dead."""
         return not self._is_shared or self._contact.is_steady
+
+    def is_dead(self, connection: Connection, owner: str) -> bool:
+        """Return whether another process is known to be dead."""
+        return self.may_take_over and self._queue.is_silent(connection, owner)
 
     def track(self, job: Job, claimed: float) -> Claim:
         """Renew the claim of a job from now on; `claimed` is the clock before the claim."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
@@ -123,7 +123,7 @@ class JobQueue:
         Args:
             held: the jobs that this process runs.
             may_take_over: whether silent owners can be considered dead.
-            used_bytes: estimated bytes of the jobs that this process runs.
+            used_bytes: estimated bytes of the jobs and other work that this process runs.
         """
         claimant = Claimant(
             replica=self._replica,
@@ -164,6 +164,11 @@ class JobQueue:
         with self._database.read() as connection:
             now = self._database.now(connection)
             return claiming.has_other_replicas(connection, self.owner, now, self._replica.lease_seconds)
+
+    def is_silent(self, connection: Connection, owner: str) -> bool:
+        """Return whether another process was not seen within a lease."""
+        now = self._database.now(connection)
+        return claiming.is_silent(connection, owner, now, self._replica.lease_seconds)
 
     def expire_leases(self) -> int:
         """Expire every lease, if no other process can run jobs; return the number of running jobs."""

@@ -11,11 +11,21 @@ from headstart_server.errors import DatabaseUnavailable, JobTimeLimit, StorageFu
 from headstart_server.jobs.heartbeat import Claim, Heartbeat
 from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.jobs.job_runner import InterruptedRunError, JobRunner
+from headstart_server.jobs.reservations import Reservations
 
 log = structlog.get_logger(__name__)
 
 #: Mean seconds between two claims while no call wakes the pool.
 POLL_SECONDS = 0.75
+
+
+def time_limit_error(what: str, seconds: float) -> JobTimeLimit:
+    """Return the error of work that reached the time limit of jobs."""
+    return JobTimeLimit(
+        f"{what} reached the time limit of {seconds / 3600:g} hours (--job-time-limit). Use fewer examples, "
+        "a smaller backbone, or a time_budget of the recipe.",
+        metadata={"limit_seconds": f"{seconds:g}"},
+    )
 
 
 class WorkerPool:
@@ -25,6 +35,7 @@ class WorkerPool:
         on_end: called with the ID of each job that ended.
         size: number of threads, and of concurrent jobs.
         time_limit: seconds after which a run fails.
+        reservations: the work other than jobs of this process; None for no other work.
     """
 
     def __init__(
@@ -37,6 +48,7 @@ class WorkerPool:
         size: int,
         time_limit: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
+        reservations: Reservations | None = None,
     ) -> None:
         self._queue = queue
         self._heartbeat = heartbeat
@@ -45,7 +57,7 @@ class WorkerPool:
         self._clock = clock
         self._time_limit = time_limit
         self._changed = threading.Condition()
-        self._claiming = threading.Lock()
+        self._reservations = reservations or Reservations()
         self._wakes = 0
         self._stopping = False
         self._threads = [
@@ -100,15 +112,15 @@ class WorkerPool:
 
     def _claim(self) -> Claim | None:
         # One claim at a time, because whether a job may start depends on the claimed jobs.
-        with self._claiming:
-            if self._heartbeat.runs_alone:
+        with self._reservations.claiming:
+            if self._heartbeat.runs_alone or self._reservations.runs_alone:
                 return None
             called = self._clock()
             try:
                 job = self._queue.claim(
                     self._heartbeat.claimed_ids,
                     may_take_over=self._heartbeat.may_take_over,
-                    used_bytes=self._heartbeat.used_bytes,
+                    used_bytes=self._heartbeat.used_bytes + self._reservations.nbytes,
                 )
             except (DatabaseUnavailable, StorageFull):
                 # The heartbeat logs an outage, and the database a full disk.
@@ -129,12 +141,7 @@ class WorkerPool:
             while True:
                 claim.check()
                 if self._clock() >= late:
-                    raise JobTimeLimit(
-                        f"The job reached the time limit of {self._time_limit / 3600:g} hours "
-                        "(--job-time-limit). Use fewer examples, a smaller backbone, or a time_budget "
-                        "of the recipe.",
-                        metadata={"limit_seconds": f"{self._time_limit:g}"},
-                    )
+                    raise time_limit_error("The job", self._time_limit)
                 if self._stopping:
                     raise InterruptedRunError(job.job_id)
                 if not claim.may_have_expired:

@@ -115,7 +115,7 @@ def read_model_entries(connection: Connection, names: Sequence[str]) -> dict[str
     }
 
 
-def _capture(row: Row[Any]) -> CapturePolicy | None:
+def _capture(row: Row[Any, Any]) -> CapturePolicy | None:
     """Return the capture policy of a model; None if it is unreadable, so that the model still predicts."""
     try:
         return decoded_policy(row.name, row.capture)

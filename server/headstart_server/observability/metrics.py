@@ -336,7 +336,9 @@ JOB_STEP = _histogram(
     "step",
     values=("select_backbone", "features", "fit", "evaluate", "publish"),
 )
-JOB_MEMORY = _gauge("headstart_job_memory_estimated_bytes", "Estimated memory of the running jobs.")
+JOB_MEMORY = _gauge(
+    "headstart_job_memory_estimated_bytes", "Estimated memory of the running jobs and the fits of erasures."
+)
 JOB_MEMORY_LIMIT = _gauge("headstart_job_memory_limit_bytes", "Memory that running jobs may use together.")
 WEBHOOK_ATTEMPTS = _counter(
     "headstart_webhook_attempts_total",

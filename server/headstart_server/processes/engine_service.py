@@ -53,6 +53,7 @@ class EngineHooks:
     wake: Callable[[], None]  # called after a job was queued
     cancel: Callable[[str], None]  # called with the ID of a job that was canceled
     drop: Callable[[Collection[str]], None]  # removes the cached features of contents
+    erase: Callable[[Any], object]  # erases an example, and replaces the versions that were trained on it
 
 
 class EngineService:
@@ -207,6 +208,9 @@ class _Client:
     def _drop(self, digests: Collection[str]) -> None:
         self._hooks.drop(digests)
 
+    def _erase(self, _: int, request: object) -> object:
+        return self._hooks.erase(request)
+
     def _drop_tail(self, number: int) -> None:
         self._tails.pop(number, None)
 
@@ -260,7 +264,7 @@ class _Client:
 
 #: Requests without an answer, and slow ones.
 _NOTES = frozenset({"keep", "drop", "drop_tail", "stop_training", "wake", "cancel", "stream"})
-_SLOW = frozenset({"load", "prepare", "tail", "train_tail"})
+_SLOW = frozenset({"load", "prepare", "tail", "train_tail", "erase"})
 
 
 class _Reply:

@@ -1,18 +1,33 @@
 """Erases examples, and replaces the versions that were trained on them."""
 
 import threading
+import time
+import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import structlog
 
+from headstart_server.datasets.erasure_claims import ErasureClaims
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
 from headstart_server.datasets.example_eraser import Erasure, ExampleEraser
 from headstart_server.datasets.example_finder import FoundExample
-from headstart_server.errors import Draining, HeadstartError, ServiceUnavailable, StorageFull
+from headstart_server.errors import (
+    CrashedRepeatedly,
+    Draining,
+    HeadstartError,
+    ServiceUnavailable,
+    StorageFull,
+)
+from headstart_server.jobs.recovery import MAX_CRASHES
+from headstart_server.jobs.reservations import Reservations
 from headstart_server.jobs.running import ExampleErasedError
+from headstart_server.jobs.workers import time_limit_error
 from headstart_server.models.version import Version
 from headstart_server.training.successor_publisher import SuccessorPublisher
 from headstart_server.training.version_rebuilder import RebuiltHead, VersionRebuilder
@@ -22,17 +37,26 @@ log = structlog.get_logger(__name__)
 _DELETED = RebuiltVersion(
     head_digest="", dataset_digest="", skipped_reason="The version was deleted before it was replaced."
 )
+_REMEDY = "Delete the version, or fine-tune again without the example."
 #: Maximum searches for versions that were published while others were replaced.
 MAX_ROUNDS = 10
+#: Seconds between two checks whether another process has fitted a version.
+CLAIM_SECONDS = 0.5
+
+_T = TypeVar("_T")
 
 
 class ErasureService:
     """Erases examples. An erasure that was interrupted continues with the next call, or with `resume`.
 
     Args:
-        threads: number of successors that are fitted concurrently.
+        claims: claims of versions for this process.
+        threads: maximum successors that are fitted concurrently.
+        reservations: memory of this process; None for no limit.
+        time_limit: seconds after which a fit fails.
         executor: returns an executor with so many threads.
         turn: lock of the running erasure; None for a lock between threads.
+        wait: waits for the given seconds; None waits until `close`, at most as long.
     """
 
     def __init__(
@@ -41,10 +65,15 @@ class ErasureService:
         erasures: ErasureLog,
         rebuilder: VersionRebuilder,
         publisher: SuccessorPublisher,
+        claims: ErasureClaims,
         *,
         threads: int,
+        reservations: Reservations | None = None,
+        time_limit: float = float("inf"),
         executor: Callable[[int], Executor] = lambda threads: ThreadPoolExecutor(threads, "erase"),
         turn: AbstractContextManager[object] | None = None,
+        wait: Callable[[float], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._eraser = eraser
         self._erasures = erasures
@@ -53,7 +82,13 @@ class ErasureService:
         self._threads = threads
         self._executor = executor
         self._turn = turn or threading.Lock()
+        self._claims = claims
+        self._reservations = reservations or Reservations()
+        self._time_limit = time_limit
+        self._clock = clock
         self._closed = threading.Event()
+        self._wait = wait or self._closed.wait
+        self._running: str | None = None
 
     def erase(self, request: ErasureRequest, *, rebuild: bool) -> tuple[Erasure, ErasureRecord | None]:
         """Erase an example; with `rebuild` also replace the versions that were trained on it.
@@ -103,14 +138,26 @@ class ErasureService:
         """Stop fitting; the next start continues the erasures."""
         self._closed.set()
 
+    def release(self) -> None:
+        """Release the claims of the running erasure, because this process stops and has not crashed."""
+        if self._running is not None:
+            self._claims.release(self._running)
+
     def _complete(self, record: ErasureRecord, found: FoundExample | None = None) -> ErasureRecord:
         with self._turn:
             record = self._erasures.get(record.erasure_id)
             if record.finished is not None:
                 return record
+            self._running = record.erasure_id
             try:
                 self._replace_pending(record.erasure_id, found)
+            except Exception:
+                # If this fails, too, then this process is alive and continues.
+                with suppress(ServiceUnavailable, StorageFull):
+                    self.release()
+                raise
             finally:
+                self._running = None
                 self._rebuilder.forget()
                 self._publisher.finish()
             self._eraser.forget_digests()
@@ -131,80 +178,154 @@ class ErasureService:
 
     def _replace_all(self, record: ErasureRecord) -> None:
         results = {key: result for key, result in record.versions.items() if result is not None}
-        for version, rebuilt in self._rebuilt(record.pending):
-            parent = results.get((version.model, version.manifest.parent))
-            result = self._replaced(record.erasure_id, version, rebuilt, parent)
-            if result is not None:
-                results[version.model, version.number] = result
-        for key in record.pending:
-            if key not in results and self._rebuilder.version(*key) is None:
-                self._erasures.skip(record.erasure_id, *key, _DELETED)
+        for key, rebuilt in self._rebuilt(record):
+            results[key] = self._replaced(record, key, rebuilt, results)
 
     def _replaced(
         self,
-        erasure_id: str,
-        version: Version,
-        rebuilt: RebuiltHead | HeadstartError,
-        parent: RebuiltVersion | None,
-    ) -> RebuiltVersion | None:
-        """Publish a successor, or store the reason for none; return None if the version was deleted."""
-        while not isinstance(rebuilt, HeadstartError):
+        record: ErasureRecord,
+        key: tuple[str, int],
+        rebuilt: "_Successor | RebuiltVersion",
+        results: Mapping[tuple[str, int], RebuiltVersion],
+    ) -> RebuiltVersion:
+        """Publish a successor, or store the reason for none."""
+        while isinstance(rebuilt, _Successor):
+            version = rebuilt.version
+            parent = results.get((version.model, version.manifest.parent))
+            publish = partial(self._publisher.publish, record.erasure_id, version, rebuilt.head, parent)
             try:
-                return self._publisher.publish(erasure_id, version, rebuilt, parent)
+                published = self._attempt(version, publish)
             except ExampleErasedError:
                 # Another erasure began while it was fitted.
-                rebuilt = self._rebuild(version)
-        result = _skipped(version, rebuilt.message)
-        self._erasures.skip(erasure_id, version.model, version.number, result)
-        return result
+                rebuilt = self._rebuild(record, key)
+                continue
+            if published is not None and published.number:
+                return published
+            rebuilt = published or _DELETED
+        # Nothing changes if another process has stored a result.
+        self._erasures.skip(record.erasure_id, *key, rebuilt)
+        return rebuilt
 
     def _rebuilt(
-        self, pending: Sequence[tuple[str, int]]
-    ) -> Iterator[tuple[Version, RebuiltHead | HeadstartError]]:
-        """Yield versions in order with their successors; several threads fit a few ahead."""
+        self, record: ErasureRecord
+    ) -> Iterator[tuple[tuple[str, int], "_Successor | RebuiltVersion"]]:
+        """Yield the pending versions in order with their successors; several threads fit a few ahead.
+
+        After a crash each is fitted and published before the next one, so that only one is suspected.
+        """
+        ahead = 0 if record.suspected else 2 * self._threads
         with self._executor(self._threads) as pool:
-            waiting: deque[tuple[Version, Future[RebuiltHead | HeadstartError]]] = deque()
+            waiting: deque[tuple[tuple[str, int], Future[_Successor | RebuiltVersion]]] = deque()
             try:
-                for model, number in pending:
-                    version = self._rebuilder.version(model, number)
-                    if version is None:
-                        # It was deleted; `_replace_all` records that.
-                        continue
-                    waiting.append((version, pool.submit(self._rebuild, version)))
-                    if len(waiting) > 2 * self._threads:
-                        version, future = waiting.popleft()
-                        yield version, future.result()
+                for key in record.pending:
+                    waiting.append((key, pool.submit(self._rebuild, record, key)))
+                    if len(waiting) > ahead:
+                        done, future = waiting.popleft()
+                        yield done, future.result()
                 while waiting:
-                    version, future = waiting.popleft()
-                    yield version, future.result()
+                    done, future = waiting.popleft()
+                    yield done, future.result()
             finally:
                 for _, future in waiting:
                     future.cancel()
 
-    def _rebuild(self, version: Version) -> RebuiltHead | HeadstartError:
+    def _rebuild(self, record: ErasureRecord, key: tuple[str, int]) -> "_Successor | RebuiltVersion":
+        """Return the successor of a version, or its result if it has or gets none from this process."""
+        version = self._attempt(None, partial(self._rebuilder.version, *key))
+        if not isinstance(version, Version):
+            return version or _DELETED
+        fit = partial(self._fitted, record, version, is_suspected=key in record.suspected)
         while True:
-            try:
-                return self._rebuilder.rebuild(version, self._checkpoint)
-            except ExampleErasedError:
-                # Another erasure erased it; the next fit excludes it.
-                continue
-            except (ServiceUnavailable, StorageFull):
-                raise
-            except HeadstartError as error:
-                if error.retry_after is not None:
-                    raise
-                return error
+            self.check_open()
+            found = self._attempt(version, fit)
+            if found is not None:
+                return found
+            self._wait(CLAIM_SECONDS)
 
-    def _checkpoint(self) -> None:
+    def _fitted(
+        self, record: ErasureRecord, version: Version, *, is_suspected: bool
+    ) -> "_Successor | RebuiltVersion | None":
+        """Fit a version once there is memory for it; return None while another process fits it."""
+        place = (record.erasure_id, version.model, version.number)
+        found = self._claims.preview(*place)
+        if not found.is_mine:
+            return found.result
+        nbytes = self._rebuilder.estimated_bytes(version)
+        # At least a byte, so that a suspected job does not start next to it.
+        with self._reservations.reserve(max(1, nbytes), self.check_open, alone=is_suspected):
+            claim = self._claims.claim(*place)
+            if not claim.is_mine:
+                return claim.result
+            if claim.crashes >= MAX_CRASHES:
+                raise CrashedRepeatedly(
+                    f"The server's process ended {claim.crashes} times while it fitted the version. {_REMEDY}"
+                )
+            checkpoint = self._limited_checkpoint()
+            while True:
+                # Another erasure may erase an example meanwhile; the next fit excludes it.
+                with suppress(ExampleErasedError):
+                    return _Successor(version, self._rebuilder.rebuild(version, checkpoint))
+
+    def _attempt(self, version: Version | None, work: Callable[[], _T]) -> _T | RebuiltVersion:
+        """Do some work for a version; return its result, or the reason for which the version is skipped.
+
+        Raises:
+            HeadstartError: a storage is unavailable or full, or the server stops: a later call continues.
+            ExampleErasedError: an example was erased meanwhile.
+        """
+        try:
+            return work()
+        except (ExampleErasedError, ServiceUnavailable, StorageFull):
+            raise
+        except HeadstartError as error:
+            if error.retry_after is not None:
+                raise
+            return _skipped(version, error.message)
+        except MemoryError:
+            log.exception("rebuild_failed", **_names(version))
+            return _skipped(version, f"Its fit ran out of memory. {_REMEDY}")
+        except Exception:
+            # Objects that it uses may be closed.
+            self.check_open()
+            fault = uuid.uuid4().hex
+            log.exception("rebuild_failed", fault=fault, **_names(version))
+            return _skipped(version, f"A fault of the server; its log has id {fault}. {_REMEDY}")
+
+    def _limited_checkpoint(self) -> Callable[[], None]:
+        """Return a checkpoint that also raises JobTimeLimit when the time of a job is over."""
+        late = self._clock() + self._time_limit
+
+        def checkpoint() -> None:
+            self.check_open()
+            if self._clock() >= late:
+                raise time_limit_error("Its fit", self._time_limit)
+
+        return checkpoint
+
+    def check_open(self) -> None:
+        """Raise Draining if the server is stopping."""
         if self._closed.is_set():
             raise Draining(
                 "The server is stopping. Repeat the call to continue the erasure.", retry_after=1.0
             )
 
 
-def _skipped(version: Version, reason: str) -> RebuiltVersion:
+@dataclass(frozen=True, slots=True)
+class _Successor:
+    """A version with its fitted successor."""
+
+    version: Version
+    head: RebuiltHead
+
+
+def _skipped(version: Version | None, reason: str) -> RebuiltVersion:
+    """Return the result of a version that is not replaced; None for a version that cannot be read."""
     return RebuiltVersion(
-        head_digest=version.manifest.head_digest,
-        dataset_digest=version.manifest.dataset_digest,
+        head_digest="" if version is None else version.manifest.head_digest,
+        dataset_digest="" if version is None else version.manifest.dataset_digest,
         skipped_reason=reason,
     )
+
+
+def _names(version: Version | None) -> dict[str, object]:
+    return {} if version is None else {"model": version.model, "version": version.number}

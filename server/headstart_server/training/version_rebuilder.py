@@ -1,5 +1,6 @@
 """Fits the successor of a version without erased examples, as a fine-tune of the other examples would."""
 
+import math
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, suppress
@@ -35,6 +36,7 @@ from headstart_server.training.evaluation_result import EvaluationResult, evalua
 from headstart_server.training.extraction import FeatureExtraction, FeatureTable
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fit_step import FitStep
+from headstart_server.training.job_admission import check_memory
 from headstart_server.training.publish_step import PublishStep
 
 #: Maximum fits that are cached during an erasure.
@@ -54,7 +56,11 @@ class RebuiltHead:
 
 
 class VersionRebuilder:
-    """Fits successors of versions. Thread-safe."""
+    """Fits successors of versions. Thread-safe.
+
+    Args:
+        memory_bytes: maximum memory of all jobs of this server; None for no limit.
+    """
 
     def __init__(
         self,
@@ -65,6 +71,7 @@ class VersionRebuilder:
         features: FeatureStep,
         fitting: FitStep,
         publishing: PublishStep,
+        memory_bytes: int | None = None,
     ) -> None:
         self._registry = registry
         self._datasets = datasets
@@ -72,6 +79,7 @@ class VersionRebuilder:
         self._feature_step = features
         self._fitting = fitting
         self._publishing = publishing
+        self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
         self._fits: LruCache[str, _Fitted] = LruCache(_MAX_FITS)
         self._features: LruCache[str, FeatureTable] = LruCache(_MAX_FEATURE_BYTES, _nbytes)
@@ -81,6 +89,18 @@ class VersionRebuilder:
         with suppress(VersionNotFound):
             return self._registry.reader.version(model, number)
         return None
+
+    def estimated_bytes(self, version: Version) -> int:
+        """Return the estimated memory of a fit; 0 if unknown. Raise JobMemoryLimit if it is too large."""
+        manifest = version.manifest
+        estimate = check_memory(
+            manifest.requested_recipe or Auto(),
+            [self._pool.metadata(manifest.backbone).views],
+            examples=math.ceil(manifest.example_count / (1.0 - manifest.held_out_fraction)),
+            outputs=max(1, len(manifest.class_names)),
+            limit=self._memory_bytes,
+        )
+        return estimate or 0
 
     def rebuild(self, version: Version, checkpoint: Callable[[], None] = lambda: None) -> RebuiltHead:
         """Return the successor of a version. Raise ExampleErasedError if one was erased meanwhile."""

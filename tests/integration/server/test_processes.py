@@ -165,6 +165,17 @@ def test_a_cancel_reaches_the_engine(apis: list[Api]):
     assert apis[3].ended(job.job_id, 30).state == job_pb2.JOB_STATE_CANCELLED
 
 
+def test_an_erasure_replaces_the_versions_of_every_process(apis: list[Api]):
+    examples = [example(b"quick0:90", "c0", example_id="erased"), *quick()]
+    job = apis[0].ended(apis[0].fine_tune(examples, model="erased").job_id, 120)
+    assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error
+    request = keeping.EraseExampleRequest(model="erased", example_id="erased", rebuild=True)
+    certificate = apis[1].models.EraseExample(request).certificate
+    assert [(each.version, each.new_version) for each in certificate.versions] == [(1, 2)]
+    assert [version.version for version in apis[1].versions("erased")] == [2]
+    eventually(lambda: all(knows(api, "erased", 2) for api in apis), 60, "the successor everywhere")
+
+
 def test_a_bad_input_is_an_error_of_its_call_only(apis: list[Api]):
     published(apis, "robust")
     error = refused(lambda: apis[0].predict("robust", b"broken"))

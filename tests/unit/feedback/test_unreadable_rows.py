@@ -75,13 +75,13 @@ def test_other_models_retrain_although_a_policy_is_unreadable(feedback: Feedback
 
 
 def test_a_retrain_ends_although_its_policy_became_unreadable(feedback: FeedbackBench) -> None:
-    jobs = {job.spec.model: job for job in feedback.retraining.run()}
+    feedback.set_policy(None, "pets")
+    (job,) = feedback.retraining.run()
     write(feedback, "cars", retrain=newer_policy())
-    feedback.fail(jobs["cars"])
-    assert feedback.bench.driver.job_store.reader.get(jobs["cars"].job_id).state is JobState.FAILED
+    feedback.fail(job)
+    assert feedback.bench.driver.job_store.reader.get(job.job_id).state is JobState.FAILED
     assert list(feedback.states("cars").values()) == [FeedbackState.PENDING]
     # Not repeated immediately: what the policy says about failures is unknown.
-    feedback.set_policy(model="pets", policy=None)
     write(feedback, "cars", retrain=EAGER.to_json())
     assert feedback.retraining.run() == []
 

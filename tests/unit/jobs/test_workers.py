@@ -22,6 +22,7 @@ from headstart_server.jobs.job_queue import JobQueue
 from headstart_server.jobs.job_runner import MISSING_TRIES, JobRunner
 from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.jobs.job_store import JobStore
+from headstart_server.jobs.reservations import Reservations
 from headstart_server.jobs.running import ExampleErasedError, JobCancelledError, JobLostError
 from headstart_server.jobs.workers import WorkerPool
 
@@ -60,6 +61,7 @@ class Shop:
         self._ended = threading.Condition()
         job_store = job_store or driver.job_store
         self.heartbeat = Heartbeat(job_store.queue, job_store.runs, LEASE, is_shared=False, clock=clock)
+        self.reservations = Reservations(self.heartbeat, 100)
         self.pool = WorkerPool(
             job_store.queue,
             self.heartbeat,
@@ -73,6 +75,7 @@ class Shop:
             size=size,
             clock=clock,
             time_limit=time_limit,
+            reservations=self.reservations,
         )
 
     def job_limited(self, reason: str) -> None:
@@ -725,3 +728,15 @@ def error_of_failed(driver: JobDriver, shop: Shop, work: Callable[[Job, Checkpoi
     error = driver.job_store.reader.get("a").error
     assert error is not None
     return error
+
+
+def test_a_job_waits_for_the_memory_of_other_work(driver: JobDriver) -> None:
+    shop = Shop(driver, driver.restarted(memory_bytes=100), size=0)
+    driver.submit("large", memory_bytes=60)
+    with shop.reservations.reserve(50, lambda: None):
+        assert not shop.pool.step()
+    with shop.reservations.reserve(1, lambda: None, alone=True):
+        assert not shop.pool.step()
+    with shop.reservations.reserve(40, lambda: None):
+        assert shop.pool.step()
+    assert shop.ended == ["large"]

@@ -50,6 +50,7 @@ class Engine:
             wake=lambda: self.calls.append("wake"),
             cancel=self.calls.append,
             drop=self.cache.remove,
+            erase=lambda request: f"erased {request}",
         )
         self.service = EngineService(self.pool, self.cache, hooks)
 
@@ -359,3 +360,7 @@ def test_the_pool_of_a_serving_process_uses_it_like_any_backbone(engine: Engine,
 def test_a_mismatch_of_a_tail_keeps_its_type(engine: Engine, backbone: RemoteBackbone):
     with pytest.raises(TailMismatch):
         backbone.tail(make_tail(blocks=3))
+
+
+def test_an_erasure_with_rebuild_runs_in_the_engine(client: EngineClient):
+    assert client.current().call("erase", "request") == "erased request"

@@ -77,3 +77,12 @@ def test_jobs_run_next_to_each_other_only_within_the_budget(driver: JobDriver, c
     larger = driver.restarted(memory_bytes=101).queue.claim()
     assert larger is not None
     assert larger.job_id == "d"
+
+
+@on_both_databases
+def test_a_suspected_job_does_not_run_next_to_other_work(driver: JobDriver) -> None:
+    driver.submit("suspected")
+    driver.claim()
+    driver.crash()
+    assert driver.job_store.queue.claim(used_bytes=1) is None
+    assert driver.claim().runs_alone

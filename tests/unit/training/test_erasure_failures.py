@@ -1,0 +1,242 @@
+"""Erasures in spite of versions that cannot be fitted again, and of processes that die while they fit."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from fakes import FakeBackbone, JobDriver, ManualClock
+from headstart_server.database.tables import versions
+from headstart_server.datasets.erasure_claims import ErasureClaims
+from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
+from headstart_server.errors import Draining, StorageUnavailable, WrittenByNewerRelease
+from headstart_server.evaluation.promotion_check import PromotionCheck
+from headstart_server.jobs.reservations import Reservations
+from headstart_server.learning.heads.fitting import fit
+from headstart_server.training import version_rebuilder
+from headstart_server.training.erasure_service import ErasureService
+from postgres import on_both_databases
+from workbench import Workbench, pets
+
+REQUEST = ErasureRequest(example_id="cat0", model="pets", request_id="r1")
+MIB = 1 << 20
+
+
+class KilledError(BaseException):
+    """The process ends here, and runs nothing that follows."""
+
+
+class Bench(Workbench):
+    """A workbench whose erasures meet a fault in the fit of version 1."""
+
+    def __init__(self, folder: Path, driver: JobDriver) -> None:
+        super().__init__(folder, driver, FakeBackbone("other", digest="c" * 64))
+        self.log = ErasureLog(driver.publisher.database)
+        #: Called for each fit of version 1, which has seed 1.
+        self.fault: Callable[[], None] = lambda: None
+        self.fits = 0
+        for seed in (1, 2, 3):
+            self.published(pets(4), seed=seed)
+
+    def fit(self, *arguments: Any, **options: Any) -> Any:
+        if options["seed"] == 1:
+            self.fits += 1
+            self.fault()
+        return fit(*arguments, **options)
+
+    def results(self) -> list[RebuiltVersion | None]:
+        return list(self.record().versions.values())
+
+    def record(self) -> ErasureRecord:
+        found = self.log.find(REQUEST)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path: Path, driver: JobDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    bench = Bench(tmp_path, driver)
+    monkeypatch.setattr(version_rebuilder, "fit", bench.fit)
+    yield bench
+    bench.close()
+
+
+def erased(service: ErasureService) -> list[tuple[int, str]]:
+    """Erase the example; return the number of each successor and the reason for none."""
+    _, record = service.erase(REQUEST, rebuild=True)
+    assert record is not None
+    assert record.finished is not None
+    return [(each.number, each.skipped_reason) for each in record.versions.values() if each is not None]
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fails(*_: object, **__: object) -> Any:
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError("Unable to allocate 13.0 GiB"), "ran out of memory. Delete the version"),
+        (KeyError("cat"), "A fault of the server; its log has id"),
+    ],
+)
+@on_both_databases
+def test_a_version_whose_fit_fails_unexpectedly_is_listed_and_the_others_are_replaced(
+    bench: Bench, error: Exception, reason: str
+) -> None:
+    bench.fault = raising(error)
+    first, *others = erased(bench.erasure_service(threads=2))
+    assert first[0] == 0
+    assert reason in first[1]
+    assert others == [(4, ""), (5, "")]
+    assert bench.fits == 1
+    assert bench.erasure_service().resume() == 0
+    (result, *_) = bench.results()
+    assert result is not None
+    assert result.head_digest == bench.registry.reader.version("pets", 1).manifest.head_digest
+
+
+def test_a_version_whose_comparison_fails_unexpectedly_is_listed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.registry.set_alias("pets", "stable", 2)
+    monkeypatch.setattr(PromotionCheck, "judge_replacement", raising(MemoryError()))
+    first, second, third = erased(bench.erasure_service())
+    assert "ran out of memory" in second[1]
+    assert (first, third) == ((4, ""), (5, ""))
+
+
+def test_a_version_that_this_release_cannot_read_is_listed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exclude = bench.eraser.exclude
+
+    def newer(*arguments: Any) -> Any:
+        found = exclude(*arguments)
+        with bench.driver.publisher.database.write() as connection:
+            here = update(versions).where(versions.c.number == 1, versions.c.model == "pets")
+            connection.execute(here.values(manifest={"form": "newer"}))
+        # Only the first search for the example can read the version.
+        monkeypatch.setattr(bench.eraser, "exclude", lambda *_: found)
+        return found
+
+    monkeypatch.setattr(bench.eraser, "exclude", newer)
+    first, *others = erased(bench.erasure_service())
+    assert "Upgrade the server" in first[1]
+    assert others == [(4, ""), (5, "")]
+    with pytest.raises(WrittenByNewerRelease):
+        bench.registry.reader.version("pets", 1)
+
+
+@on_both_databases
+def test_a_version_that_ends_each_process_is_given_up_and_the_others_are_replaced(bench: Bench) -> None:
+    bench.fault = raising(KilledError())
+    with pytest.raises(KilledError):
+        bench.erasure_service(threads=2).erase(REQUEST, rebuild=True)
+    for _ in range(2):
+        with pytest.raises(KilledError):
+            bench.erasure_service(threads=2).resume()
+    assert bench.results() == [None, None, None]
+    assert bench.erasure_service(threads=2).resume() == 1
+    first, *others = erased(bench.erasure_service())
+    assert "ended 3 times while it fitted the version" in first[1]
+    # The process that died also fitted them, but it was not their fault.
+    assert others == [(4, ""), (5, "")]
+    assert bench.fits == 3
+
+
+@on_both_databases
+def test_interruptions_do_not_count_as_crashes(bench: Bench) -> None:
+    bench.fault = raising(StorageUnavailable())
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable):
+            bench.erasure_service().erase(REQUEST, rebuild=True)
+    for _ in range(3):
+        service = bench.erasure_service()
+        bench.fault = service.close
+        with pytest.raises(Draining):
+            service.erase(REQUEST, rebuild=True)
+    assert bench.record().suspected == set()
+    bench.fault = lambda: None
+    assert erased(bench.erasure_service()) == [(4, ""), (5, ""), (6, "")]
+
+
+@on_both_databases
+def test_a_process_that_stops_before_its_fit_ends_does_not_count_as_crashed(bench: Bench) -> None:
+    service = bench.erasure_service()
+
+    def stops() -> None:
+        service.close()
+        service.release()
+        raise KilledError
+
+    bench.fault = stops
+    with pytest.raises(KilledError):
+        service.erase(REQUEST, rebuild=True)
+    assert bench.record().suspected == set()
+
+
+@on_both_databases
+def test_a_version_that_a_living_process_fits_is_not_fitted_twice(bench: Bench) -> None:
+    database = bench.driver.publisher.database
+    bench.fault = raising(KilledError())
+    other = bench.erasure_service(claims=ErasureClaims(database, owner="other"))
+    with pytest.raises(KilledError):
+        other.erase(REQUEST, rebuild=True)
+    bench.fault = lambda: None
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            other.resume()
+
+    claims = ErasureClaims(database, owner="mine", is_dead=lambda *_: False)
+    assert erased(bench.erasure_service(claims=claims, wait=wait)) == [(4, ""), (5, ""), (6, "")]
+    assert len(waits) == 3
+    # Once by each life of the other process.
+    assert bench.fits == 2
+
+
+def test_a_version_that_needs_more_memory_than_jobs_may_use_is_listed(bench: Bench) -> None:
+    reasons = [reason for _, reason in erased(bench.erasure_service(memory_bytes=MIB))]
+    assert all("gives 0.0 GiB to jobs (--job-memory)" in reason for reason in reasons)
+    assert bench.fits == 0
+
+
+def test_versions_are_fitted_one_at_a_time_if_there_is_no_memory_for_two(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        try:
+            return fit(*arguments, **options)
+        finally:
+            with lock:
+                running -= 1
+
+    monkeypatch.setattr(version_rebuilder, "fit", counted)
+    reservations = Reservations(None, 100 * MIB)
+    service = bench.erasure_service(threads=3, memory_bytes=100 * MIB, reservations=reservations)
+    assert erased(service) == [(4, ""), (5, ""), (6, "")]
+    assert most == 1
+    assert reservations.nbytes == 0
+
+
+def test_a_version_whose_fit_takes_longer_than_a_job_may_is_listed(bench: Bench) -> None:
+    clock = ManualClock(0.0)
+    bench.fault = lambda: clock.advance(7200.0)
+    first, *others = erased(bench.erasure_service(clock=clock, time_limit=3600.0))
+    assert "Its fit reached the time limit of 1 hours (--job-time-limit)" in first[1]
+    assert others == [(4, ""), (5, "")]
