@@ -194,7 +194,7 @@ class ErasureService:
             parent = results.get((version.model, version.manifest.parent))
             publish = partial(self._publisher.publish, record.erasure_id, version, rebuilt.head, parent)
             try:
-                published = self._attempt(version, publish)
+                published = self._attempt(key, version, publish)
             except ExampleErasedError:
                 # Another erasure began while it was fitted.
                 rebuilt = self._rebuild(record, key)
@@ -231,13 +231,13 @@ class ErasureService:
 
     def _rebuild(self, record: ErasureRecord, key: tuple[str, int]) -> "_Successor | RebuiltVersion":
         """Return the successor of a version, or its result if it has or gets none from this process."""
-        version = self._attempt(None, partial(self._rebuilder.version, *key))
+        version = self._attempt(key, None, partial(self._rebuilder.version, *key))
         if not isinstance(version, Version):
             return version or _DELETED
         fit = partial(self._fitted, record, version, is_suspected=key in record.suspected)
         while True:
             self.check_open()
-            found = self._attempt(version, fit)
+            found = self._attempt(key, version, fit)
             if found is not None:
                 return found
             self._wait(CLAIM_SECONDS)
@@ -266,7 +266,9 @@ class ErasureService:
                 with suppress(ExampleErasedError):
                     return _Successor(version, self._rebuilder.rebuild(version, checkpoint))
 
-    def _attempt(self, version: Version | None, work: Callable[[], _T]) -> _T | RebuiltVersion:
+    def _attempt(
+        self, key: tuple[str, int], version: Version | None, work: Callable[[], _T]
+    ) -> _T | RebuiltVersion:
         """Do some work for a version; return its result, or the reason for which the version is skipped.
 
         Raises:
@@ -282,13 +284,13 @@ class ErasureService:
                 raise
             return _skipped(version, error.message)
         except MemoryError:
-            log.exception("rebuild_failed", **_names(version))
+            log.exception("rebuild_failed", model=key[0], version=key[1])
             return _skipped(version, f"Its fit ran out of memory. {_REMEDY}")
         except Exception:
             # Objects that it uses may be closed.
             self.check_open()
             fault = uuid.uuid4().hex
-            log.exception("rebuild_failed", fault=fault, **_names(version))
+            log.exception("rebuild_failed", fault=fault, model=key[0], version=key[1])
             return _skipped(version, f"A fault of the server; its log has id {fault}. {_REMEDY}")
 
     def _limited_checkpoint(self) -> Callable[[], None]:
@@ -325,7 +327,3 @@ def _skipped(version: Version | None, reason: str) -> RebuiltVersion:
         dataset_digest="" if version is None else version.manifest.dataset_digest,
         skipped_reason=reason,
     )
-
-
-def _names(version: Version | None) -> dict[str, object]:
-    return {} if version is None else {"model": version.model, "version": version.number}
