@@ -33,7 +33,7 @@ from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.models.version import Selector, Version
 from headstart_server.observability.energy import EnergyMeter
 from headstart_server.observability.tracing import NO_TRACING, Tracing
-from headstart_server.training.erasure_service import ErasureService
+from headstart_server.training.erasure_service import ErasureService, Execution, FitLimits
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
 from headstart_server.training.fit_step import FitStep
@@ -144,7 +144,13 @@ class Workbench:
         )
 
     def erasure_service(
-        self, threads: int = 1, *, memory_bytes: int | None = None, claims: Any = None, **options: Any
+        self,
+        threads: int = 1,
+        *,
+        memory_bytes: int | None = None,
+        claims: Any = None,
+        execution: Execution | None = None,
+        **limits: Any,
     ) -> ErasureService:
         """Return the service of a new process that erases examples with rebuild."""
         database = self.driver.publisher.database
@@ -164,8 +170,8 @@ class Workbench:
             ),
             SuccessorPublisher(log, self.registry, self.driver.publisher.store, gate),
             claims or ErasureClaims(database),
-            threads=threads,
-            **options,
+            limits=FitLimits(threads=threads, **limits),
+            execution=execution,
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:

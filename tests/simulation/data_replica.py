@@ -41,7 +41,7 @@ from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.promotion import Decision, Promotion, first_promotion
 from headstart_server.models.store import EXAMPLES_FILE
 from headstart_server.models.version import Manifest, Version
-from headstart_server.training.erasure_service import ErasureService
+from headstart_server.training.erasure_service import ErasureService, Execution, FitLimits
 from headstart_server.training.publish_step import PublishStep
 from headstart_server.training.submission_service import open_submissions
 from headstart_server.training.successor_publisher import SuccessorPublisher
@@ -121,11 +121,13 @@ class DataLoop:
             rebuilder,
             SuccessorPublisher(log, replica.registry, replica.versions, gate, clock=replica.clock),
             ErasureClaims(replica.database, owner=replica.host.name, is_dead=replica.heartbeat.is_dead),
-            threads=1,
-            executor=lambda _: SameThread(),
-            turn=TurnLock(scheduler),
-            wait=scheduler.sleep,
-            clock=replica.clock,
+            limits=FitLimits(threads=1),
+            execution=Execution(
+                executor=lambda _: SameThread(),
+                turn=TurnLock(scheduler),
+                wait=scheduler.sleep,
+                clock=replica.clock,
+            ),
         )
 
     def submit(self, spec: FineTuneSpec, request_id: str) -> str:

@@ -80,7 +80,7 @@ from headstart_server.settings.groups import ObservabilityGroup, StorageGroup
 from headstart_server.settings.job_groups import JobsGroup
 from headstart_server.settings.settings import Settings
 from headstart_server.storage.thumbnail_store import ThumbnailStore
-from headstart_server.training.erasure_service import ErasureService
+from headstart_server.training.erasure_service import ErasureService, FitLimits
 from headstart_server.training.feature_step import FeatureStep
 from headstart_server.training.fine_tune import FineTuneRun, FineTuneSteps
 from headstart_server.training.fit_step import FitStep
@@ -360,9 +360,11 @@ class Objects:
             ),
             SuccessorPublisher(ErasureLog(self.database), self.registry, self.versions, gate),
             ErasureClaims(self.database, owner=self.job_store.queue.owner, is_dead=self.heartbeat.is_dead),
-            threads=max(1, available_cores()),
-            reservations=self.reservations,
-            time_limit=jobs.job_time_limit or float("inf"),
+            limits=FitLimits(
+                threads=max(1, available_cores()),
+                reservations=self.reservations,
+                seconds=jobs.job_time_limit or float("inf"),
+            ),
         )
 
     def _open_submissions(self, settings: Settings) -> None:

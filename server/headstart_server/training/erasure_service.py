@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -46,17 +46,34 @@ CLAIM_SECONDS = 0.5
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitLimits:
+    """Limits of the fits of a process."""
+
+    threads: int  # maximum successors that are fitted concurrently
+    reservations: Reservations = field(default_factory=Reservations)  # memory of the process
+    seconds: float = float("inf")  # time after which a fit fails
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Execution:
+    """How erasures run and wait; a simulation has others."""
+
+    # returns an executor with so many threads
+    executor: Callable[[int], Executor] = lambda threads: ThreadPoolExecutor(threads, "erase")
+    turn: AbstractContextManager[object] = field(
+        default_factory=threading.Lock
+    )  # lock of the running erasure
+    # waits for the given seconds; None waits until `close`, at most as long
+    wait: Callable[[float], object] | None = None
+    clock: Callable[[], float] = time.monotonic
+
+
 class ErasureService:
     """Erases examples. An erasure that was interrupted continues with the next call, or with `resume`.
 
     Args:
         claims: claims of versions for this process.
-        threads: maximum successors that are fitted concurrently.
-        reservations: memory of this process; None for no limit.
-        time_limit: seconds after which a fit fails.
-        executor: returns an executor with so many threads.
-        turn: lock of the running erasure; None for a lock between threads.
-        wait: waits for the given seconds; None waits until `close`, at most as long.
     """
 
     def __init__(
@@ -67,27 +84,18 @@ class ErasureService:
         publisher: SuccessorPublisher,
         claims: ErasureClaims,
         *,
-        threads: int,
-        reservations: Reservations | None = None,
-        time_limit: float = float("inf"),
-        executor: Callable[[int], Executor] = lambda threads: ThreadPoolExecutor(threads, "erase"),
-        turn: AbstractContextManager[object] | None = None,
-        wait: Callable[[float], object] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        limits: FitLimits,
+        execution: Execution | None = None,
     ) -> None:
         self._eraser = eraser
         self._erasures = erasures
         self._rebuilder = rebuilder
         self._publisher = publisher
-        self._threads = threads
-        self._executor = executor
-        self._turn = turn or threading.Lock()
         self._claims = claims
-        self._reservations = reservations or Reservations()
-        self._time_limit = time_limit
-        self._clock = clock
+        self._limits = limits
+        self._execution = execution or Execution()
         self._closed = threading.Event()
-        self._wait = wait or self._closed.wait
+        self._wait = self._execution.wait or self._closed.wait
         self._running: str | None = None
 
     def erase(self, request: ErasureRequest, *, rebuild: bool) -> tuple[Erasure, ErasureRecord | None]:
@@ -144,7 +152,7 @@ class ErasureService:
             self._claims.release(self._running)
 
     def _complete(self, record: ErasureRecord, found: FoundExample | None = None) -> ErasureRecord:
-        with self._turn:
+        with self._execution.turn:
             record = self._erasures.get(record.erasure_id)
             if record.finished is not None:
                 return record
@@ -213,8 +221,8 @@ class ErasureService:
 
         After a crash each is fitted and published before the next one, so that only one is suspected.
         """
-        ahead = 0 if record.suspected else 2 * self._threads
-        with self._executor(self._threads) as pool:
+        ahead = 0 if record.suspected else 2 * self._limits.threads
+        with self._execution.executor(self._limits.threads) as pool:
             waiting: deque[tuple[tuple[str, int], Future[_Successor | RebuiltVersion]]] = deque()
             try:
                 for key in record.pending:
@@ -252,7 +260,7 @@ class ErasureService:
             return found.result
         nbytes = self._rebuilder.estimated_bytes(version)
         # At least a byte, so that a suspected job does not start next to it.
-        with self._reservations.reserve(max(1, nbytes), self.check_open, alone=is_suspected):
+        with self._limits.reservations.reserve(max(1, nbytes), self.check_open, alone=is_suspected):
             claim = self._claims.claim(*place)
             if not claim.is_mine:
                 return claim.result
@@ -295,12 +303,12 @@ class ErasureService:
 
     def _limited_checkpoint(self) -> Callable[[], None]:
         """Return a checkpoint that also raises JobTimeLimit when the time of a job is over."""
-        late = self._clock() + self._time_limit
+        late = self._execution.clock() + self._limits.seconds
 
         def checkpoint() -> None:
             self.check_open()
-            if self._clock() >= late:
-                raise time_limit_error("Its fit", self._time_limit)
+            if self._execution.clock() >= late:
+                raise time_limit_error("Its fit", self._limits.seconds)
 
         return checkpoint
 

@@ -17,7 +17,7 @@ from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.reservations import Reservations
 from headstart_server.learning.heads.fitting import fit
 from headstart_server.training import version_rebuilder
-from headstart_server.training.erasure_service import ErasureService
+from headstart_server.training.erasure_service import ErasureService, Execution
 from postgres import on_both_databases
 from workbench import Workbench, pets
 
@@ -198,7 +198,11 @@ def test_a_version_that_a_living_process_fits_is_not_fitted_twice(bench: Bench) 
             other.resume()
 
     claims = ErasureClaims(database, owner="mine", is_dead=lambda *_: False)
-    assert erased(bench.erasure_service(claims=claims, wait=wait)) == [(4, ""), (5, ""), (6, "")]
+    assert erased(bench.erasure_service(claims=claims, execution=Execution(wait=wait))) == [
+        (4, ""),
+        (5, ""),
+        (6, ""),
+    ]
     assert len(waits) == 3
     # Once by each life of the other process.
     assert bench.fits == 2
@@ -237,6 +241,6 @@ def test_versions_are_fitted_one_at_a_time_if_there_is_no_memory_for_two(
 def test_a_version_whose_fit_takes_longer_than_a_job_may_is_listed(bench: Bench) -> None:
     clock = ManualClock(0.0)
     bench.fault = lambda: clock.advance(7200.0)
-    first, *others = erased(bench.erasure_service(clock=clock, time_limit=3600.0))
+    first, *others = erased(bench.erasure_service(execution=Execution(clock=clock), seconds=3600.0))
     assert "Its fit reached the time limit of 1 hours (--job-time-limit)" in first[1]
     assert others == [(4, ""), (5, "")]
