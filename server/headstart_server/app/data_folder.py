@@ -70,8 +70,7 @@ def checked_roots(storage: StorageGroup, database: Database, local: Path, copies
         own_database=storage.database is None,
     )
     try:
-        roots.check_recorded(database)
-        roots.check(database.identity)
+        roots.check(database)
     except StorageUnavailable as error:
         log.warning("storage_check_failed", error=error.detail)
     return roots

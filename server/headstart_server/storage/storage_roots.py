@@ -142,8 +142,7 @@ class StorageRoots:
     datasets: Folder
     captures: Folder  # contents and features of captured inputs
     copies: LocalCopies | None = None  # local copies of archives in a bucket; None on a disk
-    # bucket of both folders, and the path within it; None for a directory
-    bucket: tuple[Bucket, str] | None = None
+    bucket: Bucket | None = None  # bucket of the folders; None for a directory
     marker: OwnershipMarker | None = None  # ownership marker; None in a server's own folder
     identity: StorageIdentity | None = None  # None in the folder of the server's own database
     name: str = ""
@@ -152,24 +151,10 @@ class StorageRoots:
     @property
     def is_available(self) -> bool:
         """Whether the bucket responded to the last call; always true for a folder."""
-        return self.bucket is None or self.bucket[0].is_available
+        return self.bucket is None or self.bucket.is_available
 
-    def check(self, database: str) -> None:
-        """Check that the storage is usable and belongs to this database.
-
-        Raises:
-            ForeignArtifactsError: it belongs to another database.
-            OSError: a bucket does not exist, or rejects the credentials or their permissions.
-            StorageUnavailable: a bucket does not respond.
-        """
-        with _refusals():
-            if self.bucket is not None:
-                bucket, root = self.bucket
-                bucket.check(root)
-            self.claim(database)
-
-    def check_recorded(self, database: Database) -> None:
-        """Check that the database recorded this storage, or record it, before anything is read or removed.
+    def check(self, database: Database) -> None:
+        """Check that the storage belongs to this database, which records it, before anything is used.
 
         Raises:
             ForeignArtifactsError: the database has its artifacts elsewhere, or others are in this storage.
@@ -177,9 +162,10 @@ class StorageRoots:
             OSError: a bucket does not exist, or rejects the credentials or their permissions.
             StorageUnavailable: a bucket does not respond; it is then checked before it is used.
         """
-        if self.identity is not None:
-            with _refusals():
+        with _refusals():
+            if self.identity is not None:
                 self.identity.confirm(database, partial(self._claim, database.identity))
+            self._claim(database.identity)
 
     def claim(self, database: str) -> None:
         """Check that the artifacts belong to this database, before anything is removed.
@@ -259,7 +245,7 @@ def open_storage_roots(
         datasets=folder("datasets", "uploads"),
         captures=folder("captures", "scratch-captures"),
         copies=copies,
-        bucket=(bucket, root),
+        bucket=bucket,
         identity=identity,
         name=name,
         marker=BucketMarker(bucket, root),

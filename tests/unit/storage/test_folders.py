@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from full_disk import FullDisk
+from headstart_server.database.database import Database
 from headstart_server.errors import LocalStorageUnavailable, StorageFull, StorageUnavailable
 from headstart_server.storage import bucket as bucket_module
 from headstart_server.storage.directory import Folder, old_entries
@@ -287,8 +288,11 @@ def test_a_bucket_that_does_not_exist_is_reported_at_once(
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     roots = open_storage_roots("s3://no-such-bucket/x", tmp_path, copies_bytes=0)
-    with pytest.raises(OSError, match=r"no bucket s3://no-such-bucket\. Create the bucket"):
-        roots.check("a")
+    with (
+        closing(Database(tmp_path / "headstart.sqlite3")) as database,
+        pytest.raises(OSError, match=r"no bucket s3://no-such-bucket\. Create the bucket"),
+    ):
+        roots.check(database)
     # Not one of a missing file: no one may take that for damage, or for a deletion.
     with pytest.raises(StorageUnavailable) as caught:
         roots.versions.read("job.1", "a")
@@ -341,7 +345,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], No
 
 
 def checked(scheme: str, tmp_path: Path) -> None:
-    open_storage_roots(f"{scheme}://canary/prefix", tmp_path, copies_bytes=0).check("a")
+    with closing(Database(tmp_path / "headstart.sqlite3")) as database:
+        open_storage_roots(f"{scheme}://canary/prefix", tmp_path, copies_bytes=0).check(database)
 
 
 @pytest.mark.parametrize(

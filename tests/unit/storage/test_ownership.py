@@ -43,15 +43,15 @@ def test_all_replicas_of_a_database_may_use_a_place_and_none_of_another(
     artifacts: str, tmp_path: Path
 ) -> None:
     one, other = roots(artifacts, tmp_path), roots(artifacts, tmp_path, "other")
-    one.check("a")
-    other.check("a")
+    one.claim("a")
+    other.claim("a")
     for _ in range(2):
         with pytest.raises(
             ForeignArtifactsError, match=r"Expected artifacts of the database b\. Received: 'headstart"
         ) as reported:
-            other.check("b")
+            other.claim("b")
     assert "Received: 'headstart database a' in the " in str(reported.value)
-    one.check("a")
+    one.claim("a")
     # As before each cleaning.
     one.claim("a")
     with pytest.raises(ForeignArtifactsError):
@@ -59,13 +59,13 @@ def test_all_replicas_of_a_database_may_use_a_place_and_none_of_another(
 
 
 def test_prefixes_and_folders_are_places_of_their_own(artifacts: str, tmp_path: Path) -> None:
-    roots(artifacts, tmp_path).check("a")
-    roots(f"{artifacts}/further", tmp_path, "other").check("b")
+    roots(artifacts, tmp_path).claim("a")
+    roots(f"{artifacts}/further", tmp_path, "other").claim("b")
 
 
 def test_the_note_is_no_artifact(artifacts: str, tmp_path: Path) -> None:
     root = roots(artifacts, tmp_path)
-    root.check("a")
+    root.claim("a")
     assert list(root.versions.entries()) == list(root.datasets.entries()) == []
 
 
@@ -74,7 +74,7 @@ def test_a_note_of_something_else_is_not_written_over(artifacts: str, tmp_path: 
     assert root.marker is not None
     root.marker.write(b"mine")
     with pytest.raises(ForeignArtifactsError, match="Received: 'mine' in the "):
-        root.check("a")
+        root.claim("a")
     assert root.marker.read() == b"mine"
 
 
@@ -88,7 +88,7 @@ def test_of_two_databases_that_claim_a_folder_at_once_one_gets_it(tmp_path: Path
         ) -> None:
             ready.wait(PATIENCE)
             try:
-                root.check(name)
+                root.claim(name)
             except ForeignArtifactsError:
                 return
             won.append(name)
@@ -105,7 +105,7 @@ def test_of_two_databases_that_claim_a_folder_at_once_one_gets_it(tmp_path: Path
 
 def test_a_server_s_own_folder_needs_no_note(tmp_path: Path) -> None:
     for database in ("a", "b"):
-        roots(None, tmp_path).check(database)
+        roots(None, tmp_path).claim(database)
 
 
 def test_a_bucket_that_is_away_is_no_other_s(
@@ -115,8 +115,8 @@ def test_a_bucket_that_is_away_is_no_other_s(
         monkeypatch.setenv(name, value)
     root = roots(f"s3://{s3.bucket()}", tmp_path)
     with s3.proxy.failing(Fault.AWAY), pytest.raises(StorageUnavailable):
-        root.check("a")
-    root.check("a")
+        root.claim("a")
+    root.claim("a")
 
 
 # Where the artifacts of a database are
@@ -141,21 +141,21 @@ def test_a_server_with_other_artifacts_than_the_database_recorded_does_not_start
     artifacts: str, tmp_path: Path, database: Database
 ) -> None:
     root = roots(artifacts, tmp_path)
-    root.check_recorded(database)
-    roots(artifacts, tmp_path, "other").check_recorded(database)
+    root.check(database)
+    roots(artifacts, tmp_path, "other").check(database)
     own = open_storage_roots(None, tmp_path / "third", copies_bytes=0, own_database=False)
     for wrong in (roots(f"{artifacts}-other", tmp_path, "fourth"), own):
         with pytest.raises(ForeignArtifactsError) as raised:
-            wrong.check_recorded(database)
+            wrong.check(database)
         assert root.name in str(raised.value)
         assert wrong.name in str(raised.value)
         assert "Give every replica the same --artifacts" in str(raised.value)
         assert "\n" not in str(raised.value)
     # As documented, once they were moved on purpose.
     forget_place(database)
-    own.check_recorded(database)
+    own.check(database)
     with pytest.raises(ForeignArtifactsError):
-        root.check_recorded(database)
+        root.check(database)
 
 
 @on_both_databases
@@ -166,7 +166,7 @@ def test_a_start_with_artifacts_of_another_database_does_not_bind_the_database_t
         storage = Settings.of(artifacts=place, data_dir=tmp_path / "data").storage
         checked_roots(storage, database, tmp_path / "local", 0)
 
-    roots(artifacts, tmp_path).check("another")
+    roots(artifacts, tmp_path).claim("another")
     with pytest.raises(ForeignArtifactsError, match="Expected artifacts of the database"):
         start(artifacts)
     start(f"{artifacts}-own")
@@ -175,22 +175,22 @@ def test_a_start_with_artifacts_of_another_database_does_not_bind_the_database_t
 
 
 def test_a_folder_is_the_same_wherever_it_is_mounted(tmp_path: Path, database: Database) -> None:
-    roots(str(tmp_path / "artifacts"), tmp_path).check_recorded(database)
+    roots(str(tmp_path / "artifacts"), tmp_path).check(database)
     (tmp_path / "mounted").symlink_to(tmp_path / "artifacts")
-    roots(str(tmp_path / "mounted"), tmp_path).check_recorded(database)
+    roots(str(tmp_path / "mounted"), tmp_path).check(database)
     shutil.copytree(tmp_path / "artifacts", tmp_path / "copied")
-    roots(str(tmp_path / "copied"), tmp_path).check_recorded(database)
+    roots(str(tmp_path / "copied"), tmp_path).check(database)
 
 
 def test_the_folder_of_a_servers_own_database_needs_no_mark(tmp_path: Path, database: Database) -> None:
     own = open_storage_roots(None, tmp_path / "data", copies_bytes=0)
-    own.check_recorded(database)
-    roots(str(tmp_path / "artifacts"), tmp_path).check_recorded(database)
+    own.check(database)
+    roots(str(tmp_path / "artifacts"), tmp_path).check(database)
 
 
 def test_nothing_is_damaged_while_the_folder_is_not_mounted(tmp_path: Path, database: Database) -> None:
     root = roots(str(tmp_path / "artifacts"), tmp_path)
-    root.check_recorded(database)
+    root.check(database)
     root.versions.write("v", {"file": b"content"})
     with pytest.raises(FileNotFoundError):
         root.versions.read("v", "other")
@@ -254,43 +254,43 @@ def test_a_bucket_of_the_same_name_at_another_endpoint_is_another_one(
 ) -> None:
     here, elsewhere = Endpoint(tmp_path / "here"), Endpoint(tmp_path / "elsewhere")
     for _ in range(2):
-        start(here).check_recorded(database)
+        start(here).check(database)
     # The owner, and one object that identifies the bucket.
     assert len(here.objects()) == 2
     with pytest.raises(ForeignArtifactsError, match="another bucket of the same name") as raised:
-        start(elsewhere).check_recorded(database)
+        start(elsewhere).check(database)
     assert "AWS_ENDPOINT_URL_S3" in str(raised.value)
     assert elsewhere.objects() == []
     # As documented, once they were moved on purpose.
     forget_place(database)
-    start(elsewhere).check_recorded(database)
+    start(elsewhere).check(database)
     with pytest.raises(ForeignArtifactsError):
-        start(here).check_recorded(database)
+        start(here).check(database)
 
 
 def test_of_replicas_that_first_start_at_once_all_with_the_same_bucket_start(
     tmp_path: Path, database: Database, start: Callable[[Endpoint], StorageRoots]
 ) -> None:
     here, elsewhere = Endpoint(tmp_path / "here"), Endpoint(tmp_path / "elsewhere")
-    start(here).check_recorded(database)
+    start(here).check(database)
     late = LateDatabase(database)
-    start(here).check_recorded(late)
+    start(here).check(late)
     with pytest.raises(ForeignArtifactsError, match="another bucket of the same name"):
-        start(elsewhere).check_recorded(late)
-    start(here).check_recorded(database)
+        start(elsewhere).check(late)
+    start(here).check(database)
 
 
 def test_a_bucket_that_was_away_at_the_start_is_checked_before_it_is_used(
     tmp_path: Path, database: Database, start: Callable[[Endpoint], StorageRoots]
 ) -> None:
     here, elsewhere = Endpoint(tmp_path / "here"), Endpoint(tmp_path / "elsewhere")
-    start(here).check_recorded(database)
+    start(here).check(database)
     before = here.objects()
     for endpoint in (here, elsewhere):
         root = start(endpoint)
         endpoint.is_away = True
         with pytest.raises(StorageUnavailable):
-            root.check_recorded(database)
+            root.check(database)
         endpoint.is_away = False
         if endpoint is here:
             root.versions.write("v", {"file": b"content"})
@@ -312,7 +312,7 @@ def test_a_bucket_that_was_recorded_by_its_name_alone_is_recorded_with_its_ident
     here = Endpoint(tmp_path / "here")
     root = start(here)
     database.record_artifacts(root.name, root.name)
-    root.check_recorded(database)
+    root.check(database)
     recorded = database.artifacts()
     assert recorded is not None
     _, path = here.objects()
