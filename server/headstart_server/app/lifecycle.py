@@ -23,8 +23,7 @@ from headstart_server.app.server_logs import warn_unprotected
 from headstart_server.app.services import grpc_server, http_port, webhook_sender
 from headstart_server.embedding.backbone_pool import BackboneSource
 from headstart_server.errors import DatabaseUnavailable, StorageFull
-from headstart_server.inbound.known_hosts import KnownHosts
-from headstart_server.observability.metrics_port import MetricsPort
+from headstart_server.observability.metrics_port import open_metrics_port
 from headstart_server.processes.part import WHOLE, Part
 from headstart_server.settings.settings import Settings
 from headstart_server.storage import failpoints
@@ -164,13 +163,10 @@ class App:
         log.info("listening", address=address, data_dir=str(settings.storage.data_dir))
 
     def _serve_metrics(self, stopping: AsyncExitStack) -> None:
-        host, port = self._settings.server.host, self._settings.metrics_port
-        if port is None:
-            return
-        hosts = KnownHosts(self._settings.server.host_names)
-        metrics = MetricsPort(host, port, self.objects.telemetry.registry, hosts)
-        stopping.push_async_callback(asyncio.to_thread, metrics.close)
-        log.info("metrics_listening", address=f"{host_and_port(host, metrics.port)}/metrics")
+        server, registry = self._settings.server, self.objects.telemetry.registry
+        metrics = open_metrics_port(server.host, self._settings.metrics_port, registry, server.host_names)
+        if metrics is not None:
+            stopping.push_async_callback(asyncio.to_thread, metrics.close)
 
     def _begin_stop_with(self, stopping: AsyncExitStack, server: Server | None) -> None:
         """Push the first steps of a stop, the last one first."""

@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.parser import BytesParser
 from http import HTTPStatus
 from typing import Any, cast
 
+import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from headstart_server.addresses import host_and_port
 from headstart_server.inbound.connections import listening
 from headstart_server.inbound.known_hosts import KnownHosts, unknown_host
 
@@ -18,6 +20,8 @@ _MAX_CONNECTIONS = 64
 _MAX_REQUEST = 1 << 14
 #: Seconds in which a request must arrive, and in which its client must accept the response.
 CLIENT_SECONDS = 10.0
+
+log = structlog.get_logger(__name__)
 
 _Response = tuple[str, list[tuple[str, str]], bytes]
 
@@ -124,6 +128,21 @@ class MetricsPort:
         content = b"".join(self._page(environment, lambda *arguments: started.extend(arguments)))
         status, headers = started
         return status, headers, content
+
+
+def open_metrics_port(
+    host: str, port: int | None, registry: CollectorRegistry, names: Iterable[str]
+) -> MetricsPort | None:
+    """Open the port and log its address; return None without a number. Raise OSError if it cannot be used.
+
+    Args:
+        names: names of this server that requests may use.
+    """
+    if port is None:
+        return None
+    metrics = MetricsPort(host, port, registry, KnownHosts(names))
+    log.info("metrics_listening", address=f"{host_and_port(host, metrics.port)}/metrics")
+    return metrics
 
 
 def _error(status: HTTPStatus, message: str) -> _Response:

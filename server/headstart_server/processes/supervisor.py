@@ -17,8 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import Metric as Family
 
 from headstart_server.addresses import host_and_port
-from headstart_server.inbound.known_hosts import KnownHosts
-from headstart_server.observability.metrics_port import MetricsPort
+from headstart_server.observability.metrics_port import open_metrics_port
 from headstart_server.observability.telemetry import process_age
 from headstart_server.processes.caller_table import CallerTable
 from headstart_server.processes.channel import Channel, ProcessEndedError
@@ -121,15 +120,12 @@ class Supervisor:
         self._settings = self._settings.replace(**ports)
 
     def _serve_metrics(self, closing: ExitStack) -> None:
-        host, port = self._settings.server.host, self._settings.metrics_port
-        if port is None:
-            return
         registry = CollectorRegistry()
         registry.register(Page(self.collect))
-        hosts = KnownHosts(self._settings.server.host_names)
-        metrics = MetricsPort(host, port, registry, hosts)
-        closing.callback(metrics.close)
-        log.info("metrics_listening", address=f"{host_and_port(host, metrics.port)}/metrics")
+        server = self._settings.server
+        metrics = open_metrics_port(server.host, self._settings.metrics_port, registry, server.host_names)
+        if metrics is not None:
+            closing.callback(metrics.close)
 
     def _step(self) -> None:
         """Handle one event, or the timeouts that are due."""

@@ -141,7 +141,7 @@ def test_an_app_that_fails_after_its_objects_closes_them(
     ("owner", "name", "step"),
     [
         (maintenance.Maintenance, "take_over", fails),
-        (lifecycle, "MetricsPort", fails),
+        (lifecycle, "open_metrics_port", fails),
         (services, "PredictionService", fails),
         (lifecycle, "http_port", fails),
         (build.Heartbeat, "start", fails),
