@@ -28,7 +28,7 @@ def add_gauges(objects: Objects) -> None:
 def _add_jobs(objects: Objects) -> None:
     read = objects.telemetry.read
     read(metrics.JOBS, objects.job_counts)
-    read(metrics.JOB_MEMORY, lambda: float(objects.heartbeat.used_bytes + objects.reservations.nbytes))
+    read(metrics.JOB_MEMORY, lambda: float(objects.reservations.used_bytes))
     if (limit := objects.memory_bytes) is not None:
         read(metrics.JOB_MEMORY_LIMIT, lambda: float(limit))
 

@@ -41,6 +41,11 @@ class Reservations:
         return sum(each.nbytes for each in list(self._reserved))
 
     @property
+    def used_bytes(self) -> int:
+        """Estimated bytes of the claimed jobs and of the reservations."""
+        return self.nbytes + (0 if self._jobs is None else self._jobs.used_bytes)
+
+    @property
     def runs_alone(self) -> bool:
         """Whether work must run alone, so that no job may start."""
         return any(each.alone for each in list(self._reserved))

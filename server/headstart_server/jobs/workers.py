@@ -57,7 +57,7 @@ class WorkerPool:
         self._clock = clock
         self._time_limit = time_limit
         self._changed = threading.Condition()
-        self._reservations = reservations or Reservations()
+        self._reservations = reservations or Reservations(heartbeat)
         self._wakes = 0
         self._stopping = False
         self._threads = [
@@ -120,7 +120,7 @@ class WorkerPool:
                 job = self._queue.claim(
                     self._heartbeat.claimed_ids,
                     may_take_over=self._heartbeat.may_take_over,
-                    used_bytes=self._heartbeat.used_bytes + self._reservations.nbytes,
+                    used_bytes=self._reservations.used_bytes,
                 )
             except (DatabaseUnavailable, StorageFull):
                 # The heartbeat logs an outage, and the database a full disk.
