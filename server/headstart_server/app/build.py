@@ -3,7 +3,6 @@
 import os
 import socket
 import uuid
-from collections.abc import Collection
 from contextlib import ExitStack
 from importlib.metadata import version as package_version
 
@@ -23,6 +22,7 @@ from headstart_server.app.data_folder import (
 )
 from headstart_server.app.data_lock import lock_data
 from headstart_server.app.embedders import embedder_factory
+from headstart_server.app.example_copies import ExampleCopies
 from headstart_server.auth.authenticator import Authenticator
 from headstart_server.backbones.contract.machine import available_cores
 from headstart_server.backbones.worker.optional_packages import trains_networks
@@ -34,14 +34,8 @@ from headstart_server.datasets.batch_writer import BatchWriter
 from headstart_server.datasets.dataset_catalog import DatasetCatalog, NamedExamples
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.erasure_claims import ErasureClaims
-from headstart_server.datasets.erasure_log import (
-    ErasedMembers,
-    ErasureLog,
-    ErasureRecord,
-    ErasureRequest,
-)
-from headstart_server.datasets.example_archive import archive_name
-from headstart_server.datasets.example_eraser import Erasure, ExampleEraser
+from headstart_server.datasets.erasure_log import ErasedMembers, ErasureLog
+from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.datasets.example_reader import ExampleReader
 from headstart_server.embedding.backbone_pool import BackbonePool, BackboneSource
 from headstart_server.embedding.cache import FeatureCache
@@ -64,7 +58,6 @@ from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.quotas import TenantUsageGauge, tenant_limits
 from headstart_server.jobs.reservations import Reservations
 from headstart_server.jobs.workers import WorkerPool
-from headstart_server.learning.features.result_cache import RESULT_CACHE
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
@@ -142,6 +135,7 @@ class Objects:
         self._open_submissions(settings)
         self._create_feedback()
         self.exporter = configured.exporter(local, self.registry, emptied(self.local_dir / "exports"), part)
+        self._create_erasures(settings.jobs)
         self.audit = configured.audit_log(settings.auth, part, closing)
 
     @property
@@ -149,38 +143,9 @@ class Objects:
         """Whether no other process runs jobs on the same database."""
         return self.database.is_file
 
-    def drop_contents(self, digests: Collection[str], archives: Collection[str] = ()) -> None:
-        """Remove this process's copies of erased examples."""
-        self.cache.remove(digests)
-        self.influence.clear()
-        RESULT_CACHE.clear()
-        self.examples.forget(digests)
-        # The folder has exports of versions that were deleted or replaced.
-        self.exporter.sweep()
-        if self.roots.copies is not None:
-            for archive in archives:
-                self.roots.copies.remove(archive_name(archive))
-
-    def _drop_captured(self, prediction_id: str) -> None:
-        """Remove this process's copies of an erased captured input."""
-        self.captured_images.remove([prediction_id])
-        self.captures.ranking.remove_gone()
-
     def _stop_running(self, job_id: str) -> None:
         self.heartbeat.cancel(job_id)
         self.part.engine.note("cancel", job_id)
-
-    def erase(self, request: ErasureRequest, *, rebuild: bool) -> tuple[Erasure, ErasureRecord | None]:
-        """Erase an example as `ErasureService.erase`; fits run where the jobs do."""
-        if self.part.runs_jobs or not rebuild:
-            return self.erasures.erase(request, rebuild=rebuild)
-        call = self.part.engine.current().call
-        erased: tuple[Erasure, ErasureRecord | None] = call(
-            "erase", request, checkpoint=self.erasures.check_open
-        )
-        self.eraser.drop_here()
-        self.registry.index.sync()
-        return erased
 
     def _wake_workers(self) -> None:
         self.workers.wake()
@@ -235,10 +200,6 @@ class Objects:
             max_pixels=self.settings.limits.max_pixels,
         )
         self.capture_files = BatchFiles(self.roots.captures)
-        self.capture_eraser = CaptureEraser(database, self.capture_files, self._drop_captured)
-        self.eraser = ExampleEraser(
-            database, self.registry, self.datasets, self.drop_contents, self.capture_eraser
-        )
 
     def _create_jobs(self, jobs: JobsGroup) -> None:
         limits, telemetry = self.settings.limits, self.telemetry
@@ -314,9 +275,9 @@ class Objects:
     def _create_training(self, settings: Settings) -> None:
         jobs, max_activation_bytes = settings.jobs, settings.limits.max_activation_size
         self.scratch = emptied(self.local_dir / "scratch")
-        gate = PromotionCheck(self.registry, self.pool, self.datasets.reader, window=TRAIN_WINDOW)
+        self.gate = PromotionCheck(self.registry, self.pool, self.datasets.reader, window=TRAIN_WINDOW)
         runs = self.job_store.runs
-        steps = FineTuneSteps(
+        self.steps = FineTuneSteps(
             reporting=ProgressTools(runs=runs, observer=self.telemetry, tracing=self.tracing),
             features=FeatureStep(
                 self.datasets,
@@ -327,7 +288,7 @@ class Objects:
                 memory_bytes=self.memory_bytes,
             ),
             fitting=FitStep(self.versions, configured.matrices(settings.backbones)),
-            publishing=PublishStep(runs, self.versions, gate, software=f"headstart {self._software}"),
+            publishing=PublishStep(runs, self.versions, self.gate, software=f"headstart {self._software}"),
             energy=self.energy,
         )
         self.reservations = Reservations(self.heartbeat, self.memory_bytes)
@@ -337,7 +298,7 @@ class Objects:
             JobRunner(
                 self.job_store.queue,
                 runs,
-                lambda job, checkpoint: FineTuneRun(job, steps, checkpoint),
+                lambda job, checkpoint: FineTuneRun(job, self.steps, checkpoint),
                 self.telemetry,
                 tracing=self.tracing,
             ),
@@ -345,26 +306,6 @@ class Objects:
             size=jobs.job_workers,
             time_limit=jobs.job_time_limit or float("inf"),
             reservations=self.reservations,
-        )
-        self.erasures = ErasureService(
-            self.eraser,
-            ErasureLog(self.database),
-            VersionRebuilder(
-                self.registry,
-                self.datasets,
-                self.pool,
-                features=steps.features,
-                fitting=steps.fitting,
-                publishing=steps.publishing,
-                memory_bytes=self.memory_bytes,
-            ),
-            SuccessorPublisher(ErasureLog(self.database), self.registry, self.versions, gate),
-            ErasureClaims(self.database, owner=self.job_store.queue.owner, is_dead=self.heartbeat.is_dead),
-            limits=FitLimits(
-                threads=max(1, available_cores()),
-                reservations=self.reservations,
-                seconds=jobs.job_time_limit or float("inf"),
-            ),
         )
 
     def _open_submissions(self, settings: Settings) -> None:
@@ -409,6 +350,41 @@ class Objects:
                 ),
                 on_considered=self.telemetry.retrain_considered,
             )
+        )
+
+    def _create_erasures(self, jobs: JobsGroup) -> None:
+        self.copies = ExampleCopies(
+            self.cache,
+            self.influence,
+            self.examples,
+            self.exporter,
+            self.roots.copies,
+            ranking=self.captures.ranking,
+            captured_images=self.captured_images,
+        )
+        self.capture_eraser = CaptureEraser(self.database, self.capture_files, self.copies.drop_captured)
+        self.eraser = ExampleEraser(
+            self.database, self.registry, self.datasets, self.copies.drop, self.capture_eraser
+        )
+        self.erasures = ErasureService(
+            self.eraser,
+            ErasureLog(self.database),
+            VersionRebuilder(
+                self.registry,
+                self.datasets,
+                self.pool,
+                features=self.steps.features,
+                fitting=self.steps.fitting,
+                publishing=self.steps.publishing,
+                memory_bytes=self.memory_bytes,
+            ),
+            SuccessorPublisher(ErasureLog(self.database), self.registry, self.versions, self.gate),
+            ErasureClaims(self.database, owner=self.job_store.queue.owner, is_dead=self.heartbeat.is_dead),
+            limits=FitLimits(
+                threads=max(1, available_cores()),
+                reservations=self.reservations,
+                seconds=jobs.job_time_limit or float("inf"),
+            ),
         )
 
     def _sweep_archives(self) -> None:

@@ -48,7 +48,7 @@ class SupervisedMembership(Membership):
             hooks = EngineHooks(
                 wake=objects.workers.wake,
                 cancel=objects.heartbeat.cancel,
-                drop=objects.drop_contents,
+                drop=objects.copies.drop,
                 erase=partial(objects.erasures.erase, rebuild=True),
             )
             self._service = EngineService(objects.pool, objects.cache, hooks)

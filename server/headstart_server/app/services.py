@@ -1,6 +1,6 @@
 """The ports of a server: gRPC services on both ports, and the sender of webhooks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,9 @@ from headstart_server.api.grpc.server_service import ServerService, server_info
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.server import Server, ServerSettings
 from headstart_server.app.build import TRAIN_WINDOW, Objects
+from headstart_server.datasets.erasure_log import ErasureRecord, ErasureRequest
 from headstart_server.datasets.example_archive import RetainedExamples
+from headstart_server.datasets.example_eraser import Erasure
 from headstart_server.evaluation.evaluator import Evaluator
 from headstart_server.prediction.prediction_monitor import SHADOW_ALIAS, PredictionMonitor
 from headstart_server.prediction.predictor import Predictor
@@ -208,11 +210,27 @@ def _models(objects: Objects, threads: CallThreads) -> ModelService:
         objects.registry,
         objects.pool,
         Reporter(objects.registry, kept.contents, report_document, max_pixels=max_pixels),
-        objects.erase,
+        _erase_calls(objects),
         exporter=objects.exporter,
         threads=threads,
         check_webhook=objects.webhooks.check,
     )
+
+
+def _erase_calls(objects: Objects) -> Callable[..., tuple[Erasure, ErasureRecord | None]]:
+    """Return `ErasureService.erase`, with fits where the jobs run."""
+    erasures, part = objects.erasures, objects.part
+
+    def erase(request: ErasureRequest, *, rebuild: bool) -> tuple[Erasure, ErasureRecord | None]:
+        if part.runs_jobs or not rebuild:
+            return erasures.erase(request, rebuild=rebuild)
+        call = part.engine.current().call
+        erased: tuple[Erasure, ErasureRecord | None] = call("erase", request, checkpoint=erasures.check_open)
+        objects.eraser.drop_here()
+        objects.registry.index.sync()
+        return erased
+
+    return erase
 
 
 def _compat_services(
