@@ -185,7 +185,12 @@ class Rooms:
         self._set_policies(model)
         _, state = self._feedback.retrain_state(model)
         found = [self._answer(model, self._new(), "cat") for _ in range(3)]
-        chosen = ChosenFeedback(feedback_ids=found, last_version=state.last_version, baseline=1)
+        chosen = ChosenFeedback(
+            feedback_ids=found,
+            last_version=state.last_version,
+            last_baseline=state.last_baseline,
+            baseline=1,
+        )
         submission = self._driver.submission(job_id, tenant="big", model=model, nbytes=10)
         self._driver.job_store.queue.submit(replace(submission, feedback=chosen))
         return job_id

@@ -193,6 +193,7 @@ class Retraining:
             superseded=[each.feedback_id for each in superseded],
             baseline=baseline,
             last_version=state.last_version,
+            last_baseline=state.last_baseline,
         )
         spec = _spec(policy, version).check()
         upload = self._submissions.upload(

@@ -52,6 +52,7 @@ class ChosenFeedback:
     superseded: Collection[str] = ()  # pending feedback that later chosen feedback replaces
     baseline: int = 0  # the alias's version when the feedback was chosen; 0 for none
     last_version: int = 0  # the version of the last retrain at that time; 0 for none
+    last_baseline: int = 0  # the alias's version at the last retrain; 0 for none
 
 
 #: States in which the archive of the content is needed.
@@ -71,6 +72,7 @@ _FENCE = (
         retrains.c.model == bindparam("named"),
         retrains.c.job_id.is_(None),
         retrains.c.last_version == bindparam("known_version"),
+        retrains.c.last_baseline == bindparam("known_baseline"),
         retrains.c.not_before <= bindparam("now"),
         retrains.c.failures < bindparam("max_failures"),
     )
@@ -185,6 +187,7 @@ def take(
     fence = {
         "named": model,
         "known_version": chosen.last_version,
+        "known_baseline": chosen.last_baseline,
         "now": now,
         "max_failures": policy.max_failures,
         "job": job_id,

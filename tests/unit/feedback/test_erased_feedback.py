@@ -166,3 +166,25 @@ def test_feedback_that_was_not_promoted_stays_in_later_versions_after_an_erasure
     last = feedback.bench.registry.reader.version("pets", feedback.retrain())
     assert set(wrong) | {later} <= set(feedback.bench.ids(last))
     assert all(state is FeedbackState.LEARNED for state in feedback.states().values())
+
+
+def test_a_retrain_continues_from_the_last_one_if_only_its_baseline_was_replaced_meanwhile(
+    feedback: FeedbackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = [pet(word, place, held_out=True) for word in ("cat", "dog", "emu") for place in range(20, 26)]
+    feedback.bench.published([*pets(4), *held_out], alias="stable")
+    feedback.set_policy(replace(EAGER, promote_if=PromotionCriteria(max_drop=0.0, significance=1.0)))
+    # The retrain has not the example, so its version is not replaced.
+    feedback.bench.eraser.erase("cat0")
+    wrong = {feedback.label("cat", place, "dog")[0].example_id for place in range(50, 70)}
+    assert feedback.retrain() == 3
+    reader = feedback.bench.registry.reader
+    assert reader.alias_number("pets", "stable") == 2
+    later = feedback.label("cat", 71, "cat")[0].example_id
+    request = ErasureRequest(example_id="cat0", request_id="r")
+    service = feedback.bench.erasure_service()
+    erase_before(monkeypatch, reader, "alias_number", lambda: service.erase(request, rebuild=True))
+    assert feedback.retraining.run() == []
+    last = reader.version("pets", feedback.retrain())
+    assert last.manifest.parent == 3
+    assert wrong | {later} <= set(feedback.bench.ids(last))
