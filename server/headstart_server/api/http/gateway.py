@@ -74,7 +74,7 @@ class HttpProtocol(ABC):
         """Return whether every check knows the caller of a request."""
 
     @abstractmethod
-    async def answer(self, exchange: HttpExchange, *, is_known: bool) -> HttpResponse:
+    async def answer(self, exchange: HttpExchange) -> HttpResponse:
         """Return the response to a request. Raise HttpError or HeadstartError if the request is invalid."""
 
 
@@ -245,10 +245,10 @@ class _Request:
 
     async def _other(self, protocol: HttpProtocol) -> HttpResponse:
         """Return the response of another protocol, which is not cancelled if its caller leaves."""
-        # First, as for the other calls.
-        is_known = await protocol.knows(self._exchange)
+        # First, as for the other calls. The protocol's own calls reject unknown callers.
+        await protocol.knows(self._exchange)
         self._gateway.begin()
         try:
-            return await protocol.answer(self._exchange, is_known=is_known)
+            return await protocol.answer(self._exchange)
         finally:
             self._gateway.end()

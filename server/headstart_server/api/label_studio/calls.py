@@ -16,6 +16,7 @@ from headstart_server.api.http.in_process_server import CallDetails, InProcessSe
 from headstart_server.models.version import Selector
 
 _BASIC = "basic "
+_GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 
 
 class CallFailedError(Exception):
@@ -34,10 +35,10 @@ class Calls:
         self._exchange = exchange
         accept_basic(exchange.headers)
 
-    async def is_known(self, method: str) -> bool:
+    async def is_known(self) -> bool:
         """Return whether the caller is identified."""
         context = self._exchange.context()
-        return await self._server.knows(CallDetails(method, context.invocation_metadata()), context)
+        return await self._server.knows(CallDetails(_GET_VERSION, context.invocation_metadata()), context)
 
     async def call(self, method: str, request: Message | bytes) -> Any:
         """Return the response of a method, such as `/headstart.v1.PredictionService/Predict`.
@@ -67,9 +68,6 @@ def accept_basic(headers: dict[str, str]) -> None:
     except (binascii.Error, ValueError):
         return
     headers["authorization"] = f"Bearer {text.partition(':')[2]}"
-
-
-_GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,6 @@ from urllib.parse import unquote
 
 from google.rpc import code_pb2
 
-from headstart.v1 import model_service_pb2
 from headstart_server.api.compat.compat_predictor import selector_of
 from headstart_server.api.http.body import read_within
 from headstart_server.api.http.exchange import HttpExchange
@@ -21,20 +20,17 @@ from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.json_text import SMALL_BYTES, in_json_thread, load_json
 from headstart_server.api.http.response import HttpError, HttpResponse, error_response
 from headstart_server.api.label_studio.annotations import EVENTS, AnnotationReceiver
-from headstart_server.api.label_studio.calls import CallFailedError, Calls, served_version
+from headstart_server.api.label_studio.calls import CallFailedError, Calls, ServedVersion, served_version
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.labeling import check_task, labeling_of
 from headstart_server.api.label_studio.predicting import TaskPredictor
 from headstart_server.column_json import dump_columns
 from headstart_server.errors import InvalidField
-from headstart_server.models.version import Selector
 
 PREFIX = "/label-studio"
 _PATH = re.compile(rf"{PREFIX}/([^/]+)/([a-z_]+)/?")
-#: The method that is called with an empty request to reject, count and log unidentified callers.
-_GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 
-_Work = Callable[[Calls, Selector, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+_Work = Callable[[Calls, ServedVersion, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
 class LabelStudio(HttpProtocol):
@@ -59,9 +55,9 @@ class LabelStudio(HttpProtocol):
 
     async def knows(self, exchange: HttpExchange) -> bool:
         """Return whether every check knows the caller of a request."""
-        return await Calls(self._server, exchange).is_known(_GET_VERSION)
+        return await Calls(self._server, exchange).is_known()
 
-    async def answer(self, exchange: HttpExchange, *, is_known: bool) -> HttpResponse:
+    async def answer(self, exchange: HttpExchange) -> HttpResponse:
         """Return the response to a request. Raise HttpError or HeadstartError if the request is invalid."""
         match = _PATH.fullmatch(exchange.path)
         work = self._work.get((exchange.verb, match[2])) if match else None
@@ -75,9 +71,9 @@ class LabelStudio(HttpProtocol):
         selector = selector_of(unquote(match[1]), "", "the URL of the backend")
         calls = Calls(self._server, exchange)
         try:
-            if not is_known:
-                await calls.call(_GET_VERSION, model_service_pb2.GetVersionRequest())
-            content = await work(calls, selector, await self._body(exchange))
+            # First, so that the body of a caller without permission is not read.
+            version = await served_version(calls, selector)
+            content = await work(calls, version, await self._body(exchange))
         except CallFailedError as error:
             return error_response(error.status)
         return HttpResponse(content=(await in_json_thread(dump_columns, content)).encode())
@@ -95,29 +91,35 @@ class LabelStudio(HttpProtocol):
             raise InvalidField("The body is JSON, but not an object. Send a JSON object.")
         return body
 
-    async def _health(self, calls: Calls, selector: Selector, _: Mapping[str, Any]) -> Mapping[str, Any]:
-        await served_version(calls, selector)
-        return {"status": "UP", "model_class": selector.model}
+    async def _health(self, calls: Calls, version: ServedVersion, _: Mapping[str, Any]) -> Mapping[str, Any]:
+        del calls
+        return {"status": "UP", "model_class": version.model}
 
-    async def _setup(self, calls: Calls, selector: Selector, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        version = await served_version(calls, selector)
+    async def _setup(
+        self, calls: Calls, version: ServedVersion, body: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        del calls
         check_task(await in_json_thread(labeling_of, body.get("schema")), version.task, version.name)
         return {"model_version": version.name}
 
-    async def _versions(self, calls: Calls, selector: Selector, _: Mapping[str, Any]) -> Mapping[str, Any]:
-        version = await served_version(calls, selector)
+    async def _versions(
+        self, calls: Calls, version: ServedVersion, _: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        del calls
         return {"versions": [version.name]}
 
-    async def _predict(self, calls: Calls, selector: Selector, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        version = await served_version(calls, selector)
+    async def _predict(
+        self, calls: Calls, version: ServedVersion, body: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
         labeling = await in_json_thread(labeling_of, body.get("label_config"))
         check_task(labeling, version.task, version.name)
         results = await self._predictor.predict(calls, version, labeling, body.get("tasks"))
         return {"results": results, "model_version": version.name}
 
-    async def _webhook(self, calls: Calls, selector: Selector, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _webhook(
+        self, calls: Calls, version: ServedVersion, body: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
         if body.get("action") not in EVENTS:
             return {"feedback": []}
-        version = await served_version(calls, selector)
         sent = await self._receiver.receive(calls, version, body)
         return {"feedback": [each.feedback.feedback_id for each in sent]}

@@ -30,6 +30,7 @@ from headstart_server.api.label_studio.labeling import labeling_of
 from headstart_server.api.label_studio.predicting import TaskPredictor
 from headstart_server.errors import (
     ModelNotFound,
+    PermissionDenied,
     PredictionNotCaptured,
     Unauthenticated,
     UndecodableInput,
@@ -359,6 +360,20 @@ async def test_the_password_of_basic_authentication_is_the_token(tmp_path: Path)
         code, content = await site.ask("GET", path, authorization=wrong)
         assert (code, content["message"]) == (401, "Send a token.")
     assert (await site.ask("POST", "/label-studio/pets/predict", b"["))[0] == 401
+
+
+class RightCheck(CallCheck):
+    """Denies every right on the model that a request names."""
+
+    async def request(self, call: Call, message: Any) -> None:
+        raise PermissionDenied("You lack the permission predict on this model.")
+
+
+@pytest.mark.parametrize("work", ["predict", "setup", "webhook"])
+async def test_the_body_of_a_caller_without_permission_is_not_read(tmp_path: Path, work: str) -> None:
+    site = Site(tmp_path, RightCheck())
+    assert (await site.ask("POST", f"/label-studio/pets/{work}", b"["))[0] == 403
+    assert (await Site(tmp_path).ask("POST", f"/label-studio/pets/{work}", b"["))[0] == 400
 
 
 async def test_a_request_whose_token_is_being_checked_is_no_call_under_way(tmp_path: Path) -> None:
