@@ -130,11 +130,19 @@ class PieceBuffer:
         self._rest.clear()
 
 
+async def within(pieces: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
+    """Yield the pieces of a body. Raise MessageTooLarge once they have more than `most` bytes."""
+    size = 0
+    async for piece in pieces:
+        size += len(piece)
+        if size > most:
+            raise MessageTooLarge(f"The body is too large. Send at most {most} bytes.")
+        yield piece
+
+
 async def read_within(pieces: AsyncIterator[bytes], most: int) -> bytes:
     """Return all pieces of a body as one."""
     found = PieceBuffer()
-    async for piece in pieces:
+    async for piece in within(pieces, most):
         found.add(piece)
-        if len(found) > most:
-            raise MessageTooLarge(f"The body is too large. Send at most {most} bytes.")
     return await found.joined()

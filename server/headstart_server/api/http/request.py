@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from headstart.inputs.records import Layout
-from headstart_server.api.http.body import RequestBody, read_within
+from headstart_server.api.http.body import RequestBody, read_within, within
 from headstart_server.api.http.forms import parts_of
 from headstart_server.api.http.inputs import (
     FORM,
@@ -25,6 +25,9 @@ from headstart_server.api.http.json_text import copied
 from headstart_server.api.http.messages import fill_parameters, read_json
 from headstart_server.api.http.routes import Body, Route
 from headstart_server.errors import InvalidField, MessageTooLarge
+
+#: Maximum bytes of one part of a form in addition to its content.
+_PART_BYTES = 16 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,8 +99,10 @@ async def _add_inputs(message: Any, pieces: Any, request: HttpRequest, limits: U
         else:
             await copied(len(content), setattr, message.inputs.add(), "image", content)
         return
-    size = 0
-    async with aclosing(parts_of(pieces, request.options.get("boundary", ""), limits.message_bytes)) as parts:
+    size, boundary = 0, request.options.get("boundary", "")
+    # A form may also have any number of bytes outside of its parts.
+    bounded = within(pieces, limits.message_bytes + (limits.inputs + 1) * _PART_BYTES)
+    async with aclosing(parts_of(bounded, boundary, limits.message_bytes)) as parts:
         async for part in parts:
             size += len(part.content)
             if size > limits.message_bytes:
