@@ -41,6 +41,7 @@ class Call:
     audited: dict[str, Any] = field(default_factory=dict)  # further fields of the request for the audit log
     rate_key: str = ""  # the key of its caller's rate limits
     is_counted: bool = False  # whether it counts as a concurrent call of its caller
+    paid_bytes: int = 0  # bytes of its body that passed the rate limits, without the messages read from them
     paid_messages: int = 0  # messages of its stream that passed the rate limits
 
 

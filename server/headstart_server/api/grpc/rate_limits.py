@@ -5,6 +5,8 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,6 +22,8 @@ MAX_CALLERS = 1024
 #: Methods without limits: health checks must not fail because another client at the same address calls too
 #: often, and reflection only reads descriptors in memory.
 _FREE = ("/grpc.health.", "/grpc.reflection.")
+#: Takes the tokens of a number of bytes for the stream of the current task; None without a limit.
+_TAKE_BYTES: ContextVar[Callable[[int], Awaitable[None]] | None] = ContextVar("take_bytes", default=None)
 
 
 class RateLimiter:
@@ -151,7 +155,8 @@ class RateCheck(CallCheck):
 
     Concurrent calls are limited, too, because some wait for hours. A stream can be rejected only when it
     begins. Later its messages wait for their tokens, so a large upload is slowed down rather than sent twice.
-    Each message of a bidirectional stream counts as a call; for an upload, only the bytes count.
+    Each message of a bidirectional stream counts as a call; for an upload, only the bytes count. Bytes of a
+    body over HTTP count as they arrive, and messages count only what exceeds these bytes.
 
     Args:
         calls: limits the calls of each caller; None for no limit.
@@ -187,6 +192,8 @@ class RateCheck(CallCheck):
         """Check a stream before its first message."""
         if call.method.request_streaming:
             self._start(call, 0)
+            if self._bytes is not None:
+                _TAKE_BYTES.set(partial(self._take_bytes, self._bytes, call))
 
     async def request(self, call: Call, message: Any) -> None:
         """Check a single request, or delay a message of a stream until its tokens are available."""
@@ -195,7 +202,7 @@ class RateCheck(CallCheck):
             self._start(call, REQUEST_BYTES.get())
             return
         if self._bytes is not None:
-            await self._wait(self._bytes, call.rate_key, REQUEST_BYTES.get())
+            await self._take_rest(self._bytes, call, REQUEST_BYTES.get())
         # The first message was counted when the stream began.
         if self._calls is not None and call.method.response_streaming and call.paid_messages:
             await self._wait(self._calls, call.rate_key, 1)
@@ -227,10 +234,31 @@ class RateCheck(CallCheck):
             )
         call.is_counted = True
 
+    async def _take_bytes(self, limiter: RateLimiter, call: Call, nbytes: int) -> None:
+        call.paid_bytes += nbytes
+        await self._wait(limiter, call.rate_key, nbytes)
+
+    async def _take_rest(self, limiter: RateLimiter, call: Call, nbytes: int) -> None:
+        """Take the tokens of a message that were not taken when its bytes arrived."""
+        paid = min(call.paid_bytes, nbytes)
+        call.paid_bytes -= paid
+        if paid < nbytes or not paid:
+            await self._wait(limiter, call.rate_key, nbytes - paid)
+
     async def _wait(self, limiter: RateLimiter, key: str, tokens: int) -> None:
         # Nothing more is read meanwhile, so flow control stops the sender.
         while wait := limiter.acquire(key, tokens):
             await self._sleep(wait)
+
+
+async def take_bytes(nbytes: int) -> None:
+    """Delay the stream of the current task until its caller may send more bytes than the ones that arrived.
+
+    Called before the bytes are read or stored. Their messages may come much later, or never.
+    """
+    take = _TAKE_BYTES.get()
+    if take is not None:
+        await take(nbytes)
 
 
 def rate_check(

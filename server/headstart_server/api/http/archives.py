@@ -1,13 +1,9 @@
 """Reads examples from uploads: ZIP archives of class folders, and files that list examples."""
 
-import asyncio
 import struct
-import tempfile
 import zipfile
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping
-from itertools import islice
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
 from typing import IO, Any
 
 from headstart.inputs import tensors
@@ -17,7 +13,6 @@ from headstart.v1 import input_pb2
 from headstart_server.api.grpc.messages.dataset_manifest import list_rows
 from headstart_server.api.http.columns import names_columns
 from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField
-from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_member import check_methods, read_entry
 
 #: The end of an archive's directory, its form for large archives, and the locator of that form.
@@ -29,33 +24,7 @@ _PIECE = 1 << 20
 _MAX_TAIL = 22 + 65_535
 #: Maximum bytes of the directory per entry: names have at most some hundred bytes.
 _ENTRY_BYTES = 1024
-#: Maximum bytes of an archive in addition to the contents of its files.
-_SLACK_BYTES = 16 << 20
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-
-
-async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[bytes]:
-    """Return a body as a file without a name.
-
-    Raise DatasetTooLarge, or StorageFull or LocalStorageUnavailable if the body cannot be stored.
-    """
-    with storage_errors():
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
-    try:
-        size = 0
-        async for piece in pieces:
-            size += len(piece)
-            if size > most + _SLACK_BYTES:
-                raise DatasetTooLarge(
-                    f"The body is too large. Send examples of at most {most} bytes.",
-                    metadata={"subject": "bytes", "limit": str(most)},
-                )
-            with storage_errors():
-                file.write(piece)
-    except BaseException:
-        file.close()
-        raise
-    return file
 
 
 def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tuple[str, str, bytes]]:
@@ -165,10 +134,6 @@ def _has_more_entries(file: IO[bytes], start: int, end: int, most: int) -> bool:
     return count > most
 
 
-#: Rows that are read before other tasks can run.
-_STEP = 64
-
-
 def is_row(values: Mapping[str, Any], layout: Layout) -> bool:
     """Return whether a line has the form of a file's row.
 
@@ -177,24 +142,13 @@ def is_row(values: Mapping[str, Any], layout: Layout) -> bool:
     return names_columns(layout) or ("input" not in values and any(name in values for name in INPUT_COLUMNS))
 
 
-async def examples_of_list(
-    file: IO[bytes], suffix: str, layout: Layout
-) -> AsyncGenerator[tuple[input_pb2.Example, int], None]:
+def examples_of_list(file: IO[bytes], suffix: str, layout: Layout) -> Iterator[tuple[input_pb2.Example, int]]:
     """Yield the examples of a list, each with its bytes.
 
     Args:
         suffix: the suffix of files in its format, such as `.csv`.
         layout: the meanings of the columns.
     """
-    with file:
-        file.seek(0)
-        rows = _examples(file, suffix, layout)
-        while step := await asyncio.to_thread(lambda: list(islice(rows, _STEP))):
-            for sized in step:
-                yield sized
-
-
-def _examples(file: IO[bytes], suffix: str, layout: Layout) -> Iterator[tuple[input_pb2.Example, int]]:
     try:
         for row, example in list_rows(file, "the body", suffix, layout):
             if row.path:

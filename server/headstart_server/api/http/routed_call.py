@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 
+from headstart_server.api.grpc.rate_limits import take_bytes
 from headstart_server.api.http.body import ClientDisconnectedError
 from headstart_server.api.http.columns import split_columns
 from headstart_server.api.http.downloads import Download
@@ -117,10 +118,12 @@ class RoutedCall:
             return spec  # type: ignore[no-any-return]
 
         try:
-            examples = examples_of(self._exchange.body.pieces(), request, spec, self._limits)
-            async with aclosing(
-                stream_of(examples, kind, completed, media_type=request.media_type)
-            ) as messages:
+            async with (
+                aclosing(self._pieces()) as pieces,
+                aclosing(
+                    stream_of(examples_of(pieces, request, spec, self._limits), kind, completed)
+                ) as messages,
+            ):
                 async for message in messages:
                     # In a thread, because archives hold more bytes than were received.
                     yield await in_json_thread(message.SerializeToString)
@@ -130,6 +133,13 @@ class RoutedCall:
         except ClientDisconnectedError:
             self.context.broke_off = True
             raise
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the pieces of the body of a stream, each once the caller's bandwidth limit permits it."""
+        async with aclosing(self._exchange.body.pieces()) as pieces:
+            async for piece in pieces:
+                await take_bytes(len(piece))
+                yield piece
 
     async def _watched(self, message: Message) -> HttpResponse | None:
         """Send the responses of a stream as events; return None once they are sent."""

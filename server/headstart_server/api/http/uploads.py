@@ -1,11 +1,12 @@
 """Convert examples in HTTP bodies to the messages of a stream: the spec, then batches."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -17,7 +18,6 @@ from headstart_server.api.http.archives import (
     examples_of_list,
     files_of,
     is_row,
-    stored,
 )
 from headstart_server.api.http.body import PieceBuffer
 from headstart_server.api.http.columns import TABLES, check_no_columns
@@ -35,6 +35,7 @@ from headstart_server.api.http.inputs import (
 from headstart_server.api.http.json_text import copied, in_json_thread, load_json
 from headstart_server.api.http.messages import fill_parameters, parse_values, read_json
 from headstart_server.api.http.request import HttpRequest
+from headstart_server.api.http.stored_body import stored
 from headstart_server.errors import InvalidField
 
 #: Maximum size of a batch in bytes and examples; a single example may be larger.
@@ -52,14 +53,16 @@ ZIPS = frozenset({"application/zip", "application/x-zip-compressed"})
 
 _Result = TypeVar("_Result")
 
-#: Examples, each with its approximate bytes: `ByteSize` takes some milliseconds per MiB.
-Examples = AsyncGenerator[tuple[input_pb2.Example, int], None]
+#: An example with its approximate bytes: `ByteSize` takes some milliseconds per MiB.
+Sized = tuple[input_pb2.Example, int]
+#: Examples in groups. At the first group, which may be empty, the spec is complete.
+Examples = AsyncGenerator[Sequence[Sized], None]
 
 
 async def examples_of(
     pieces: AsyncIterator[bytes], request: HttpRequest, spec: Message, limits: UploadLimits
 ) -> Examples:
-    """Yield the examples of a body; the fields of the spec in the body are set before the first example."""
+    """Yield the examples of a body; the fields of the spec in the body are set before the first group."""
     if request.media_type not in JSON_LINES and request.media_type not in TABLES:
         check_no_columns(request.columns)
     if request.media_type == FORM:
@@ -67,42 +70,39 @@ async def examples_of(
     elif request.media_type in JSON_LINES:
         found = _of_lines(pieces, _layout_of(request, spec), spec, limits)
     elif request.media_type in TABLES:
-        file = await stored(pieces, limits.scratch, limits.dataset_bytes)
-        found = examples_of_list(file, TABLES[request.media_type], _layout_of(request, spec))
+        suffix, layout = TABLES[request.media_type], _layout_of(request, spec)
+        found = _of_file(pieces, partial(examples_of_list, suffix=suffix, layout=layout), limits)
     elif request.media_type in ZIPS:
-        found = _of_archive(pieces, limits)
+        found = _of_file(pieces, partial(_of_archive, limits=limits), limits)
     else:
         check_json(request.media_type, "application/zip, application/jsonl, text/csv")
         found = _of_json(pieces, request.media_type, spec, limits)
-    async with aclosing(found) as examples:
-        async for sized in examples:
-            yield sized
+    async with aclosing(found) as groups:
+        async for group in groups:
+            yield group
 
 
 async def stream_of(
-    examples: Examples, request: type[Any], spec: Callable[[], Message], *, media_type: str = ""
+    examples: Examples, request: type[Any], spec: Callable[[], Message]
 ) -> AsyncGenerator[Any, None]:
     """Yield the messages of a stream of spec and examples.
 
     Args:
-        spec: returns the spec, once the first example has been read.
-        media_type: the media type of the body. An archive has no spec and is stored on disk as a whole, so
-            the spec is sent before: a rejected spec then prevents that.
+        spec: returns the spec, once the first group of examples has been read.
     """
     batch: list[input_pb2.Example] = []
-    size, begun = 0, media_type in ZIPS
-    if begun:
-        yield request(spec=spec())
+    size, begun = 0, False
     async with aclosing(examples):
-        async for example, nbytes in examples:
+        async for group in examples:
             if not begun:
                 yield request(spec=spec())
                 begun = True
-            batch.append(example)
-            size += nbytes
-            if size >= _BATCH_BYTES or len(batch) >= _BATCH_EXAMPLES:
-                yield await copied(size, _batch, request, batch)
-                size = 0
+            for example, nbytes in group:
+                batch.append(example)
+                size += nbytes
+                if size >= _BATCH_BYTES or len(batch) >= _BATCH_EXAMPLES:
+                    yield await copied(size, _batch, request, batch)
+                    size = 0
     if not begun:
         yield request(spec=spec())
     if batch:
@@ -130,9 +130,10 @@ async def _of_form(
                     raise InvalidField("The field 'spec' must precede all other fields. Send it first.")
                 check_json_size(part.content, limits)
                 await read_json(part.content, spec, "the field 'spec'")
+                yield ()
             else:
                 folders.update(_folders(part)[:1])
-                yield await copied(len(part.content), _labeled, part), len(part.content)
+                yield [(await copied(len(part.content), _labeled, part), len(part.content))]
             begun = True
     check_class_folders(folders, "the form")
 
@@ -160,20 +161,41 @@ def _id(path: str) -> str:
     return path.encode(errors="replace")[-_MAX_ID_BYTES:].decode(errors="ignore")
 
 
-async def _of_archive(pieces: AsyncIterator[bytes], limits: UploadLimits) -> Examples:
-    with await stored(pieces, limits.scratch, limits.dataset_bytes) as file:
-        files = files_of(file, max_files=limits.examples, max_bytes=limits.input_bytes)
-        while (sized := await asyncio.to_thread(_next_example, files)) is not None:
-            yield sized
+async def _of_file(
+    pieces: AsyncIterator[bytes], read: Callable[[IO[bytes]], Iterator[Sized]], limits: UploadLimits
+) -> Examples:
+    """Store a body on disk, and yield its examples.
+
+    An empty group precedes that, so that the spec is sent first: the caller's permissions, quotas and queue
+    are checked with the spec.
+
+    Args:
+        read: returns the examples of the file.
+    """
+    yield ()
+    async with stored(pieces, limits.scratch, limits.dataset_bytes) as file:
+        examples = read(file)
+        while group := await asyncio.to_thread(_next_group, examples):
+            yield group
 
 
-def _next_example(files: Iterator[tuple[str, str, bytes]]) -> tuple[input_pb2.Example, int] | None:
-    for label, path, content in files:
+def _next_group(examples: Iterator[Sized]) -> list[Sized]:
+    """Return the next examples, at most those of one batch; an empty list at the end."""
+    group, size = [], 0
+    for sized in examples:
+        group.append(sized)
+        size += sized[1]
+        if size >= _BATCH_BYTES or len(group) >= _BATCH_EXAMPLES:
+            break
+    return group
+
+
+def _of_archive(file: IO[bytes], limits: UploadLimits) -> Iterator[Sized]:
+    for label, path, content in files_of(file, max_files=limits.examples, max_bytes=limits.input_bytes):
         example = input_pb2.Example(
             input={"image": content}, label={"class_name": label}, example_id=_id(path)
         )
-        return example, len(content)
-    return None
+        yield example, len(content)
 
 
 def _layout_of(request: HttpRequest, spec: Message) -> Layout:
@@ -195,17 +217,15 @@ async def _of_lines(
                 number, lines = 1, lines[1:]  # noqa: PLW2901
             if not is_begun and lines and await _read_lines(lines[:1], _is_row, lines[0], number + 1, layout):
                 # Rows have the format of list files, whose rules concern all rows together.
-                rest = _rest(number, lines, found)
-                file = await stored(rest, limits.scratch, limits.dataset_bytes)
-                async with aclosing(examples_of_list(file, ".jsonl", layout)) as rows:
-                    async for sized in rows:
-                        yield sized
+                read = partial(examples_of_list, suffix=".jsonl", layout=layout)
+                async with aclosing(_of_file(_rest(number, lines, found), read, limits)) as groups:
+                    async for group in groups:
+                        yield group
                 return
             is_begun = is_begun or bool(lines)
             examples = await _read_lines(lines, _of_several, lines, number)
             number += len(lines)
-            for example, line in zip(examples, lines, strict=True):
-                yield example, len(line)
+            yield list(zip(examples, map(len, lines), strict=True))
 
 
 async def _read_lines(lines: list[bytes], work: Callable[..., _Result], *arguments: Any) -> _Result:
@@ -268,11 +288,10 @@ async def _of_json(
     pieces: AsyncIterator[bytes], media_type: str, spec: Message, limits: UploadLimits
 ) -> Examples:
     text = await read_json_body(pieces, media_type, limits)
-    for sized in await in_json_thread(_of_document, text, json_body(media_type), spec):
-        yield sized
+    yield await in_json_thread(_of_document, text, json_body(media_type), spec)
 
 
-def _of_document(text: bytes, where: str, spec: Message) -> list[tuple[input_pb2.Example, int]]:
+def _of_document(text: bytes, where: str, spec: Message) -> list[Sized]:
     values = _loaded(text, where)
     unknown = sorted(values.keys() - {"spec", "examples"})
     listed = values.get("examples", [])

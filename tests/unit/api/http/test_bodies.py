@@ -6,7 +6,7 @@ import re
 import struct
 import tracemalloc
 import zipfile
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -605,17 +605,56 @@ async def test_a_body_that_stands_still_ends() -> None:
         _ = [piece async for piece in RequestBody(receive, idle_seconds=0.01).pieces()]
 
 
-@pytest.mark.parametrize(("kind", "comes_first"), [("application/zip", True), ("application/json", False)])
-async def test_the_spec_comes_before_an_archive_is_put_on_disk(kind: str, comes_first: bool) -> None:
+SPEC_PART = FORM_OF_TWO[: FORM_OF_TWO.index(b'--x\r\nContent-Disposition: form-data; name="cat"')]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "before"),
+    [
+        ("application/zip", [b"PK", b"PK"], 0),
+        ("text/csv", [b"text,label\n", b"a,b\n"], 0),
+        ("text/tab-separated-values", [b"text\tlabel\n", b"a\tb\n"], 0),
+        ("application/jsonl", [b'{"text": "a", "label": "b"}\n', b'{"text": "c", "label": "d"}\n'], 1),
+        ("application/jsonl", [b'{"spec": {}}\n', b'{"text": "c", "label": "d"}\n'], 1),
+        ("multipart/form-data; boundary=x", [SPEC_PART + b"--x\r\n", b"\r\n--x--\r\n"], 1),
+        ("application/json", [b'{"spec": {"seed": 3},', b'"examples": []}'], 2),
+    ],
+)
+async def test_the_spec_comes_before_a_body_is_put_on_disk(
+    tmp_path: Path, kind: str, body: list[bytes], before: int
+) -> None:
+    read: list[bytes] = []
+
+    async def given() -> AsyncIterator[bytes]:
+        for piece in body:
+            read.append(piece)
+            yield piece
+
+    media_type, options = options_of(kind)
+    requested = HttpRequest(route=ROUTE, path={}, query={}, media_type=media_type, options=options)
+    spec = job_pb2.FineTuneSpec(model="pets")
+    # Nothing can be stored in it.
+    examples = examples_of(given(), requested, spec, limits(tmp_path / "missing"))
+    messages = stream_of(examples, pb.FineTuneRequest, lambda: spec)
+    assert (await anext(messages)).WhichOneof("part") == "spec"
+    assert read == body[:before]
+    await messages.aclose()
+
+
+async def test_a_form_without_end_is_refused_outside_of_its_parts_too(tmp_path: Path) -> None:
+    requested = HttpRequest(
+        route=next(route for route in ROUTES if route.descriptor.name == "Predict"),
+        path={},
+        query={},
+        media_type="multipart/form-data",
+        options={"boundary": "x"},
+    )
     read: list[int] = []
 
-    async def examples() -> AsyncGenerator[Any, None]:
+    async def receive() -> dict[str, Any]:
         read.append(1)
-        yield input_pb2.Example(label={"class_name": "a"}), 5
+        return {"type": "http.request", "body": b"\n" * 50_000, "more_body": len(read) < 100}
 
-    spec = job_pb2.FineTuneSpec(model="pets")
-    messages = stream_of(examples(), pb.FineTuneRequest, lambda: spec, media_type=kind)
-    assert (await anext(messages)).spec == spec
-    assert bool(read) is not comes_first
-    # Once, whatever came first.
-    assert [message.WhichOneof("part") async for message in messages] == ["examples"]
+    with pytest.raises(MessageTooLarge):
+        await message_of(requested, RequestBody(receive), limits(tmp_path))
+    assert len(read) < 5

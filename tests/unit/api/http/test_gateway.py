@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fakes import ManualClock
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
 from headstart.v1 import job_pb2, model_service_pb2
@@ -19,11 +20,18 @@ from headstart.v1 import model_service_pb2_grpc as model_stubs
 from headstart_server.api.grpc.call import Call, CallCheck
 from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.interceptor import CallInterceptor
+from headstart_server.api.grpc.rate_limits import RateCheck, RateLimiter
 from headstart_server.api.grpc.requests.example_stream import stream_parts
 from headstart_server.api.http.gateway import Gateway
 from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
-from headstart_server.errors import ArtifactDamaged, JobNotFound, ModelNotFound, Unauthenticated
+from headstart_server.errors import (
+    ArtifactDamaged,
+    JobNotFound,
+    ModelNotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
 from headstart_server.inbound.known_hosts import KnownHosts
 from headstart_server.observability.telemetry import Telemetry
 
@@ -459,6 +467,93 @@ async def test_nothing_is_stored_of_the_request_of_an_unknown_caller(tmp_path: P
     # What came is read to be thrown away, so that the caller gets to read the answer.
     assert len(read) <= 2
     assert (await site.ask("GET", "/v1/jobs/here", authorization="Bearer word"))[0] == 200
+
+
+class TrainingCheck(CallCheck):
+    """Denies the right to train, which depends on the model that the request names."""
+
+    async def request(self, call: Call, message: Any) -> None:
+        raise PermissionDenied("You lack the permission train on this model.")
+
+
+#: Bodies that are stored before their examples are read, by their media types.
+STORED = {
+    "text/csv": b"text,label\n" + b"a,b\n" * 20,
+    "text/tab-separated-values": b"text\tlabel\n" + b"a\tb\n" * 20,
+    "application/jsonl": b'{"text": "a", "label": "b"}\n' * 20,
+    "application/zip": b"PK" * 40,
+}
+
+
+@pytest.mark.parametrize("kind", STORED)
+async def test_nothing_is_stored_for_a_caller_without_permission(tmp_path: Path, kind: str) -> None:
+    # Storing anything would fail.
+    site = Site(tmp_path / "missing", TrainingCheck())
+    code, _, _ = await site.ask("POST", "/v1/models/pets:fineTune", STORED[kind], content_type=kind)
+    assert code == 403
+    code, _, _ = await Site(tmp_path / "missing").ask(
+        "POST", "/v1/models/pets:fineTune", STORED[kind], content_type=kind
+    )
+    assert code >= 500
+
+
+class Metered:
+    """A site where each caller may send one byte per second, by a clock that waiting moves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock(0.0)
+        self.limiter = RateLimiter(1.0, burst=1, clock=self.clock)
+        self.site = Site(folder, RateCheck(None, nbytes=self.limiter, sleep=self.sleep))
+        #: When each piece arrived.
+        self.arrivals: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    async def upload(self, body: bytes, size: int, kind: str, query: str = "") -> float:
+        """Send a body in pieces of a size; return the bytes that were counted."""
+        pieces = [body[start : start + size] for start in range(0, len(body), size)]
+
+        async def receive() -> dict[str, Any]:
+            if not pieces:
+                await asyncio.Event().wait()
+            self.arrivals.append(self.clock())
+            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+        target = f"/v1/models/pets:fineTune?{query}"
+        code, _, content = await self.site.ask("POST", target, receive=receive, content_type=kind)
+        assert code == 200, content
+        return self.clock() + self.limiter.acquire("ipv4:127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "query"),
+    [
+        ("text/csv", b"t,l,other\n" + b"a,b,ccccccccccccccccccc\n" * 20, "textColumn=t&labelColumn=l"),
+        ("application/jsonl", b'{"text": "a", "label": "b"}\n' * 20, ""),
+        ("application/jsonl", b'{"input": {"text": "a"}, "label": "b"}\n' * 20, ""),
+    ],
+)
+async def test_bytes_over_http_count_as_they_arrive_and_once(
+    tmp_path: Path, kind: str, body: bytes, query: str
+) -> None:
+    metered = Metered(tmp_path)
+    counted = await metered.upload(body, 20, kind, query)
+    # The query has the spec of a table, which counts in addition.
+    assert len(body) <= counted <= len(body) + 20
+    assert len(metered.arrivals) > 20
+    for index, arrival in enumerate(metered.arrivals[1:]):
+        assert arrival >= 20 * index
+    assert metered.site.service.uploads == [20]
+
+
+async def test_an_archive_counts_what_it_unpacks_to_beyond_its_size(tmp_path: Path) -> None:
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a/1", "a/2", "b/3"):
+            archive.writestr(name, bytes(400))
+    assert 200 < len(content.getvalue()) < 1000
+    assert 1200 < await Metered(tmp_path).upload(content.getvalue(), 50, "application/zip") < 1300
 
 
 async def test_a_request_whose_token_is_being_checked_is_no_call_under_way(tmp_path: Path) -> None:

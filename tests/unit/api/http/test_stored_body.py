@@ -1,0 +1,107 @@
+"""Bodies on disk: written and closed outside of the event loop, also when their callers leave."""
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headstart_server.api.http.stored_body import stored
+from headstart_server.errors import DatasetTooLarge
+
+
+class NotedFile:
+    """A file that records in which threads it is written and closed."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.threads: list[tuple[str, threading.Thread]] = []
+        #: Set by a write, which then waits until it may go on.
+        self.is_writing, self.may_go_on = threading.Event(), threading.Event()
+        self.may_go_on.set()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._file, name)
+        if name not in ("write", "flush", "close"):
+            return found
+
+        def noted(*arguments: Any) -> Any:
+            self.threads.append((name, threading.current_thread()))
+            if name == "write":
+                self.is_writing.set()
+                assert self.may_go_on.wait(60)
+            return found(*arguments)
+
+        return noted
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> list[NotedFile]:
+    """The files that are made."""
+    made: list[NotedFile] = []
+    make = tempfile.TemporaryFile
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        made.append(NotedFile(make(*arguments, **named)))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", noted)
+    return made
+
+
+async def pieces(*given: bytes) -> AsyncIterator[bytes]:
+    for piece in given:
+        yield piece
+
+
+async def test_a_body_is_written_and_closed_outside_of_the_event_loop(
+    tmp_path: Path, files: list[NotedFile]
+) -> None:
+    given = [bytes([place]) * 100_000 for place in range(7)]
+    async with stored(pieces(*given), tmp_path, 1 << 20) as file:
+        assert file.read() == b"".join(given)
+    (noted,) = files
+    assert noted.closed
+    assert {name for name, _ in noted.threads} == {"write", "flush", "close"}
+    assert threading.current_thread() not in {thread for _, thread in noted.threads}
+
+
+async def test_pieces_of_a_byte_are_written_together(tmp_path: Path, files: list[NotedFile]) -> None:
+    async with stored(pieces(*[b"a"] * 5000), tmp_path, 1 << 20) as file:
+        assert file.read() == b"a" * 5000
+    assert [name for name, _ in files[0].threads].count("write") == 1
+
+
+async def test_a_body_that_is_too_large_is_closed(tmp_path: Path, files: list[NotedFile]) -> None:
+    with pytest.raises(DatasetTooLarge):
+        async with stored(pieces(*[bytes(1 << 20)] * 18), tmp_path, 1000):
+            pass
+    assert files[0].closed
+
+
+async def test_the_file_of_a_caller_who_leaves_during_a_write_is_closed_after_it(
+    tmp_path: Path, files: list[NotedFile]
+) -> None:
+    begun = asyncio.Event()
+
+    async def given() -> AsyncIterator[bytes]:
+        files[0].may_go_on.clear()
+        begun.set()
+        yield bytes(1 << 20)
+
+    async def store() -> None:
+        async with stored(given(), tmp_path, 1 << 21):
+            pass
+
+    task = asyncio.create_task(store())
+    await begun.wait()
+    # The event loop is free while the write waits.
+    await asyncio.to_thread(files[0].is_writing.wait, 60)
+    task.cancel()
+    files[0].may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert files[0].closed
