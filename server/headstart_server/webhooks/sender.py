@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
-from headstart_server.errors import DatabaseUnavailable
+from headstart_server.errors import DatabaseUnavailable, HeadstartError, JobNotFound, StorageFull
 from headstart_server.jobs import rows, webhook_rows
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.webhook_rows import MAX_SILENT_SECONDS, MAX_WAIT_SECONDS, ClaimedPost
@@ -28,9 +28,14 @@ _WHOLE_SECONDS = 15.0
 
 
 class WebhookPostError(Exception):
-    """A POST that did not arrive."""
+    """A POST that did not arrive.
 
-    def __init__(self, why: str, *, is_gone: bool = False, answered: bool = True) -> None:
+    Args:
+        is_gone: whether the receiver wants no more POSTs.
+        answered: whether the receiver answered; None if nothing was sent.
+    """
+
+    def __init__(self, why: str, *, is_gone: bool = False, answered: bool | None = True) -> None:
         super().__init__(why)
         self.why = why
         self.is_gone = is_gone
@@ -141,31 +146,52 @@ class WebhookSender:
             return webhook_rows.claim(connection, now, answering_only=answering_only)
 
     def send(self, claimed: ClaimedPost) -> None:
-        """Send a POST once and record the result; it is sent again after a DatabaseUnavailable."""
-        with self._database.snapshot() as connection:
-            job = rows.get(connection, claimed.job_id)
-            now = self._database.now(connection)
-        body, tenant = self._body(job), tenant_of(job.spec.model)
+        """Send a POST once and record the result, whatever fails.
+
+        After a DatabaseUnavailable it is sent again.
+        """
         try:
-            secrets = read_secrets(self._secrets).of("" if self._policy.is_own(claimed.uri) else tenant)
-            target = self._policy.target(claimed.uri, tenant)
-            self._post(target, headers_of(f"job_{job.job_id}", int(now), body, secrets), body)
-        except TargetRefusedError as error:
-            self._failed(claimed, WebhookPostError(str(error)))
+            self._deliver(claimed)
+        except (DatabaseUnavailable, StorageFull):
+            # Nothing can be recorded.
+            raise
+        except JobNotFound:
+            # Another replica delivered it, and the job was deleted with its webhook.
+            return
         except WebhookPostError as error:
             self._failed(claimed, error)
-        except ValueError as error:
-            self._failed(claimed, WebhookPostError(f"It cannot be signed: {type(error).__name__}."))
-        except OSError as error:
-            # A host without an address, or a file that cannot be read.
+        except (HeadstartError, TargetRefusedError) as error:
+            # A row that cannot be read, for example; the next release may read it.
+            self._failed(claimed, WebhookPostError(str(error), answered=None))
+        except Exception as error:
+            log.exception("webhook_send_failed", job_id=claimed.job_id)
             why = f"It cannot be sent: {type(error).__name__}."
-            self._failed(claimed, WebhookPostError(why, answered=False))
+            self._failed(claimed, WebhookPostError(why, answered=None))
         else:
             with self._database.write("webhooks.deliver") as connection:
                 webhook_rows.deliver(connection, claimed, self._database.now(connection))
                 webhook_rows.note_answer(connection, claimed.receiver)
             self._observer("delivered")
             log.info("webhook_delivered", job_id=claimed.job_id, attempt=claimed.attempt)
+
+    def _deliver(self, claimed: ClaimedPost) -> None:
+        """Send a POST; raise an error unless it arrived."""
+        with self._database.snapshot() as connection:
+            job = rows.get(connection, claimed.job_id)
+            now = self._database.now(connection)
+        body, tenant = self._body(job), tenant_of(job.spec.model)
+        try:
+            secrets = read_secrets(self._secrets).of("" if self._policy.is_own(claimed.uri) else tenant)
+            headers = headers_of(f"job_{job.job_id}", int(now), body, secrets)
+        except (OSError, ValueError) as error:
+            why = f"It cannot be signed: {type(error).__name__}."
+            raise WebhookPostError(why, answered=None) from error
+        try:
+            target = self._policy.target(claimed.uri, tenant)
+        except (OSError, ValueError) as error:
+            # A host without an address, or with a name that is not valid in the DNS.
+            raise WebhookPostError(f"It cannot be sent: {type(error).__name__}.", answered=False) from error
+        self._post(target, headers, body)
 
     def _failed(self, claimed: ClaimedPost, failure: WebhookPostError) -> None:
         with self._database.write("webhooks.record_failure") as connection:
@@ -178,14 +204,14 @@ class WebhookSender:
                 webhook_rows.postpone(connection, claimed, failure.why, due)
             if failure.answered:
                 webhook_rows.note_answer(connection, claimed.receiver)
-            else:
+            elif failure.answered is False:
                 webhook_rows.note_silence(
                     connection,
                     claimed.receiver,
                     lambda count: now + 0.8 * min(wait_before(count), MAX_SILENT_SECONDS),
                 )
         self._observer("given_up" if is_over else "failed")
-        if not failure.answered:
+        if failure.answered is False:
             self._give_up_old(claimed.receiver, failure.why, now)
         log.warning(
             "webhook_given_up" if is_over else "webhook_failed",
@@ -236,7 +262,7 @@ class WebhookSender:
     def _send_one(self, claimed: ClaimedPost) -> None:
         try:
             self.send(claimed)
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, StorageFull):
             log.warning("webhook_outcome_write_failed", job_id=claimed.job_id)
         except Exception:
             log.exception("webhook_send_failed", job_id=claimed.job_id)

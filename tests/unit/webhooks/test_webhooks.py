@@ -6,18 +6,20 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from changed_rows import changed_rows
 from fakes import JobDriver, ManualClock
 from headstart_server.api.grpc.messages.jobs import webhook_body
+from headstart_server.database.tables import jobs, webhooks
 from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobTrigger, WebhookState
 from headstart_server.jobs.webhook_rows import LEASE_SECONDS, MAX_SILENT_SECONDS
@@ -68,7 +70,9 @@ class Office:
         self.secrets.write_text(f"{SECRET}\n")
         self.sender = self.another()
 
-    def another(self, at: str = "93.184.216.34") -> WebhookSender:
+    def another(
+        self, at: str = "93.184.216.34", body: Callable[[Job], bytes] = webhook_body
+    ) -> WebhookSender:
         allowed = ["https://hooks.example.com", "https://hooks.example.com:8443"]
         policy = WebhookPolicy(allowed, resolve=lambda host, port: [at])
         return WebhookSender(
@@ -76,7 +80,7 @@ class Office:
             policy,
             self.secrets,
             self.outcomes.append,
-            body=webhook_body,
+            body=body,
             post=self._receiver,
         )
 
@@ -486,6 +490,81 @@ def test_an_error_of_a_receiver_does_not_delay_its_other_posts(office: Office, r
     while office.send_one():
         pass
     assert len(receiver.posts) == 3
+
+
+@on_both_databases
+@pytest.mark.parametrize("fault", ["row", "body"])
+def test_jobs_that_cannot_be_read_delay_no_others_and_are_given_up(
+    office: Office, driver: JobDriver, receiver: Receiver, clock: ManualClock, fault: str
+) -> None:
+    # As many as a receiver gets at a time. Without a record of their failures they would always come first.
+    bad = {office.ended().job_id for _ in range(webhook_rows.MOST_PER_RECEIVER)}
+
+    def body(job: Job) -> bytes:
+        if job.job_id in bad:
+            raise KeyError(job.job_id)
+        return webhook_body(job)
+
+    if fault == "row":
+        with driver.publisher.database.write() as connection:
+            # As a newer release may write it.
+            connection.execute(update(jobs).where(jobs.c.job_id.in_(bad)).values(payload={"spec": 5}))
+    else:
+        office.sender = office.another(body=body)
+    while office.send_one():
+        pass
+    clock.advance(LEASE_SECONDS + 1)
+    good = office.ended()
+    ended = clock.now
+    while office.send_one():
+        pass
+    assert office.webhook(good).state is WebhookState.DELIVERED
+    while clock.now < ended + GIVE_UP_SECONDS:
+        clock.advance(600)
+        while office.send_one():
+            pass
+    assert states(driver, bad) == {WebhookState.GIVEN_UP.value}
+    # They say nothing about the receiver.
+    assert [body["data"]["jobId"] for _, _, body in receiver.posts] == [good.job_id]
+    assert office.outcomes.count("given_up") == len(bad)
+    # Their jobs can be deleted now.
+    assert driver.job_store.cleaner.forget(0) == len(bad) + 1
+
+
+def states(driver: JobDriver, job_ids: Collection[str]) -> set[str]:
+    with driver.publisher.database.read() as connection:
+        of_jobs = webhooks.c.job_id.in_(job_ids)
+        return set(connection.execute(select(webhooks.c.state).where(of_jobs)).scalars())
+
+
+def test_a_failure_before_a_post_does_not_end_the_silence_of_a_receiver(
+    office: Office, receiver: Receiver, clock: ManualClock
+) -> None:
+    office.ended()
+    receiver.fault = WebhookPostError("No answer.", answered=False)
+    assert office.send_one()
+    office.secrets.write_text("")
+    clock.advance(MAX_SILENT_SECONDS)
+    claimed = office.sender.claim()
+    assert claimed is not None
+    office.sender.send(claimed)
+    clock.advance(MAX_SILENT_SECONDS)
+    claimed = office.sender.claim()
+    assert claimed is not None
+    assert claimed.was_silent
+
+
+def test_a_webhook_whose_job_was_deleted_while_it_was_sent_is_no_error(
+    office: Office, driver: JobDriver, clock: ManualClock
+) -> None:
+    office.ended()
+    slow = office.sender.claim()
+    assert slow is not None
+    clock.advance(LEASE_SECONDS + 1)
+    assert office.send_one()
+    assert driver.job_store.cleaner.forget(0) == 1
+    office.sender.send(slow)
+    assert office.outcomes == ["delivered"]
 
 
 @on_both_databases
