@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from headstart_server.database.tables import jobs, webhook_receivers, webhooks
 from headstart_server.jobs.job import Webhook, WebhookState
+from headstart_server.outbound.target import PORTS
 
 _PENDING = WebhookState.PENDING.value
 _MAX_ERROR = 500
@@ -134,9 +135,13 @@ class ClaimedPost:
 
 
 def receiver_of(tenant: str, uri: str) -> str:
-    """Return the name of a receiver, which is a host for one tenant, so that it delays no other tenant."""
+    """Return the name of a receiver, so that it delays no other tenant and has no second name.
+
+    It is a host and port for one tenant, regardless of how the URL spells them.
+    """
     url = urlsplit(uri)
-    return f"{tenant} {url.scheme}://{url.netloc.lower()}"[:_MAX_RECEIVER]
+    host = (url.hostname or "").rstrip(".")
+    return f"{tenant} {url.scheme}://{host}:{url.port or PORTS[url.scheme]}"[:_MAX_RECEIVER]
 
 
 def add(connection: Connection, job_id: str, uri: str, tenant: str = "") -> None:

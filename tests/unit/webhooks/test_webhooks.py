@@ -22,7 +22,7 @@ from headstart_server.api.grpc.messages.jobs import webhook_body
 from headstart_server.database.tables import jobs, webhooks
 from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobTrigger, WebhookState
-from headstart_server.jobs.webhook_rows import LEASE_SECONDS, MAX_SILENT_SECONDS
+from headstart_server.jobs.webhook_rows import LEASE_SECONDS, MAX_SILENT_SECONDS, receiver_of
 from headstart_server.outbound.target import Target
 from headstart_server.settings.secret import Secret
 from headstart_server.webhooks.message import headers_of, read_secrets
@@ -409,6 +409,33 @@ def test_receivers_take_turns(office: Office, receiver: Receiver) -> None:
         pass
     first = {(body["tenant"], target.port) for target, _, body in receiver.posts[:3]}
     assert first == {("", 443), ("", 8443), ("shop", 443)}
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "hooks.example.com",
+        "Hooks.EXAMPLE.com:",
+        "hooks.example.com:0443",
+        "hooks.example.com.:443",
+        "u:p@hooks.example.com",
+    ],
+)
+def test_a_receiver_has_one_name_however_its_url_is_spelled(spelling: str) -> None:
+    assert receiver_of("shop", f"HTTPS://{spelling}/x") == receiver_of(
+        "shop", "https://hooks.example.com:443"
+    )
+    assert receiver_of("shop", f"http://{spelling}") != receiver_of("shop", f"https://{spelling}")
+    assert receiver_of("shop", f"https://{spelling}") != receiver_of("farm", f"https://{spelling}")
+    others = ["https://hooks.example.com:8443", "https://hooks.example.org", "https://[::1]"]
+    assert len({receiver_of("", uri) for uri in (f"https://{spelling}", *others)}) == 4
+
+
+def test_spellings_of_one_port_get_no_more_posts_at_a_time(office: Office) -> None:
+    for zeros in range(10):
+        office.ended(webhook=f"https://hooks.example.com:{'0' * zeros}443/in")
+    claims = [office.sender.claim() for _ in range(10)]
+    assert len([claimed for claimed in claims if claimed]) == webhook_rows.MOST_PER_RECEIVER
 
 
 @on_both_databases
