@@ -128,7 +128,7 @@ class ExampleContent:
     """The content of an example, or a thumbnail.
 
     Attributes:
-        content: a file of an image, a text in UTF-8, or a tensor as a JSON list.
+        content: a file of an image (PNG for pixels), a text in UTF-8, or another tensor as a JSON list.
         media_type: media type of the content.
         etag: entity tag, which changes with the content.
     """

@@ -119,7 +119,7 @@ class CapturedContent:
     """A captured input with its content.
 
     Attributes:
-        content: an image file, a text in UTF-8, or a tensor as a JSON list.
+        content: an image file (PNG for pixels), a text in UTF-8, or another tensor as a JSON list.
         media_type: its media type.
         captured_input: the captured input.
         etag: changes with the content.

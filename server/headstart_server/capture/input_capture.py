@@ -11,6 +11,7 @@ import numpy as np
 import structlog
 
 from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.preprocessing.content_files import media_type_of
 from headstart_server.capture.batches import MAX_BATCH, MAX_BATCH_BYTES, BatchFeatures
 from headstart_server.capture.capture_rows import Gaps, ModelGoneError, NewCapture
 from headstart_server.capture.capture_store import CaptureStore
@@ -28,7 +29,7 @@ from headstart_server.errors import (
     TenantQuotaExceeded,
     VersionNotFound,
 )
-from headstart_server.learning.examples.stored_example import encode, media_type_of
+from headstart_server.learning.examples.stored_example import encode
 from headstart_server.models.capture_policy import CapturePolicy
 from headstart_server.models.model_index import ModelIndex
 from headstart_server.models.resident import ResidentVersion

@@ -6,8 +6,9 @@ from dataclasses import replace
 from hashlib import sha256
 from zipfile import ZIP_STORED, ZipFile
 
+from headstart_server.backbones.preprocessing.content_files import media_type_of
 from headstart_server.column_json import dump_columns
-from headstart_server.datasets.example_archive import archive_name, media_type, member_name, write_list
+from headstart_server.datasets.example_archive import archive_name, member_name, write_list
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import InvalidField, ServiceUnavailable
@@ -72,7 +73,7 @@ class DatasetWriter:
                     weight=example.weight,
                     archive=self._job_id,
                     member=member,
-                    media_type=media_type(example.content),
+                    media_type=media_type_of(example.content),
                     nbytes=len(content),
                     feedback=example.feedback,
                 )

@@ -6,7 +6,6 @@ from contextlib import closing, contextmanager, suppress
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.backbones.preprocessing.image_files import media_type_of
 from headstart_server.column_json import dump_columns, load_columns
 from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
 from headstart_server.learning.examples.stored_example import StoredExample, decode
@@ -34,13 +33,6 @@ def archive_name(job_id: str) -> str:
 def member_name(index: int) -> str:
     """Return the name of the content with this index in an archive."""
     return f"{index:08d}"
-
-
-def media_type(content: Content) -> str:
-    """Return the media type of a content as it is sent to callers: a tensor is sent as a JSON list."""
-    if isinstance(content, bytes):
-        return media_type_of(content) or "application/octet-stream"
-    return "text/plain; charset=utf-8" if isinstance(content, str) else "application/json"
 
 
 def write_list(archive: ZipFile, listed: ExampleList) -> None:

@@ -1,6 +1,5 @@
 """Reads the examples of versions for callers: pages of records, contents and thumbnails."""
 
-import json
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -8,10 +7,10 @@ from hashlib import sha256
 
 from headstart_server.auth.tenants import own_name
 from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.preprocessing.content_files import file_of, media_type_of
 from headstart_server.backbones.preprocessing.thumbnails import thumbnail
 from headstart_server.datasets.dataset_catalog import DatasetCatalog
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.datasets.example_archive import media_type
 from headstart_server.datasets.example_index import ExampleIndex, ListedExample
 from headstart_server.errors import (
     ArtifactDamaged,
@@ -154,7 +153,7 @@ class ExampleReader:
         etag = sha256(f"{example.digest}\0{side}".encode()).hexdigest()[:32]
         if side is None:
             content = self._read(source, example)
-            return ExampleContent(content=_sent(content), media_type=media_type(content), etag=etag)
+            return ExampleContent(content=file_of(content), media_type=media_type_of(content), etag=etag)
         made = self._thumbnails.get(
             example.digest, side, lambda: self._thumbnail(self._read(source, example), side)
         )
@@ -241,11 +240,3 @@ def _not_kept(source: ExampleSource, example: StoredExample) -> ExamplesNotKept:
         f"The content of {name} of {source.name} is no longer stored: it was erased, discarded or removed to "
         "stay within --example-storage. Send it again with a fine-tune."
     )
-
-
-def _sent(content: Content) -> bytes:
-    if isinstance(content, bytes):
-        return content
-    if isinstance(content, str):
-        return content.encode()
-    return json.dumps(content.tolist()).encode()

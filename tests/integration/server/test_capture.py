@@ -1,5 +1,6 @@
 """Inputs of Predict calls are captured as the policy of their model says, listed for review, and erased."""
 
+import io
 import json
 import os
 import urllib.request
@@ -8,9 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
+from PIL import Image
 
 from forked import run_headstart
 from headstart import AsyncClient, CapturePolicy, Client
@@ -218,6 +221,15 @@ def test_the_client_sets_a_policy_lists_and_reads(captured: str, server: ServerP
         assert model.capture_status().pending_count == 1
         assert client.usage().capture_bytes > len(image)
         assert model.update(capture=None).capture is None
+
+
+def test_captured_pixels_are_returned_as_an_image(captured: str, server: ServerProcess) -> None:
+    pixels = np.asarray(Image.open(io.BytesIO(digit(7, 61))))
+    with Client(server.target) as client:
+        prediction = client.model(captured).predict(pixels)
+        found = client.model(captured).captured_input(prediction.prediction_id)
+        assert found.media_type == found.captured_input.media_type == "image/png"
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(found.content))), pixels)
 
 
 async def test_the_asynchronous_client_lists_and_reads(captured: str, server: ServerProcess) -> None:

@@ -1,6 +1,7 @@
 """Named datasets behind the port: written, repeated, used, erased and deleted, over gRPC and HTTP."""
 
 import base64
+import io
 import json
 import urllib.request
 import uuid
@@ -9,9 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
+from PIL import Image
 
-from headstart import AsyncClient, Client
+from headstart import AsyncClient, Client, Example
 from headstart.inputs.checksum import NO_EXAMPLES, checksum_after
 from headstart.v1 import dataset_service_pb2 as storing
 from headstart.v1 import evaluation_service_pb2 as evaluating
@@ -181,6 +184,18 @@ async def test_the_client_lists_the_examples_of_a_dataset(
         assert [each async for each in dataset.examples(label="7")] == records
         assert (await dataset.content("7-3")).content == digit(7, 3)
         assert (await dataset.thumbnail("7-3", 64)).media_type == "image/jpeg"
+
+
+def test_pixels_of_a_dataset_are_returned_as_an_image(server: ServerProcess, name: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 4), np.uint8)
+    with Client(server.target) as client:
+        dataset = client.dataset(name)
+        dataset.upload([Example(pixels, "a", id="pixels")])
+        content = dataset.content("pixels")
+        (record,) = dataset.examples()
+        assert record.media_type == content.media_type == "image/png"
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(content.content))), pixels)
+        assert dataset.thumbnail("pixels", 64).media_type == "image/jpeg"
 
 
 def test_a_dataset_is_uploaded_over_http(server: ServerProcess, name: str) -> None:

@@ -1,9 +1,6 @@
 """ReviewService: captured inputs for review, and their contents."""
 
-import json
 from functools import partial
-
-import numpy as np
 
 from headstart.v1 import review_service_pb2 as pb
 from headstart.v1 import review_service_pb2_grpc as stubs
@@ -13,13 +10,13 @@ from headstart_server.api.grpc.feedback_service import FeedbackCalls
 from headstart_server.api.grpc.messages.captures import captured_message, review_entry_message, status_message
 from headstart_server.api.grpc.messages.common import page_key, page_token
 from headstart_server.api.grpc.messages.pages import page_size_of
-from headstart_server.capture.captured_input import CapturedInput
+from headstart_server.backbones.preprocessing.content_files import file_of, media_type_of
 from headstart_server.capture.captured_inputs import CapturedInputs, CapturedThumbnails
 from headstart_server.capture.review_lists import ReviewLists
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import InvalidField
 from headstart_server.feedback.feedback_service import FeedbackService
-from headstart_server.learning.examples.stored_example import TENSOR_TYPE, decode
+from headstart_server.learning.examples.stored_example import decode
 from headstart_server.models.version import Selector
 from headstart_server.storage.thumbnail_store import JPEG
 
@@ -84,7 +81,8 @@ class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
     def _content(self, model: str, prediction_id: str, side: int | None) -> pb.GetCapturedInputResponse:
         if side is None:
             captured, stored = self._captured.get(model, prediction_id)
-            content, media_type = _shown(captured, stored)
+            values = decode(captured.kind, stored)
+            content, media_type = file_of(values), media_type_of(values)
             etag = captured.digest[:32]
         else:
             captured, content = self._thumbnails.get(model, prediction_id, side)
@@ -92,11 +90,3 @@ class ReviewService(FeedbackCalls, stubs.ReviewServiceServicer):
         return pb.GetCapturedInputResponse(
             content=content, media_type=media_type, etag=etag, captured_input=captured_message(captured)
         )
-
-
-def _shown(captured: CapturedInput, stored: bytes) -> tuple[bytes, str]:
-    """Return the content in the form for callers: a tensor as a JSON list."""
-    values = decode(captured.kind, stored)
-    if isinstance(values, np.ndarray):
-        return json.dumps(values.tolist()).encode(), TENSOR_TYPE
-    return stored, captured.media_type

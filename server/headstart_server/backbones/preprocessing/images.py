@@ -8,6 +8,7 @@ from headstart_server.backbones.contract.backbone import Content, Truncation
 from headstart_server.backbones.preprocessing.image_files import check_size, describe_bytes
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader
 from headstart_server.backbones.preprocessing.loaded_image import load_image, transposition_of, turn_upright
+from headstart_server.backbones.preprocessing.pixels import is_pixels
 from headstart_server.errors import HeadstartError, UndecodableInput, WrongModality
 
 try:
@@ -179,11 +180,10 @@ def _upright(pixels: NDArray[np.uint8], exif: object) -> NDArray[np.uint8]:
 
 def _checked(pixels: NDArray[np.generic], *, max_pixels: int) -> NDArray[np.uint8]:
     """Check the type and size of pixels; return them as [height, width], or [height, width, 3 or 4]."""
-    match pixels.shape:
-        case (height, width) | (height, width, 1 | 3 | 4) if pixels.dtype == np.uint8:
-            check_size((width, height), max_pixels=max_pixels)
-            is_color = pixels.ndim == 3 and pixels.shape[-1] > 1
-            return (pixels if is_color else pixels.reshape(height, width)).astype(np.uint8, copy=False)
+    if is_pixels(pixels):
+        height, width = pixels.shape[:2]
+        check_size((width, height), max_pixels=max_pixels)
+        return pixels.reshape(height, width) if pixels.shape[2:] == (1,) else pixels
     hint = " Scale floats from 0 to 1 by 255, and convert them to uint8." if pixels.dtype.kind == "f" else ""
     raise WrongModality(
         "Expected pixels: uint8 of shape [height, width, 3], [height, width, 4], [height, width, 1] or "

@@ -4,12 +4,14 @@ import io
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.backbones.preprocessing.image_files import check_size
 from headstart_server.backbones.preprocessing.jpeg import JpegHeader
 from headstart_server.backbones.preprocessing.loaded_image import load_image, turn_upright
+from headstart_server.backbones.preprocessing.pixels import is_pixels
 
 #: Longer side of a thumbnail in a report, in pixels.
 SIDE = 96
@@ -21,25 +23,37 @@ _REDUCIBLE = ("L", "LA", "RGB", "RGBA")
 def thumbnail(content: Content, *, max_pixels: int, side: int = SIDE) -> bytes | None:
     """Return a file or pixels as a small upright JPEG file; None for other content."""
     try:
-        image = _from_array(content, max_pixels, side) if isinstance(content, np.ndarray) else None
         if isinstance(content, bytes):
             image = _from_file(content, max_pixels, side)
+        elif is_pixels(content):
+            image = _from_pixels(content, max_pixels, side)
+        else:
+            return None
     except MemoryError:
         raise
     # As in `ImageDecoder`: Pillow raises nearly any exception on damaged bytes. An image was
     # decoded before it was trained on, so this error is not reported.
     except Exception:  # noqa: BLE001
         return None
-    return None if image is None else _jpeg(image)
+    return _jpeg(image)
 
 
 def _from_file(content: bytes, max_pixels: int, side: int) -> Image.Image:
     loaded = load_image(content, max_pixels=max_pixels, scale_of=partial(_scale, side))
     pixels = loaded.pixels
     image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
+    return turn_upright(_small(image, side), loaded.exif)
+
+
+def _from_pixels(pixels: NDArray[np.uint8], max_pixels: int, side: int) -> Image.Image:
+    check_size((pixels.shape[1], pixels.shape[0]), max_pixels=max_pixels)
+    return _small(Image.fromarray(pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels), side)
+
+
+def _small(image: Image.Image, side: int) -> Image.Image:
     small = _over_white(_reduced(image, side))
     small.thumbnail((side, side))
-    return turn_upright(small, loaded.exif)
+    return small
 
 
 def _scale(side: int, header: JpegHeader) -> int:
@@ -51,22 +65,6 @@ def _reduced(image: Image.Image, side: int) -> Image.Image:
     """Return an image with at least four times the side, because a copy of a large one takes much memory."""
     factor = max(image.size) // (4 * side)
     return image.reduce(factor) if factor > 1 and image.mode in _REDUCIBLE else image
-
-
-def _from_array(
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.generic]], max_pixels: int, side: int
-) -> Image.Image | None:
-    is_image = pixels.dtype == np.uint8 and (
-        pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3))
-    )
-    if not is_image:
-        return None
-    check_size((pixels.shape[1], pixels.shape[0]), max_pixels=max_pixels)
-    image = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels).convert(
-        "RGB"
-    )
-    image.thumbnail((side, side))
-    return image
 
 
 def _over_white(image: Image.Image) -> Image.Image:

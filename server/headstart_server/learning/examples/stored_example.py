@@ -31,30 +31,6 @@ def decode(kind: str, content: bytes) -> Content:
     return np.frombuffer(data, dtype=fields["dtype"]).reshape(fields["shape"])
 
 
-#: Media types of image files, by the bytes that they begin with and the offset of these bytes.
-_IMAGES = (
-    (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
-    (8, b"WEBP", "image/webp"),
-    (0, b"GIF8", "image/gif"),
-    (0, b"BM", "image/bmp"),
-)
-TEXT_TYPE, TENSOR_TYPE = "text/plain; charset=utf-8", "application/json"
-OTHER_TYPE = "application/octet-stream"
-
-
-def media_type_of(content: Content) -> str:
-    """Return the media type of a content; `application/octet-stream` for unknown files."""
-    if isinstance(content, str):
-        return TEXT_TYPE
-    if isinstance(content, bytes):
-        for start, mark, media_type in _IMAGES:
-            if content[start : start + len(mark)] == mark:
-                return media_type
-        return OTHER_TYPE
-    return TENSOR_TYPE
-
-
 class StoredExample(NamedTuple):
     """An example without its content, which is member `member` of the archive of job `archive`.
 

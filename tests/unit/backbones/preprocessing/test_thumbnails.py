@@ -69,9 +69,13 @@ def test_an_image_is_turned_upright():
     assert made.size == (SIDE // 2, SIDE)
 
 
-@pytest.mark.parametrize("shape", [(300, 150), (300, 150, 1), (300, 150, 3)])
+@pytest.mark.parametrize("shape", [(300, 150), (300, 150, 1), (300, 150, 3), (300, 150, 4)])
 def test_an_array_of_pixels_is_an_image(shape):
     assert small(np.full(shape, 99, np.uint8)).size == (SIDE // 2, SIDE)
+
+
+def test_what_is_transparent_in_an_array_is_white() -> None:
+    assert np.asarray(small(np.zeros((40, 40, 4), np.uint8))).min() > 250
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_an_array_of_pixels_is_an_image(shape):
         b"\x89PNG\r\n\x1a\n broken",
         "a text",
         np.zeros(5, np.float32),
-        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
         np.zeros((0, 4), np.uint8),
         np.zeros((2000, 2000), np.uint8),
         encoded(Image.new("L", (2000, 2000)), "PNG"),
