@@ -14,7 +14,7 @@ from headstart.v1 import feedback_pb2 as pb
 from headstart_server.api.grpc.caller import tenant
 from headstart_server.api.http.json_text import in_json_thread
 from headstart_server.api.http.long_strings import LongString
-from headstart_server.api.label_studio.calls import CallFailedError, Calls, ServedVersion
+from headstart_server.api.label_studio.calls import SEND_FEEDBACK, CallFailedError, Calls, ServedVersion
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.labeling import Labeling, check_task, labeling_of, region_ids
 from headstart_server.errors import HeadstartError, InvalidField
@@ -26,7 +26,6 @@ EVENTS = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPD
 #: Maximum annotations of one event.
 MAX_ANNOTATIONS = 1000
 _MAX_PREDICTION_ID = 64
-_SEND_FEEDBACK = "/headstart.v1.ReviewService/SendFeedback"
 _NOT_CAPTURED = "PREDICTION_NOT_CAPTURED"
 #: The namespace of request IDs that are derived from annotations.
 _NAMESPACE = uuid.UUID("6e0a6f5e-7a4e-4a37-9d3f-0d9c0f0a7b52")
@@ -55,6 +54,7 @@ class AnnotationReceiver:
     async def _receive(
         self, calls: Calls, version: ServedVersion, event: Mapping[str, Any]
     ) -> list[pb.SendFeedbackResponse]:
+        await calls.require(SEND_FEEDBACK, version.model, pb.SendFeedbackRequest(model=version.model))
         project = event.get("project")
         config = project.get("label_config") if isinstance(project, dict) else None
         labeling = await in_json_thread(labeling_of, config)
@@ -103,7 +103,7 @@ class AnnotationReceiver:
 
 
 async def _call(calls: Calls, request: pb.SendFeedbackRequest) -> pb.SendFeedbackResponse:
-    response: pb.SendFeedbackResponse = await calls.call(_SEND_FEEDBACK, request)
+    response: pb.SendFeedbackResponse = await calls.call(SEND_FEEDBACK, request)
     return response
 
 

@@ -11,10 +11,16 @@ from google.rpc import status_pb2
 
 from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as pb
+from headstart_server.api.grpc.caller import caller
+from headstart_server.api.grpc.permissions import RULES
 from headstart_server.api.http.exchange import HttpExchange
 from headstart_server.api.http.in_process_server import CallDetails, InProcessServer
+from headstart_server.errors import PermissionDenied
 from headstart_server.models.version import Selector
 
+PREDICT = "/headstart.v1.PredictionService/Predict"
+SEND_FEEDBACK = "/headstart.v1.ReviewService/SendFeedback"
+_GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 _BASIC = "basic "
 _GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 
@@ -39,6 +45,22 @@ class Calls:
         """Return whether the caller is identified."""
         context = self._exchange.context()
         return await self._server.knows(CallDetails(_GET_VERSION, context.invocation_metadata()), context)
+
+    async def require(self, method: str, model: str, request: Message) -> None:
+        """Check that the caller, whom an earlier call identified, may call a method on a model.
+
+        Contents are read with the server's credentials, so this comes first. Raise CallFailedError if the
+        caller may not.
+
+        Args:
+            request: a request about the model without contents; its call is rejected, counted and logged.
+        """
+        principal = caller().principal
+        if not any(principal.may(right, model) for right in RULES[method].rights):
+            await self.call(method, request)
+            raise PermissionDenied(
+                f"You lack the permission for {method} on this model. Ask the operator for it."
+            )
 
     async def call(self, method: str, request: Message | bytes) -> Any:
         """Return the response of a method, such as `/headstart.v1.PredictionService/Predict`.

@@ -11,7 +11,7 @@ from google.rpc import code_pb2
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart_server.api.grpc.caller import tenant
-from headstart_server.api.label_studio.calls import CallFailedError, Calls, ServedVersion
+from headstart_server.api.label_studio.calls import PREDICT, CallFailedError, Calls, ServedVersion
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.labeling import Labeling, no_pre_annotation, pre_annotation
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField
@@ -30,7 +30,6 @@ _BYTES = 16 << 20
 _BATCHES = 2
 #: Seconds after which no further contents are added to a batch.
 _BATCH_SECONDS = 2.0
-_PREDICT = "/headstart.v1.PredictionService/Predict"
 
 
 @dataclass(slots=True)
@@ -67,6 +66,7 @@ class TaskPredictor:
             raise InvalidField(
                 f"Expected at most {MAX_TASKS} tasks. Received: {len(tasks)}. Select fewer.", field="tasks"
             )
+        await calls.require(PREDICT, version.model, pb.PredictRequest(targets=[version.selector]))
         try:
             async with asyncio.timeout(PREDICT_SECONDS):
                 return await self._predict(calls, version, labeling, tasks)
@@ -111,7 +111,7 @@ class TaskPredictor:
         batch.inputs.clear()
         # Tasks that were chosen for labeling do not represent the inputs of the model's callers.
         with outside_traffic():
-            return await calls.call(_PREDICT, request)
+            return await calls.call(PREDICT, request)
 
 
 class _Reader:

@@ -16,6 +16,7 @@ from headstart.v1 import model_service_pb2_grpc as model_stubs
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as prediction_stubs
 from headstart.v1 import review_service_pb2_grpc as review_stubs
+from headstart_server.api.grpc.access import AccessCheck
 from headstart_server.api.grpc.call import Call, CallCheck
 from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.interceptor import CallInterceptor
@@ -26,8 +27,11 @@ from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.label_studio import annotations, label_studio
 from headstart_server.api.label_studio.contents import TaskContents
 from headstart_server.api.label_studio.label_studio import LabelStudio
-from headstart_server.api.label_studio.labeling import labeling_of
+from headstart_server.api.label_studio.labeling import Labeling, labeling_of
 from headstart_server.api.label_studio.predicting import TaskPredictor
+from headstart_server.auth.audit import AuditLog
+from headstart_server.auth.authenticator import Authenticator
+from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import (
     ModelNotFound,
     PermissionDenied,
@@ -126,12 +130,31 @@ class TokenCheck(CallCheck):
         return dict(context.invocation_metadata() or ()).get("authorization") == "Bearer word"
 
 
+class Contents(TaskContents):
+    """Keeps the tasks whose contents were read."""
+
+    def __init__(self) -> None:
+        super().__init__(None, None, 500)
+        self.read: list[Any] = []
+
+    async def input_of(self, labeling: Labeling, data: Any, tenant: str) -> input_pb2.Input:
+        self.read.append(data)
+        return await super().input_of(labeling, data, tenant)
+
+
 class Site:
     """The HTTP port of a server with one model."""
 
     def __init__(
-        self, folder: Path, *checks: CallCheck, message_bytes: int = 1 << 20, max_calls: int = 4
+        self,
+        folder: Path,
+        *checks: CallCheck,
+        message_bytes: int = 1 << 20,
+        max_calls: int = 4,
+        contents: TaskContents | None = None,
+        authorization: str = "",
     ) -> None:
+        self._headers = {"authorization": authorization} if authorization else {}
         server = InProcessServer(CallInterceptor(CallObserver(Telemetry("test")), checks))
         self.predictions = Predictions()
         model_stubs.add_ModelServiceServicer_to_server(Models(), server.server)
@@ -146,7 +169,7 @@ class Site:
             inputs=16,
             scratch=folder,
         )
-        label_studio = LabelStudio(server, limits, TaskContents(None, None, 500))
+        label_studio = LabelStudio(server, limits, contents or TaskContents(None, None, 500))
         self.gateway = Gateway(server, limits, max_calls=max_calls, version="1", protocols=[label_studio])
 
     async def ask(self, verb: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -170,7 +193,7 @@ class Site:
             "raw_path": path.encode(),
             "query_string": b"",
             "headers": [(b"host", b"localhost")]
-            + [(name.encode(), text.encode()) for name, text in headers.items()],
+            + [(name.encode(), text.encode()) for name, text in (self._headers | headers).items()],
             "client": ("127.0.0.1", 4321),
         }
         await self.gateway(scope, receive, send)
@@ -386,6 +409,32 @@ async def test_a_request_whose_token_is_being_checked_is_no_call_under_way(tmp_p
     assert (await site.ask("GET", "/label-studio/pets/health", authorization="Bearer word"))[0] == 200
     guarded.checked.set()
     assert (await waiting)[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("right", "refused"),
+    [("predict", ["SendFeedback"]), ("feedback", ["Predict"]), ("review", ["Predict", "SendFeedback"])],
+)
+async def test_contents_are_read_only_for_callers_who_may_use_them(
+    tmp_path: Path, right: str, refused: list[str]
+) -> None:
+    access, log, contents = tmp_path / "access.toml", tmp_path / "audit.jsonl", Contents()
+    access.write_text(
+        f'[[principals]]\nname = "caller"\ntoken_sha256 = ["{token_hash("word")}"]\n'
+        f'grants = [{{ rights = ["{right}"], models = ["pets"] }}]\n'
+    )
+    check = AccessCheck(Authenticator(access), lambda _: "", AuditLog(log))
+    site = Site(tmp_path, check, contents=contents, authorization="Bearer word")
+
+    answers = {"Predict": await site.predict("cat"), "SendFeedback": await site.annotate(annotation())}
+
+    for method, (code, content) in answers.items():
+        assert (code == 403, "You lack the permission" in str(content)) == (method in refused,) * 2
+    assert len(contents.read) == 2 - len(refused)
+    lines = map(json.loads, log.read_text().splitlines())
+    assert [
+        line["method"].split("/")[-1] for line in lines if line["outcome"] == "PERMISSION_DENIED"
+    ] == refused
 
 
 async def test_a_compressed_body_is_refused(site: Site) -> None:
