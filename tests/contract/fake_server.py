@@ -106,6 +106,7 @@ class FakeServer:
         self.broken = threading.Event()  # a stream that was expected to be given up by its sender was
         self.standing: dict[str, Any] = copy.deepcopy(_STANDING)
         self._script: dict[str, deque[Any]] = defaultdict(deque)
+        self._over: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
         self._server = self._built()
         self.port = self._server.add_insecure_port("127.0.0.1:0")
@@ -117,6 +118,10 @@ class FakeServer:
 
     def script(self, method: str, *steps: Any) -> None:
         self._script[method].extend(steps)
+
+    def over(self, method: str) -> threading.Event:
+        """Return the event that a call of this method has ended, answered or not."""
+        return self._over.setdefault(method, threading.Event())
 
     def keep(self, *versions: model_pb2.Version, name: str = "pets") -> None:
         """Let a model have these versions from now on."""
@@ -148,6 +153,9 @@ class FakeServer:
             self.requests[method].append(request)
             self.metadata[method].append(dict(context.invocation_metadata()))
             self.remaining[method].append(context.time_remaining())
+            over = self.over(method)
+            if not context.add_callback(over.set):
+                over.set()
             script = self._script[method]
             return script.popleft() if script else self.standing[method]
 

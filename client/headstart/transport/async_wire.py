@@ -134,8 +134,8 @@ class AsyncWire:
         send = self.uploads.send_stream
         try:
             return await loop.run_in_executor(self.threads, send, upload, relay, policy, metadata)
-        except asyncio.CancelledError:
-            upload.abandoned.set()
+        except (asyncio.CancelledError, GeneratorExit):  # the latter if the event loop ends
+            upload.cancellation.request()
             raise
 
     def _check_loop(self) -> None:

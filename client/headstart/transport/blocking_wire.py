@@ -113,6 +113,7 @@ class BlockingWire:
         backoff = Backoff(policy, tries=policy.attempts)
         deadline = Deadline(LOADING_SECONDS)
         while True:
+            upload.cancellation.check()
             try:
                 with logged(upload.path):
                     return self._send_stream(upload, report, metadata)
@@ -121,7 +122,7 @@ class BlockingWire:
                 if delay is None:
                     delay = backoff.delay_after(error)
                 LOGGER.info("%s is sent again in %.2f s: %s", upload.path, delay, error)
-                upload.abandoned.wait(delay)
+                upload.cancellation.pause(delay)
 
     def _send_stream(self, upload: Upload[Result], report: UploadReport | None, metadata: Metadata) -> Result:
         method: Any = self.channel.stream_unary(
@@ -133,11 +134,13 @@ class BlockingWire:
         future = uninterrupted(partial(method.future, pipe, metadata=metadata))
         future.add_done_callback(lambda _: pipe.close())
         try:
+            upload.cancellation.covers(future)
             _fill(pipe, upload, report)
             response = future.result()
         except grpc.RpcError as error:
             raise error_from_rpc(cast(RpcFailure, error), self._server, is_closed=self.is_closed) from None
         except grpc.FutureCancelledError:
+            upload.cancellation.check()
             details = ErrorDetails(code=grpc.StatusCode.CANCELLED, message="The client was closed.")
             raise Cancelled(details) from None
         except BaseException:
@@ -163,4 +166,5 @@ def _fill(pipe: Pipe[Message], upload: Upload[Any], report: UploadReport | None)
             return  # the call has ended early; its result says why
         if report is not None:
             report(part.count, upload.source.total)
+    upload.cancellation.check()
     pipe.finish()

@@ -15,6 +15,7 @@ from headstart.errors import ErrorDetails, HeadstartError, InvalidArgument
 from headstart.inputs.examples import ExampleSource
 from headstart.results import Comparison, EvaluationResult, Validation
 from headstart.spec import FineTuneSpec
+from headstart.transport.cancellation import Cancellation
 from headstart.transport.status import MESSAGE_TOO_LARGE, metadata_number, too_large
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as pb
@@ -78,10 +79,6 @@ UploadReport = Callable[[int, int | None], object]
 """A callback with the number of sent examples and their total, None if it is unknown."""
 
 
-class UploadAbandoned(Exception):  # seen only by the thread that must stop
-    """The caller cancelled the upload."""
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """One message of the stream, and the number of examples sent up to its end."""
@@ -100,15 +97,12 @@ class Upload(Generic[Result]):
     source: ExampleSource  # the examples
     response: type[Message]  # type of the response
     read: Callable[[Any], Result]  # converts the response into a result
-    # set by another thread to cancel the upload; the next part then raises `UploadAbandoned`
-    abandoned: threading.Event = field(default_factory=threading.Event)
+    cancellation: Cancellation = field(default_factory=Cancellation)  # of all attempts to send it
 
     def __iter__(self) -> Iterator[Part]:
         yield Part(self.request(spec=self.spec), 0)
         count = 0
-        for batch in batches(self.source):
-            if self.abandoned.is_set():
-                raise UploadAbandoned
+        for batch in batches(self.cancellation.checked(self.source)):
             count += len(batch)
             yield Part(self.request(examples=pb.ExampleBatch(examples=batch)), count)
 
