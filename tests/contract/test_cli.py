@@ -614,6 +614,18 @@ def test_where_no_server_speaks_tls_the_message_names_both_causes():
     assert "needs --cert and --key; one without TLS, a connection without --tls." in result.stderr
 
 
+def interrupted(server: FakeServer, reached: threading.Event, *arguments: str):
+    """Run the command, press Ctrl-C when it has reached a point, and return its process and outputs."""
+    # What runs the tests may have it ignored, which children inherit; a shell's child has the usual handler.
+    script = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {COMMAND[-1]}"
+    command = [*COMMAND[:-1], script, "--server", server.target, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert reached.wait(60)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    return process, output, errors
+
+
 def test_interrupting_leaves_the_job_running_and_says_how_to_come_back(server, pets):
     watching = threading.Event()
     over = threading.Event()
@@ -624,13 +636,7 @@ def test_interrupting_leaves_the_job_running_and_says_how_to_come_back(server, p
         return []
 
     server.standing["Watch"] = hang
-    # What runs the tests may have it ignored, which children inherit; a shell's child has the usual handler.
-    script = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {COMMAND[-1]}"
-    command = [*COMMAND[:-1], script, "--server", server.target, "fine-tune", "pets", str(pets)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert watching.wait(60)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+    process, output, errors = interrupted(server, watching, "fine-tune", "pets", str(pets))
     over.set()
 
     assert process.returncode == 130
@@ -641,6 +647,36 @@ def test_interrupting_leaves_the_job_running_and_says_how_to_come_back(server, p
     assert "Traceback" not in errors
     assert output == ""
     assert not server.requests["Cancel"]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("FineTune", ["fine-tune", "pets"]), ("Rebase", ["rebase", "pets@2", "--backbone", "other"])],
+)
+def test_interrupting_before_the_server_confirms_the_job_says_that_it_may_start(
+    server, pets, method, arguments
+):
+    accepting = threading.Event()
+
+    def accept_late(_request):
+        accepting.set()
+        server.over(method).wait(60)
+        return Fault(code=grpc.StatusCode.INTERNAL)
+
+    server.script(method, accept_late)
+    source = [str(pets)] if method == "FineTune" else []
+    process, output, errors = interrupted(server, accepting, *arguments, *source)
+
+    (request,) = server.requests[method]
+    request_id = request[0].spec.request_id if method == "FineTune" else request.request_id
+    assert process.returncode == 130
+    assert errors.splitlines()[-2:] == [
+        "Interrupted before the server confirmed the job. It may still start. Check with: "
+        f"headstart --server {server.target} job list pets",
+        "To continue, repeat the command with the same request ID, which starts at most one job: "
+        f"--request-id {request_id}",
+    ]
+    assert output == ""
 
 
 def test_without_its_extra_it_says_how_to_install_it():

@@ -242,12 +242,20 @@ def test_progress_of_the_upload_is_reported_up_to_the_total(client: Client):
     assert reports == [(0, 301), (256, 301), (301, 301)]
 
 
-def test_the_total_of_a_generator_is_not_known(client: Client):
+def test_the_total_of_a_generator_is_known_at_its_end(client: Client):
     reports = []
 
     client.fine_tune(iter([(b"1", "a")]), model="m", on_upload=lambda *report: reports.append(report))
 
-    assert reports[-1] == (1, None)
+    assert reports == [(0, None), (1, None), (1, 1)]
+
+
+def test_an_upload_without_examples_is_reported_as_complete(client: Client):
+    reports = []
+
+    client.fine_tune(model="m", dataset="stored", on_upload=lambda *report: reports.append(report))
+
+    assert reports[-1] == (0, 0)
 
 
 def test_validation_asks_for_findings_and_makes_no_job(client: Client, server: FakeServer):

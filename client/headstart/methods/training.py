@@ -46,8 +46,8 @@ class TrainingMethods(Methods):
             model: the model that receives the version; created if it does not exist.
             request_id: an idempotency key: the same ID and examples return the same job. Default: a new ID,
                 which covers the retries of this call.
-            on_upload: called with the number of sent examples and their total, None if it is unknown. The
-                count restarts after a lost connection.
+            on_upload: called with the number of sent examples and their total, None while it is unknown; both
+                are equal when all are sent. The count restarts after a lost connection.
             **settings: see `SpecSettings`, and for the examples `ExampleSettings`: ``texts``, ``images`` or
                 ``features`` instead of `examples`, ``label_column``, ``text_column``, ``image_column``,
                 ``value_column``, ``id_column`` and ``feature_columns``.

@@ -161,10 +161,17 @@ def _open_channel(settings: ConnectionSettings) -> grpc.Channel:
 
 
 def _fill(pipe: Pipe[Message], upload: Upload[Any], report: UploadReport | None) -> None:
+    """Send the parts; the last report, whose numbers are equal, comes just before the end of the stream."""
+    count, total = 0, upload.source.total
     for part in upload:
         if not pipe.put(part.message):
             return  # the call has ended early; its result says why
-        if report is not None:
-            report(part.count, upload.source.total)
+        count = part.count
+        if report is not None and count != total:
+            report(count, total)
+    if not pipe.drain():
+        return
     upload.cancellation.check()
+    if report is not None:
+        report(count, count)
     pipe.finish()

@@ -47,6 +47,12 @@ class Pipe(Iterator[Item], Generic[Item]):
             self._changed.notify_all()
             return not self._closed
 
+    def drain(self) -> bool:
+        """Wait until the reader has received all items; return False if it has closed the pipe."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or not self._items)
+            return not self._closed
+
     def finish(self) -> None:
         """Mark the end of the items; the reader still receives the queued ones."""
         with self._changed:
@@ -76,7 +82,10 @@ _EVALUATION: Final = "/headstart.v1.EvaluationService/"
 
 Result = TypeVar("Result")
 UploadReport = Callable[[int, int | None], object]
-"""A callback with the number of sent examples and their total, None if it is unknown."""
+"""A callback with the number of sent examples and their total, None if it is unknown.
+
+The last report of a complete stream has the number of its examples twice.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,3 +87,26 @@ def test_closing_a_full_pipe_frees_who_waits_for_room():
     writer.join(60)
 
     assert results == [False]
+
+
+def test_a_pipe_is_drained_when_its_reader_has_everything():
+    pipe = Pipe[int]()
+    pipe.put(1)
+    results = []
+    writer = threading.Thread(target=lambda: results.append(pipe.drain()))
+    writer.start()
+
+    assert results == []
+    assert next(pipe) == 1
+    writer.join(60)
+
+    assert results == [True]
+
+
+def test_a_pipe_that_is_closed_is_not_drained():
+    pipe = Pipe[int]()
+    pipe.put(1)
+
+    pipe.close()
+
+    assert not pipe.drain()

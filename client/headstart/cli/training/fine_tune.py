@@ -16,6 +16,7 @@ from headstart.cli.output.tables import job_facts
 from headstart.cli.session import Session, session_of
 from headstart.cli.training import spec_options as options
 from headstart.cli.training.recipe_settings import duration_of
+from headstart.cli.training.submission import Submission
 from headstart.client import Client
 from headstart.errors import HeadstartError
 from headstart.job import Job
@@ -135,18 +136,19 @@ def run_fine_tune(
     wait: bool,
 ) -> Version | None:
     """Run a fine-tune, show it and return its version; None without a wait."""
-    job: Job | None = None
-    try:
-        with progress_view(session.err) as view:
-            begin = time.monotonic()
-            job = client.fine_tune(
-                source, model=model, request_id=request_id, on_upload=view.upload, **settings
-            )
-            upload = timedelta(seconds=time.monotonic() - begin)
-            version = job.result(on_event=view.event) if wait else None
-    except KeyboardInterrupt:
-        print_next_commands(session, job)
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    submission = Submission(session, model, request_id)
+    with submission.interruptible(), progress_view(session.err) as view:
+
+        def report(count: int, total: int | None) -> None:
+            submission.uploaded(count, total)
+            view.upload(count, total)
+
+        begin = time.monotonic()
+        job = submission.job = client.fine_tune(
+            source, model=model, request_id=submission.request_id, on_upload=report, **settings
+        )
+        upload = timedelta(seconds=time.monotonic() - begin)
+        version = job.result(on_event=view.event) if wait else None
     show_job(session, client, job, version, upload)
     return version
 
@@ -211,12 +213,3 @@ def require_promoted(version: Version | None, *, required: bool) -> None:
     """Exit with the exit code of the gate if it is required and kept the alias; None: the job runs."""
     if required and version is not None and version.promotion is not None and not version.promotion.promoted:
         raise typer.Exit(ExitCode.NOT_PROMOTED)
-
-
-def print_next_commands(session: Session, job: Job | None) -> None:
-    """Print the job that continues, and the commands that follow or cancel it."""
-    if job is None:
-        session.note("Interrupted before the server took the job. Nothing was started.")
-        return
-    session.note(f"The job continues on the server. Watch it: {session.command(f'job watch {job.job_id}')}")
-    session.note(f"Or cancel it: {session.command(f'job cancel {job.job_id}')}")

@@ -6,14 +6,14 @@ import typer
 
 from headstart.calls.job_calls import RebaseSettings
 from headstart.cli.completion import complete_backbones
-from headstart.cli.exits import ExitCode
 from headstart.cli.options import VersionArgument
 from headstart.cli.output.progress import progress_view
 from headstart.cli.session import session_of
 from headstart.cli.training import spec_options as options
-from headstart.cli.training.fine_tune import print_next_commands, require_promoted, show_job
+from headstart.cli.training.fine_tune import require_promoted, show_job
 from headstart.cli.training.recipe_settings import RecipeChoice, duration_of
-from headstart.job import Job
+from headstart.cli.training.submission import Submission
+from headstart.version_ref import parse_version
 
 _AliasOption: TypeAlias = Annotated[
     str | None,
@@ -70,20 +70,17 @@ def rebase(
         priority=queue.priority,
         webhook=queue.webhook,
     )
-    job: Job | None = None
+    submission = Submission(session, parse_version(model).model, request_id)
     with session.client() as client:
-        try:
-            with progress_view(session.err) as view:
-                job = client.rebase(
-                    model,
-                    backbone=backbone,
-                    alias=alias,
-                    request_id=request_id,
-                    **settings,
-                )
-                published = job.result(on_event=view.event) if wait else None
-        except KeyboardInterrupt:
-            print_next_commands(session, job)
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        with submission.interruptible(), progress_view(session.err) as view:
+            submission.is_sent = True
+            job = submission.job = client.rebase(
+                model,
+                backbone=backbone,
+                alias=alias,
+                request_id=submission.request_id,
+                **settings,
+            )
+            published = job.result(on_event=view.event) if wait else None
         show_job(session, client, job, published)
     require_promoted(published, required=require_promotion)

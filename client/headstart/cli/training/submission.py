@@ -1,0 +1,55 @@
+"""The request that starts a job, and what its interruption leaves behind."""
+
+import shlex
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from headstart.cli.exits import ExitCode
+from headstart.cli.session import Session
+from headstart.job import Job
+
+
+class Submission:
+    """The request that starts a job: not sent, sent, or confirmed by the server.
+
+    A server accepts a job even if its caller disconnects before the response.
+    """
+
+    def __init__(self, session: Session, model: str, request_id: str | None) -> None:
+        self.request_id = request_id or str(uuid.uuid4())
+        self.is_sent = False  # completely, in this attempt or in an earlier one
+        self.job: Job | None = None
+        self._session = session
+        self._model = model
+
+    def uploaded(self, count: int, total: int | None) -> None:
+        """Record the progress of the upload, whose last report has two equal numbers."""
+        self.is_sent = self.is_sent or count == total
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """On Ctrl-C, print the next commands and exit."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._print_next_commands()
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+    def _print_next_commands(self) -> None:
+        note, command = self._session.note, self._session.command
+        if self.job is not None:
+            job_id = self.job.job_id
+            note(f"The job continues on the server. Watch it: {command(f'job watch {job_id}')}")
+            note(f"Or cancel it: {command(f'job cancel {job_id}')}")
+        elif self.is_sent:
+            jobs = command(f"job list {shlex.quote(self._model)}")
+            note(f"Interrupted before the server confirmed the job. It may still start. Check with: {jobs}")
+            note(
+                "To continue, repeat the command with the same request ID, which starts at most one job: "
+                f"--request-id {shlex.quote(self.request_id)}"
+            )
+        else:
+            note("Interrupted before the server took the job. Nothing was started.")
