@@ -103,20 +103,23 @@ def http_port(objects: Objects, server: Server) -> "HttpPort | None":
     if settings.server.http_port is None:
         return None
     # Imported here: a server without the HTTP port does not need its packages.
+    from headstart_server.api.http.body_storage import BodyStorage  # noqa: PLC0415
     from headstart_server.api.http.setup import PortSharing, open_http, upload_limits  # noqa: PLC0415
     from headstart_server.api.label_studio.contents import task_contents  # noqa: PLC0415
     from headstart_server.api.label_studio.label_studio import LabelStudio  # noqa: PLC0415
 
     contents = task_contents(settings, objects.dataset_uris)
-    label_studio = LabelStudio(server.in_process, upload_limits(settings, objects.scratch), contents)
+    quotas = objects.job_store.quotas
+    storage = BodyStorage(objects.scratch, lambda tenant: quotas.tenant_limits(tenant).stored_bytes)
+    limits = upload_limits(settings, storage)
+    label_studio = LabelStudio(server.in_process, limits, contents)
     part = objects.part
     sharing = PortSharing(
         is_shared=part.shares_data,
         max_calls=part.share(settings.limits.max_concurrent_requests),
         max_connections=part.share(settings.limits.max_connections),
-        scratch=objects.scratch,
     )
-    return open_http(settings, server.in_process, sharing, [label_studio])
+    return open_http(settings, server.in_process, limits, sharing, [label_studio])
 
 
 def webhook_sender(objects: Objects) -> "WebhookSender | None":

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from headstart.v1 import input_pb2
 from headstart_server.api.http.body import read_within
+from headstart_server.api.http.body_storage import BodyStorage
 from headstart_server.api.http.forms import Part
 from headstart_server.errors import InvalidField, MessageTooLarge
 
@@ -34,7 +34,7 @@ class UploadLimits:
     dataset_bytes: int
     examples: int
     inputs: int
-    scratch: Path  # folder for archives while they are received
+    storage: BodyStorage  # stores bodies that can only be read as a whole
 
     @property
     def json_bytes(self) -> int:

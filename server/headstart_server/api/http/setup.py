@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
-from pathlib import Path
 
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.settings.settings import Settings
 
 try:
+    from headstart_server.api.http.body_storage import BodyStorage
     from headstart_server.api.http.console_files import Console
     from headstart_server.api.http.gateway import Gateway, HttpProtocol
     from headstart_server.api.http.inputs import UploadLimits
@@ -28,10 +28,9 @@ class PortSharing:
     is_shared: bool  # whether other processes of this server also listen on it
     max_calls: int  # maximum concurrent calls
     max_connections: int  # maximum connections
-    scratch: Path  # folder for uploads while they are received
 
 
-def upload_limits(config: Settings, scratch: Path) -> UploadLimits:
+def upload_limits(config: Settings, storage: BodyStorage) -> UploadLimits:
     """Return the size limits of requests over HTTP."""
     return UploadLimits(
         message_bytes=config.limits.max_message_size,
@@ -39,13 +38,14 @@ def upload_limits(config: Settings, scratch: Path) -> UploadLimits:
         dataset_bytes=config.limits.max_dataset_size,
         examples=config.limits.max_examples,
         inputs=config.limits.max_inputs,
-        scratch=scratch,
+        storage=storage,
     )
 
 
 def open_http(
     config: Settings,
     server: InProcessServer,
+    limits: UploadLimits,
     sharing: PortSharing,
     protocols: Sequence[HttpProtocol] = (),
 ) -> HttpPort:
@@ -56,7 +56,7 @@ def open_http(
     """
     gateway = Gateway(
         server,
-        upload_limits(config, sharing.scratch),
+        limits,
         max_calls=sharing.max_calls,
         version=package_version("headstart"),
         hosts=known_hosts(config),

@@ -35,7 +35,6 @@ from headstart_server.api.http.inputs import (
 from headstart_server.api.http.json_text import copied, in_json_thread, load_json
 from headstart_server.api.http.messages import fill_parameters, parse_values, read_json
 from headstart_server.api.http.request import HttpRequest
-from headstart_server.api.http.stored_body import stored
 from headstart_server.errors import InvalidField
 
 #: Maximum size of a batch in bytes and examples; a single example may be larger.
@@ -173,7 +172,7 @@ async def _of_file(
         read: returns the examples of the file.
     """
     yield ()
-    async with stored(pieces, limits.scratch, limits.dataset_bytes) as file:
+    async with limits.storage.stored(pieces, limits.dataset_bytes) as file:
         examples = read(file)
         while group := await asyncio.to_thread(_next_group, examples):
             yield group

@@ -16,6 +16,7 @@ import pytest
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import input_pb2, job_pb2, model_service_pb2, prediction_service_pb2
 from headstart_server.api.http.body import ClientDisconnectedError, PieceBuffer, RequestBody, read_within
+from headstart_server.api.http.body_storage import BodyStorage
 from headstart_server.api.http.columns import split_columns
 from headstart_server.api.http.forms import options_of
 from headstart_server.api.http.inputs import UploadLimits
@@ -48,7 +49,7 @@ async def pieces(body: bytes, size: int = 1 << 20) -> AsyncIterator[bytes]:
 
 def limits(folder: Path, **given: int) -> UploadLimits:
     usual = {"message_bytes": 1000, "input_bytes": 500, "dataset_bytes": 10_000, "examples": 10, "inputs": 3}
-    return UploadLimits(scratch=folder, **{**usual, **given})
+    return UploadLimits(storage=BodyStorage(folder), **{**usual, **given})
 
 
 @pytest.mark.parametrize("size", [1, 65_536, (1 << 20) - 1, 1 << 20, 3 << 20])

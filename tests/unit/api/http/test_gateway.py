@@ -22,6 +22,7 @@ from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.grpc.rate_limits import RateCheck, RateLimiter
 from headstart_server.api.grpc.requests.example_stream import stream_parts
+from headstart_server.api.http.body_storage import BodyStorage
 from headstart_server.api.http.gateway import Gateway
 from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
@@ -140,7 +141,12 @@ class Site:
         model_stubs.add_ModelServiceServicer_to_server(self.models, methods.server)
         stubs.add_FineTuningServiceServicer_to_server(self.service, methods.server)
         limits = UploadLimits(
-            message_bytes=1000, input_bytes=500, dataset_bytes=9000, examples=10, inputs=3, scratch=folder
+            message_bytes=1000,
+            input_bytes=500,
+            dataset_bytes=9000,
+            examples=10,
+            inputs=3,
+            storage=BodyStorage(folder),
         )
         self.gateway = Gateway(methods, limits, **{"max_calls": 4, "version": "1", **settings})
 

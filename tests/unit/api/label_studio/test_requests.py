@@ -21,6 +21,7 @@ from headstart_server.api.grpc.call import Call, CallCheck
 from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.grpc.requests.limits import MAX_TEXT
+from headstart_server.api.http.body_storage import BodyStorage
 from headstart_server.api.http.gateway import Gateway
 from headstart_server.api.http.in_process_server import InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
@@ -167,7 +168,7 @@ class Site:
             dataset_bytes=9000,
             examples=10,
             inputs=16,
-            scratch=folder,
+            storage=BodyStorage(folder),
         )
         label_studio = LabelStudio(server, limits, contents or TaskContents(None, None, 500))
         self.gateway = Gateway(server, limits, max_calls=max_calls, version="1", protocols=[label_studio])

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from headstart_server.api.http.stored_body import stored
-from headstart_server.errors import DatasetTooLarge
+from headstart_server.api.grpc.caller import acting_as
+from headstart_server.api.http.body_storage import BodyStorage
+from headstart_server.auth.permissions import Principal
+from headstart_server.errors import DatasetTooLarge, TenantQuotaExceeded
 
 
 class NotedFile:
@@ -61,7 +63,7 @@ async def test_a_body_is_written_and_closed_outside_of_the_event_loop(
     tmp_path: Path, files: list[NotedFile]
 ) -> None:
     given = [bytes([place]) * 100_000 for place in range(7)]
-    async with stored(pieces(*given), tmp_path, 1 << 20) as file:
+    async with BodyStorage(tmp_path).stored(pieces(*given), 1 << 20) as file:
         assert file.read() == b"".join(given)
     (noted,) = files
     assert noted.closed
@@ -70,14 +72,14 @@ async def test_a_body_is_written_and_closed_outside_of_the_event_loop(
 
 
 async def test_pieces_of_a_byte_are_written_together(tmp_path: Path, files: list[NotedFile]) -> None:
-    async with stored(pieces(*[b"a"] * 5000), tmp_path, 1 << 20) as file:
+    async with BodyStorage(tmp_path).stored(pieces(*[b"a"] * 5000), 1 << 20) as file:
         assert file.read() == b"a" * 5000
     assert [name for name, _ in files[0].threads].count("write") == 1
 
 
 async def test_a_body_that_is_too_large_is_closed(tmp_path: Path, files: list[NotedFile]) -> None:
     with pytest.raises(DatasetTooLarge):
-        async with stored(pieces(*[bytes(1 << 20)] * 18), tmp_path, 1000):
+        async with BodyStorage(tmp_path).stored(pieces(*[bytes(1 << 20)] * 18), 1000):
             pass
     assert files[0].closed
 
@@ -93,7 +95,7 @@ async def test_the_file_of_a_caller_who_leaves_during_a_write_is_closed_after_it
         yield bytes(1 << 20)
 
     async def store() -> None:
-        async with stored(given(), tmp_path, 1 << 21):
+        async with BodyStorage(tmp_path).stored(given(), 1 << 21):
             pass
 
     task = asyncio.create_task(store())
@@ -105,3 +107,23 @@ async def test_the_file_of_a_caller_who_leaves_during_a_write_is_closed_after_it
     with pytest.raises(asyncio.CancelledError):
         await task
     assert files[0].closed
+
+
+async def test_the_bodies_of_a_tenant_together_are_no_larger_than_its_storage(tmp_path: Path) -> None:
+    storage = BodyStorage(tmp_path, {"red": 1000, "blue": 0}.__getitem__)
+
+    async def store(tenant: str, *sizes: int) -> None:
+        with acting_as(Principal(name="x", tenant=tenant)):
+            async with storage.stored(pieces(*map(bytes, sizes)), 10_000):
+                pass
+
+    await store("red", 500, 500)
+    with pytest.raises(TenantQuotaExceeded, match="at most 1000 bytes"):
+        await store("red", 500, 501)
+    with acting_as(Principal(name="x", tenant="red")):
+        async with storage.stored(pieces(bytes(600)), 10_000):
+            with pytest.raises(TenantQuotaExceeded):
+                await store("red", 401)
+            await store("red", 400)
+            await store("blue", 5000)
+    await store("red", 1000)
