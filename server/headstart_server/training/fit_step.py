@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 from zipfile import BadZipFile
 
@@ -23,8 +24,23 @@ from headstart_server.training.activations import JobActivations
 from headstart_server.training.extraction import FeatureTable
 from headstart_server.training.progress import ProgressReporter
 
-#: Name of the file with the out-of-fold outputs and the mask of counted ones.
+#: Name of the file with the out-of-fold outputs, the mask of counted ones, and the fingerprint.
 OUTPUTS_FILE = "outputs.npz"
+
+
+def fingerprint(embedder: Embedder, table: FeatureTable) -> str:
+    """Return the hash of the backbone and the examples of a fit.
+
+    The next attempt at a job may have others: an example was erased, or another release prepared the
+    backbone.
+    """
+    targets = table.targets
+    hashed = sha256(repr((embedder.digest, embedder.runtime, targets.class_names)).encode())
+    for digest in table.digests:
+        hashed.update(digest.encode())
+    for numbers in (targets.matrix, targets.weights):
+        hashed.update(np.ascontiguousarray(numbers).data)
+    return hashed.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -41,10 +57,10 @@ class FitCheckpoints:
     def __init__(self, versions: VersionStore) -> None:
         self._versions = versions
 
-    def write(self, artifact: str, fitted: FittedHead, manifest: Manifest) -> None:
-        """Store a fit under a name, with the manifest of the future version."""
+    def write(self, artifact: str, fitted: FittedHead, manifest: Manifest, mark: str) -> None:
+        """Store a fit and its fingerprint under a name, with the manifest of the future version."""
         outputs = io.BytesIO()
-        arrays: dict[str, Any] = {"counted": fitted.counted}
+        arrays: dict[str, Any] = {"counted": fitted.counted, "fingerprint": mark}
         if fitted.outputs is not None:
             arrays["outputs"] = fitted.outputs
         np.savez(outputs, **arrays)
@@ -53,21 +69,21 @@ class FitCheckpoints:
             files[TAIL_FILE] = encode_tail(fitted.tail)
         self._versions.write(artifact, fitted.head, manifest, files)
 
-    def read(self, artifact: str, count: int) -> FitCheckpoint | None:
-        """Return a stored fit; None if it is missing, damaged, or has another number of examples."""
+    def read(self, artifact: str, mark: str) -> FitCheckpoint | None:
+        """Return a stored fit; None if it is missing, damaged, or has another fingerprint."""
         try:
             manifest = self._versions.read_manifest(artifact)
             head = self._versions.read(artifact, manifest)
             content = self._versions.read_file(artifact, manifest, OUTPUTS_FILE) or b""
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                if str(arrays["fingerprint"]) != mark:
+                    return None
                 counted, outputs = arrays["counted"], arrays.get("outputs")
             tail = None
             if isinstance(manifest.recipe, Partial):
                 weights = self._versions.read_file(artifact, manifest, TAIL_FILE)
                 tail = None if weights is None else decode_tail(weights, manifest.recipe.blocks)
         except (ArtifactDamaged, BadZipFile, EOFError, KeyError, ValueError):
-            return None
-        if len(counted) != count:
             return None
         fitted = FittedHead(
             head=head,
@@ -80,6 +96,10 @@ class FitCheckpoints:
             note=manifest.note,
         )
         return FitCheckpoint(fitted=fitted, seconds=manifest.fit_seconds)
+
+    def discard(self, artifact: str) -> None:
+        """Remove a stored fit, if it exists."""
+        self._versions.discard(artifact)
 
 
 #: Minimum seconds of a fit that is stored: repeating a shorter one is cheaper than writing it.
@@ -103,22 +123,27 @@ class FitStep:
     ) -> FitCheckpoint:
         """Return a fitted head and the seconds that it took; store it with the manifest."""
         with progress.step(JobStep.FIT):
-            found = self._earlier(table, progress)
+            found = self._earlier(embedder, table, progress)
             fitted = self._fit(embedder, table, activations, progress) if found is None else found.fitted
         seconds = progress.seconds(JobStep.FIT)
         if found is not None:
             return FitCheckpoint(fitted=fitted, seconds=found.seconds or seconds)
         made = FitCheckpoint(fitted=fitted, seconds=seconds)
         if seconds >= STAGE_SECONDS:
-            self._store(made, manifest(made), progress)
+            self._store(made, manifest(made), fingerprint(embedder, table), progress)
         return made
 
-    def _earlier(self, table: FeatureTable, progress: ProgressReporter) -> FitCheckpoint | None:
+    def _earlier(
+        self, embedder: Embedder, table: FeatureTable, progress: ProgressReporter
+    ) -> FitCheckpoint | None:
         staged = progress.staged
-        found = None
-        if staged is not None:
-            found = progress.retry_until_available(lambda: self._checkpoints.read(staged, len(table.targets)))
+        if staged is None:
+            return None
+        mark = fingerprint(embedder, table)
+        found = progress.retry_until_available(lambda: self._checkpoints.read(staged, mark))
         if found is None:
+            # It may be the fit of an example that was erased.
+            self._checkpoints.discard(staged)
             progress.staged = None
         return found
 
@@ -149,8 +174,8 @@ class FitStep:
             progress.report(JobStep.FIT, 1, 1, message=fitted.note, force=True)
         return fitted
 
-    def _store(self, made: FitCheckpoint, manifest: Manifest, progress: ProgressReporter) -> None:
+    def _store(self, made: FitCheckpoint, manifest: Manifest, mark: str, progress: ProgressReporter) -> None:
         artifact = f"{progress.job.job_id}.{progress.job.attempt}.fit"
-        progress.retry_until_available(lambda: self._checkpoints.write(artifact, made.fitted, manifest))
+        progress.retry_until_available(lambda: self._checkpoints.write(artifact, made.fitted, manifest, mark))
         progress.staged = artifact
         progress.report(JobStep.FIT, 1, 1, message=made.fitted.note, force=True)

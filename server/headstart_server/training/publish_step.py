@@ -105,9 +105,12 @@ class PublishStep:
             ExampleErasedError,
             QuotaExceeded,
             TenantQuotaExceeded,
-        ):
+        ) as error:
             # After any other error the version may be published; if not, a cleaning removes its files.
             self._versions.discard(artifact)
+            if not isinstance(error, JobLostError):
+                # No attempt may use the fit: the job has ended, or it is the fit of an erased example.
+                self.remove(progress.staged)
             raise
 
     def remove(self, artifact: str | None) -> None:

@@ -37,7 +37,7 @@ from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.job import Job, JobState, JobStep
 from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.jobs.job_store import JobStore
-from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.running import ExampleErasedError, JobCancelledError, JobLostError
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.submitting import Submission
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
@@ -654,24 +654,29 @@ class SlowFit:
         monkeypatch.setattr("headstart_server.training.fit_step.fit", slowly)
 
 
+def claimed_after_fit(rig: Rig, examples: Sequence[Example], **spec: object) -> Job:
+    """A job whose first attempt died after it had stored a fit; it is claimed again."""
+    first = rig.job(examples, "job", **spec)
+
+    def die_at_evaluation() -> None:
+        # The checkpoint after the head was put aside.
+        if rig.driver.job_store.reader.get("job").staged:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        rig.run(first, die_at_evaluation).execute()
+    rig.driver.crash()
+    return rig.driver.claim()
+
+
 def test_a_head_that_took_long_is_not_fitted_again(
     rig: Rig, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = SlowFit(rig, monkeypatch, STAGE_SECONDS)
     examples = pets(6, held_out=2)
     reference = rig.fine_tune(examples, "whole")
-    first = rig.job(examples, "job", alias="stable")
-
-    def die_at_evaluation() -> None:
-        # The checkpoint after the head was put aside.
-        if driver.job_store.reader.get("job").staged:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        rig.run(first, die_at_evaluation).execute()
+    second = claimed_after_fit(rig, examples, alias="stable")
     assert slow.fits == 2
-    driver.crash()
-    second = driver.claim()
     rig.run(second).execute()
     manifest = driver.publisher.registry.reader.version("pets", 2).manifest
     assert slow.fits == 2
@@ -681,6 +686,55 @@ def test_a_head_that_took_long_is_not_fitted_again(
     assert manifest.fit_seconds == STAGE_SECONDS
     assert driver.publisher.registry.reader.version("pets", 2).artifact == "job.2"
     assert sorted(driver.publisher.store.artifacts()) == ["job.2", "whole.1"]
+
+
+def test_a_stored_fit_of_an_example_that_was_erased_since_is_not_used(
+    rig: Rig, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SlowFit(rig, monkeypatch, STAGE_SECONDS)
+    # Without this example one fewer is held out, so as many are trained on.
+    examples, erased = pets(13), ("job", 0)
+    without = rig.fine_tune(examples[1:], "without", held_out_fraction=0.2)
+    job = claimed_after_fit(rig, examples, held_out_fraction=0.2)
+    assert slow.fits == 2
+    rig.datasets.erased = lambda archives: {erased}
+    manifest = driver.publisher.registry.reader.version("pets", rig.run(job).execute()).manifest
+    assert manifest.example_count == without.example_count
+    assert slow.fits == 3
+    assert manifest.head_digest == without.head_digest
+    assert manifest.metrics == without.metrics
+    assert sorted(driver.publisher.store.artifacts()) == ["job.2", "without.1"]
+
+
+@pytest.mark.parametrize("name", ["digest", "runtime"])
+def test_a_fit_on_the_features_of_another_backbone_is_not_used(
+    rig: Rig, driver: JobDriver, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    slow = SlowFit(rig, monkeypatch, STAGE_SECONDS)
+    job = claimed_after_fit(rig, pets())
+    setattr(rig.backbone, name, "f" * 64)
+    manifest = driver.publisher.registry.reader.version("pets", rig.run(job).execute()).manifest
+    assert "f" * 64 in (manifest.backbone_digest, manifest.runtime)
+    assert slow.fits == 2
+
+
+class ErasingRuns(JobRuns):
+    """An example of each job is erased before its version is published."""
+
+    def succeed(self, *args: object, **options: object) -> int:
+        raise ExampleErasedError
+
+
+def test_the_stored_fit_of_an_example_that_is_erased_meanwhile_is_removed(
+    tmp_path: Path, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, driver, with_parts(driver.restarted(), runs=ErasingRuns))
+    SlowFit(rig, monkeypatch, STAGE_SECONDS)
+    with pytest.raises(ExampleErasedError):
+        rig.run(rig.job(pets())).execute()
+    rig.batcher.close()
+    assert driver.job_store.reader.get("job").staged == "job.1.fit"
+    assert list(driver.publisher.store.artifacts()) == []
 
 
 def test_a_head_that_is_damaged_where_it_lies_is_fitted_again(
