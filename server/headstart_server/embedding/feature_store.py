@@ -157,8 +157,9 @@ class FeatureStore:
             if len(self._waiting) < BATCH:
                 # Writing competes with computing features for CPU time. Waiting avoids delaying a short job.
                 self._changed.wait_for(self._is_urgent, self._rest)
-            # Marks of use are written with the next rows, because nothing is evicted until then.
-            return bool(self._waiting or self._touched)
+            # Marks of use are written with the next rows, because nothing is evicted until then. Meanwhile
+            # all waiting features may have been removed.
+            return not self._closed or bool(self._waiting or self._touched)
 
     def _is_urgent(self) -> bool:
         return self._closed or len(self._waiting) >= MAX_WAITING // 4

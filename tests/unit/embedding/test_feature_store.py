@@ -154,6 +154,24 @@ def test_removed_features_are_gone_for_good_whether_written_or_waiting(bench: Be
     assert bench.store.get_many("c", ["1"]) == {}
 
 
+def test_the_writer_continues_after_everything_that_waited_was_removed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove(store: FeatureStore) -> bool:
+        store.remove(["1"])
+        return False
+
+    # The writer calls it while features rest.
+    monkeypatch.setattr(FeatureStore, "_is_urgent", remove)
+    bench.put(1)
+    bench.wait()
+    monkeypatch.undo()
+    bench.put(2)
+    bench.wait()
+    assert bench.reopen().get_many("b", ["1"]) == {}
+    assert bench.found(1, 2) == [2]
+
+
 def test_closing_waits_no_longer_than_it_may(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     with bench.held():
         bench.put(*range(10))
