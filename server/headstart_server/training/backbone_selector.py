@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
@@ -87,7 +87,9 @@ class BackboneSelector:
         self._began = self._clock()
 
     def select(self) -> BackboneSelection:
-        """Try the candidates that no earlier attempt has tried, and select one; an earlier selection stays.
+        """Try the candidates that no earlier attempt has tried, and select one.
+
+        An earlier selection stays, unless an example was erased since or the backbone has another digest.
 
         Raises:
             UnusableExamplesError, EmptyDataset, TooFewClasses or InvalidField: the examples cannot be used.
@@ -95,14 +97,14 @@ class BackboneSelector:
         """
         if self._job.choosing is not None:
             self._found = SelectionCheckpoint.from_json(self._job.choosing)
-        if self._found.choice is not None:
-            return self._found.choice
         job_id = self._job.job_id
         with closing(self._progress.retry_until_available(lambda: self._datasets.open(job_id))) as dataset:
             digest = _digest(dataset)
-            if self._found.dataset != digest:
-                # Examples were deleted since: the results are of other examples.
+            if self._found.dataset != digest or any(map(self._has_changed, self._needed)):
+                # The results are of other examples, or of other features.
                 self._found = SelectionCheckpoint(dataset=digest)
+            if self._found.choice is not None:
+                return self._found.choice
             known = {trial.candidate.backbone for trial in self._found.trials}
             for place, name in enumerate(self._spec.backbone_candidates):
                 if name not in known:
@@ -112,6 +114,21 @@ class BackboneSelector:
         count = len(choice.candidates)
         self._report(count, f"Took {choice.backbone}. {choice.reason}", force=True, write=True)
         return choice
+
+    @property
+    def _needed(self) -> Iterator[CandidateTrial]:
+        """The trials of earlier attempts that this one uses: of the selected candidate, or of all."""
+        choice = self._found.choice
+        for trial in self._scored:
+            if choice is None or choice.backbone == trial.candidate.backbone:
+                yield trial
+
+    def _has_changed(self, trial: CandidateTrial) -> bool:
+        """Return whether a candidate has another digest now, or cannot be loaded."""
+        try:
+            return self._loaded(trial.candidate.backbone).digest != trial.digest
+        except _UnfitError:
+            return True
 
     def _trial(self, dataset: Dataset, name: str, place: int) -> CandidateTrial:
         started = self._clock()
@@ -192,6 +209,7 @@ class BackboneSelector:
                 seconds=self._clock() - started,
             ),
             scores=_scores(fitted, trained, len(dataset)),
+            digest=embedder.digest,
         )
 
     def _megabytes(self, name: str) -> float:

@@ -20,6 +20,7 @@ class CandidateTrial:
     # score on each example of the dataset, [N], higher is better: 1 or 0, or the negative absolute error;
     # NaN without a prediction. None if it was not tried
     scores: Float32 | None = None
+    digest: str = ""  # digest of the backbone; empty if it was not tried
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -38,7 +39,11 @@ class SelectionCheckpoint:
         return {
             "dataset": self.dataset,
             "trials": [
-                {"candidate": trial.candidate.to_json(), "scores": _packed(trial.scores)}
+                {
+                    "candidate": trial.candidate.to_json(),
+                    "scores": _packed(trial.scores),
+                    "digest": trial.digest,
+                }
                 for trial in self.trials
             ],
             "seconds": self.seconds,
@@ -52,7 +57,9 @@ class SelectionCheckpoint:
         """Return the checkpoint that `to_json` wrote."""
         trials = [
             CandidateTrial(
-                candidate=BackboneCandidate.from_json(each["candidate"]), scores=_unpacked(each["scores"])
+                candidate=BackboneCandidate.from_json(each["candidate"]),
+                scores=_unpacked(each["scores"]),
+                digest=each.get("digest", ""),
             )
             for each in fields["trials"]
         ]

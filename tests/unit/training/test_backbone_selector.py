@@ -421,6 +421,23 @@ def test_what_was_found_of_examples_that_are_deleted_since_is_found_again(bench:
     assert passes(bench)["poor"] > before["poor"]
 
 
+def test_a_choice_by_examples_that_are_deleted_since_is_made_again(bench: Workbench) -> None:
+    job = killed_in(bench, "select_backbone", "Took good.")
+    bench.eraser.erase("cat0", "")
+    choice = choice_of(bench.registry.reader.version("pets", _run_again(bench, job)))
+    assert choice.example_count == 23
+
+
+@pytest.mark.parametrize("words", ["large is being loaded.", "Took good."])
+def test_what_was_found_of_another_backbone_of_the_name_is_found_again(bench: Workbench, words: str) -> None:
+    job = killed_in(bench, "select_backbone", words)
+    bench.source.backbones["good"].digest = "f" * 64
+    bench.source.backbones["good"].seconds = 0.2
+    version = bench.registry.reader.version("pets", _run_again(bench, job))
+    assert version.manifest.backbone == "large"
+    assert choice_of(version).candidates[1].milliseconds == pytest.approx(200)
+
+
 def test_the_time_of_earlier_attempts_counts_and_that_between_them_does_not(bench: Workbench) -> None:
     bench.source.backbones["poor"].seconds = 1.0
     # Each of these two takes 23 to 39 s, by how the batches fall.
