@@ -98,6 +98,19 @@ def test_each_answer_is_sent(server: FakeServer, client: Client) -> None:
     assert len({each.request_id for each in server.requests["SendFeedback"]}) == 6
 
 
+async def test_zero_is_a_label(server: FakeServer, client: Client, run) -> None:
+    server.keep(model_pb2.Version(model="prices", version=2, task=input_pb2.TASK_REGRESSION))
+    server.standing["SendFeedback"] = sent()
+
+    client.send_feedback("prices", "p1", label=0.0)
+    async with AsyncClient(server.target) as other:
+        await other.send_feedback("prices", "p1", label=-0.0, confirmed=False)
+    run("feedback", "send", "prices", "p1", "--label", "0")
+
+    requests = server.requests["SendFeedback"]
+    assert [(each.label.WhichOneof("value"), each.label.number) for each in requests] == [("number", 0.0)] * 3
+
+
 def test_a_repeated_call_has_the_same_request_id(server: FakeServer, client: Client) -> None:
     server.script("SendFeedback", Fault(code=grpc.StatusCode.UNAVAILABLE), sent())
     client.send_feedback("pets", "p1", label="cat")
@@ -400,6 +413,23 @@ def test_a_review_in_a_terminal(server: FakeServer) -> None:
     assert answers == [("p0", "label"), ("p1", "confirmed"), ("p1", "label")]
     assert server.requests["SendFeedback"][2].label.class_name == "hamster"
     assert server.requests["GetCapturedInput"][0].thumbnail_size == 512
+
+
+def test_zero_is_typed_in_a_review(server: FakeServer) -> None:
+    server.keep(model_pb2.Version(model="prices", version=2, task=input_pb2.TASK_REGRESSION))
+    server.standing["ListReview"] = pb.ListReviewResponse(entries=[entry("p0")])
+    server.standing["GetCapturedInput"] = pb.GetCapturedInputResponse(
+        content=b"a text", media_type="text/plain"
+    )
+    server.standing["SendFeedback"] = sent()
+    with terminal("--server", server.target, "review", "prices") as opened:
+        opened.shows("a text")
+        opened.press("c")
+        opened.shows("number: ")
+        opened.press("0\n")
+        assert opened.process.wait(60) == 0
+    (request,) = server.requests["SendFeedback"]
+    assert request.label.WhichOneof("value") == "number"
 
 
 def test_an_interrupted_review_restores_the_terminal(server: FakeServer) -> None:

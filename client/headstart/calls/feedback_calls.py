@@ -80,7 +80,7 @@ def feedback_sending(model: str, prediction_id: str | None, settings: FeedbackSe
     """Return the call of SendFeedback."""
     if (prediction_id is None) == ("input" not in settings):
         raise ValueError("Pass either a prediction_id or an input.")
-    answers = [name for name in ("label", "confirmed", "rejected") if settings.get(name) not in (None, False)]
+    answers = [name for name in ("label", "confirmed", "rejected") if _is_given(settings.get(name))]
     if len(answers) != 1:
         received = f" Received: {', '.join(answers)}" if answers else ""
         raise ValueError(f"Pass one of label, confirmed and rejected.{received}")
@@ -100,6 +100,11 @@ def feedback_sending(model: str, prediction_id: str | None, settings: FeedbackSe
         # The request ID makes it so.
         repeatable=True,
     )
+
+
+def _is_given(answer: object) -> bool:
+    """Return whether an answer is neither None nor False; the label 0.0 is given, although it equals False."""
+    return answer is not None and answer is not False
 
 
 def feedback_list(model: str, states: Sequence[FeedbackState | str], token: str) -> Call[Page[Feedback]]:

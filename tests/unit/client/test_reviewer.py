@@ -146,6 +146,14 @@ def test_an_answer_that_fails_is_shown_and_can_be_repeated_or_skipped() -> None:
     assert len(reviewer.answers) == 1
 
 
+def test_an_answer_that_cannot_be_sent_is_shown_and_does_not_end_the_review() -> None:
+    source, screen = FakeSource(), FakeScreen(["1", "2", "q"])
+    source.failures = [ValueError("The class is not valid Unicode.")]
+    reviewer = review(screen, source)
+    assert "The class is not valid Unicode." in screen.pages[1]
+    assert reviewer.answers == {"p1": "dog"}
+
+
 def test_the_page_names_the_reason_the_classes_and_their_probabilities() -> None:
     screen = FakeScreen(["q"])
     review(screen, FakeSource())

@@ -150,7 +150,7 @@ class Reviewer:
     def _sent(self, item: ReviewItem, answer: Answer) -> bool:
         try:
             self.source.send(item, answer)
-        except HeadstartError as error:
+        except (HeadstartError, ValueError) as error:  # such as a typed class that is not valid Unicode
             self._note = str(error)
             return False
         self._answers[item.prediction_id] = answer
