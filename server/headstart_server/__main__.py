@@ -324,7 +324,7 @@ def health(
 ) -> None:
     """Check whether a server is serving.
 
-    Exits with 0 if it is, else with 1.
+    Exits with 0 if it is, else with 1. Uses no proxy from the environment.
     """
     if (cert is None) != (key is None) or (cert is not None and ca is None):
         raise typer.BadParameter("--cert and --key require each other, and --ca.")
@@ -335,13 +335,14 @@ def health(
         authorities, own_key, own_cert = (path.read_bytes() if path else None for path in (ca, key, cert))
     except OSError as error:
         fail([f"Cannot read {error.filename}: {error.strerror}. Correct the path, or the permissions."])
+    options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0)]
+    if tls_name:
+        options.append(("grpc.ssl_target_name_override", tls_name))
     channel = (
-        grpc.insecure_channel(target)
+        grpc.insecure_channel(target, options)
         if authorities is None
         else grpc.secure_channel(
-            target,
-            grpc.ssl_channel_credentials(authorities, own_key, own_cert),
-            [("grpc.ssl_target_name_override", tls_name)] if tls_name else [],
+            target, grpc.ssl_channel_credentials(authorities, own_key, own_cert), options
         )
     )
     with channel:

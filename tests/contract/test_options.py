@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import pickle
+import socket
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from math import inf
@@ -217,6 +219,48 @@ async def test_a_token_may_be_awaited(server: FakeServer, name):
 
     assert issuer.count == 4
     assert tokens_of(server, "FineTune") == ["Bearer token-2", "Bearer token-3"]
+
+
+@pytest.fixture
+def proxy(monkeypatch) -> Iterator[socket.socket]:
+    """The proxy of the environment, which never answers."""
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield listener
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "ipv4:127.0.0.1", "dns:///localhost"])
+async def test_a_proxy_does_not_see_calls_within_this_machine(
+    server: FakeServer, proxy: socket.socket, host: str
+):
+    target = f"{host}:{server.target.rpartition(':')[2]}"
+
+    with Client(target, token="secret", retries=0, timeout=20) as client:
+        client.models()
+        client.fine_tune(PAIRS, model="m")
+    async with AsyncClient(target, token="secret", retries=0, timeout=20) as other:
+        await other.models()
+        await other.fine_tune(PAIRS, model="m")
+
+    assert tokens_of(server, "ListModels") == tokens_of(server, "FineTune") == ["Bearer secret"] * 2
+    proxy.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        proxy.accept()
+
+
+def test_calls_to_another_machine_use_the_proxy(proxy: socket.socket):
+    proxy.settimeout(20)
+    with Client("models.example.com:8765", retries=0, timeout=20) as client, ThreadPoolExecutor() as pool:
+        call = pool.submit(client.models)
+        connection, _ = proxy.accept()
+        with connection:
+            assert connection.recv(1024).startswith(b"CONNECT models.example.com:8765 ")
+            connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        with pytest.raises(Unavailable):
+            call.result()
 
 
 @pytest.mark.parametrize(("value", "kind"), [(3, "int"), (None, "NoneType")])

@@ -52,7 +52,7 @@ class AsyncWire:
     @cached_property
     def _own_channel(self) -> aio.Channel:
         settings = self._settings
-        target, options = target_uri(settings.server), channel_options()
+        target, options = target_uri(settings.server), channel_options(settings.server)
         interceptors = [each for each in settings.interceptors if isinstance(each, aio.ClientInterceptor)]
         if settings.credentials is None:
             return aio.insecure_channel(target, options, interceptors=interceptors)

@@ -152,7 +152,7 @@ class BlockingWire:
 
 
 def _open_channel(settings: ConnectionSettings) -> grpc.Channel:
-    target, options = target_uri(settings.server), channel_options()
+    target, options = target_uri(settings.server), channel_options(settings.server)
     if settings.credentials is None:
         channel = grpc.insecure_channel(target, options)
     else:

@@ -101,9 +101,12 @@ def _is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
-def channel_options() -> Sequence[tuple[str, Any]]:
-    """Return the options of all channels."""
+def channel_options(target: str) -> Sequence[tuple[str, Any]]:
+    """Return the options of a channel to a target."""
+    # The proxy of the environment could read what is sent to this machine in plain text, such as the token.
+    direct = [("grpc.enable_http_proxy", 0)] if is_local(target) else []
     return [
+        *direct,
         ("grpc.service_config", json.dumps(service_config())),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),

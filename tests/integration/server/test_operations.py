@@ -40,8 +40,11 @@ def test_the_health_of_an_unknown_service_is_not_found(api: Api):
 
 
 def test_the_health_command_reports_whether_a_server_is_serving(server: ServerProcess):
+    # Containers get the proxy of their host's settings, and it cannot reach them.
+    environment = {**os.environ, "http_proxy": "http://127.0.0.1:1", "no_proxy": "", "no_grpc_proxy": ""}
+
     def health(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        return run_headstart("health", *arguments, environment=os.environ, module="headstart_server")
+        return run_headstart("health", *arguments, environment=environment, module="headstart_server")
 
     serving = health("--target", server.target)
     missing = health("--target", "127.0.0.1:1", "--timeout", "5")
