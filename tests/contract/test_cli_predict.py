@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -91,6 +92,19 @@ def test_a_folder_is_shown_as_a_table_without_a_file(run, server, photos):
     (fault,) = document["faults"]
     assert document["inputs"][fault["index"]] == str(photos / "deep" / "bad.jpg")
     assert fault["reason"] == "ERROR_REASON_UNDECODABLE_INPUT"
+
+
+def test_an_archive_that_is_named_as_an_array_is_skipped(run, server, tmp_path):
+    for name, save in (("a.npy", np.save), ("b.npy", np.savez), ("c.npy", np.save)):
+        with (tmp_path / name).open("wb") as file:
+            save(file, np.zeros(2))
+
+    result = run(
+        "predict", "m", *(tmp_path / f"{name}.npy" for name in "abc"), "-o", tmp_path / "o.csv", code=6
+    )
+
+    assert len(rows_of(tmp_path / "o.csv")) == 2
+    assert f"error: {tmp_path}/b.npy: a file of one numpy array is expected" in result.stderr
 
 
 def test_the_first_bad_input_may_end_it(run, server, photos, tmp_path):

@@ -103,7 +103,7 @@ def feedback_sending(model: str, prediction_id: str | None, settings: FeedbackSe
 
 
 def _is_given(answer: object) -> bool:
-    """Return whether an answer is neither None nor False; the label 0.0 is given, although it equals False."""
+    """Return whether an answer is neither None nor False; the label 0.0 equals False, and is given."""
     return answer is not None and answer is not False
 
 

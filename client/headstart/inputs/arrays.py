@@ -1,15 +1,13 @@
 """Precomputed features with their targets, in a file of numpy arrays."""
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from numpy.typing import NDArray
 
 from headstart.inputs.inputs import Example
+from headstart.inputs.npy import read_npz
 
 ARRAYS_SUFFIX = ".npz"
 """Suffix of such files."""
@@ -26,7 +24,7 @@ class Arrays:
     """
 
     def __init__(self, path: Path) -> None:
-        arrays = _read(path)
+        arrays = read_npz(path, (_FEATURES, _LABELS, _VALUES, _IDS))
         self._features = _matrix(path, arrays)
         targets = [name for name in (_LABELS, _VALUES) if name in arrays]
         if len(targets) != 1:
@@ -60,17 +58,7 @@ class Arrays:
 
 def feature_rows(path: Path) -> NDArray[Any]:
     """Return the array ``features`` of an ``.npz`` file, [n, size]."""
-    return _matrix(path, _read(path))
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in (_FEATURES, _LABELS, _VALUES, _IDS) if name in file}
-    except OSError:
-        raise
-    except (ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: a file of numpy arrays is expected. {error}") from None
+    return _matrix(path, read_npz(path, (_FEATURES,)))
 
 
 def _matrix(path: Path, arrays: dict[str, NDArray[Any]]) -> NDArray[Any]:

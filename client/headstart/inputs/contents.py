@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from headstart.control_characters import without_controls
 from headstart.inputs import tensors
+from headstart.inputs.npy import read_npy
 from headstart.v1 import input_pb2
 
 MAX_INPUT_BYTES: Final = 64 * 2**20 - 4096
@@ -267,9 +268,9 @@ def _shortened(source: str | bytes) -> str:
 def _named_message(name: str, suffix: str, data: bytes) -> input_pb2.Input:
     if suffix == ".npy":
         try:
-            return input_pb2.Input(tensor=tensors.encode(np.load(io.BytesIO(data), allow_pickle=False)))
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{name}: a file of one numpy array is expected. {error}") from None
+            return input_pb2.Input(tensor=tensors.encode(read_npy(data)))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     if suffix == ".txt":
         try:
             return input_pb2.Input(text=data.decode("utf-8"))

@@ -1,5 +1,6 @@
 """Files of features: each row an example."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,16 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     np.savez(path, features=FEATURES, labels=np.array([{}, {}, {}], object))
     with pytest.raises(ValueError, match="a file of numpy arrays is expected"):
         Arrays(path)
+
+
+def test_an_archive_without_arrays_is_reported(tmp_path: Path) -> None:
+    np.save(tmp_path / "f.npy", FEATURES)
+    (tmp_path / "f.npy").rename(tmp_path / "f.npz")
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("features.npy", "1, 2, 3")
+    for name in ("f.npz", "text.npz"):
+        with pytest.raises(ValueError, match=f"{name}: a file of numpy arrays is expected"):
+            feature_rows(tmp_path / name)
 
 
 def test_a_file_that_is_not_an_archive_is_reported(tmp_path: Path) -> None:

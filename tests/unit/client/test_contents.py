@@ -2,6 +2,7 @@
 
 import io
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -137,10 +138,47 @@ def test_a_file_that_cannot_be_sent_is_named(tmp_path: Path) -> None:
         input_message(large)
     with pytest.raises(IsADirectoryError, match=r"Expected a file\. This is a folder"):
         input_message(tmp_path)
-    broken = tmp_path / "a.npy"
-    broken.write_bytes(b"x")
+
+
+def _npy(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(64)
+
+
+def _npz() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, PIXELS)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x",
+        _npz(),
+        _npz()[:100],
+        _npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (3"),
+        _npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,)}"),
+        _npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999,)}"),
+        _npy(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000,)}"),
+        _npy(b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}"),
+    ],
+    ids=[
+        "empty",
+        "text",
+        "archive",
+        "half an archive",
+        "half a header",
+        "huge",
+        "endless",
+        "short",
+        "objects",
+    ],
+)
+def test_a_file_of_another_or_of_no_array_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.npy").write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.npy: a file of one numpy array is expected"):
-        input_message(broken)
+        input_message(tmp_path / "a.npy")
 
 
 class _Answers(BaseHTTPRequestHandler):
