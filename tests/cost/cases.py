@@ -21,7 +21,10 @@ from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1 import review_service_pb2 as reviewing
 from headstart.v1 import server_service_pb2 as about
 from headstart_server.api.compat import open_inference_pb2 as oip
+from headstart_server.api.compat import tensorflow_pb2 as tf
 from headstart_server.api.compat import tensorflow_serving_pb2 as tfs
+from headstart_server.prediction.predict_options import MAX_OUTPUTS
+from headstart_server.prediction.predictor import MAX_TARGETS
 from headstart_server.settings.settings import Settings
 from pathological_images import SIDE, bomb, comments, scans, tiny_frames
 
@@ -31,6 +34,8 @@ INPUT_BYTES = Settings().limits.max_input_size
 MODEL = "pets"
 #: A model that the server has, too, which captures all inputs.
 WATCHED = "watched"
+#: A model of the most classes, which the server has, too.
+KINDS, KINDS_COUNT = "kinds", Settings().limits.max_classes
 #: An open dataset that the server has.
 DATASET = "pets"
 #: Finished datasets that the server has: one of many examples, and one of images made to cost much.
@@ -172,6 +177,69 @@ def stored_cases(budget: int) -> Iterator[Case]:
         yield Case(f"stored {path}, {name}", path, [message.SerializeToString()], inflated=inflated)
 
 
+def response_cases() -> Iterator[Case]:
+    """Yield small requests whose responses are as large as they may be, or would be larger."""
+    inputs = [
+        input_pb2.Input(image=f"input {place}".encode()) for place in range(Settings().limits.max_inputs)
+    ]
+    kinds = version_selector_pb2.VersionSelector(model=KINDS)
+    requests: dict[str, predicting.PredictRequest] = {
+        "all classes": predicting.PredictRequest(targets=[kinds], top_k=KINDS_COUNT),
+        "the highest top_k": predicting.PredictRequest(targets=[kinds], top_k=(1 << 31) - 1),
+        "most targets of two classes": predicting.PredictRequest(targets=[_TARGET] * MAX_TARGETS),
+        "most outputs": predicting.PredictRequest(
+            targets=[kinds] * (MAX_OUTPUTS // KINDS_COUNT // len(inputs))
+        ),
+        "most targets": predicting.PredictRequest(targets=[kinds] * MAX_TARGETS, top_k=(1 << 31) - 1),
+        "neighbors": predicting.PredictRequest(targets=[kinds] * 5, top_k=1, neighbors=100),
+    }
+    for name, request in requests.items():
+        request.inputs.extend(inputs)
+        path = "/headstart.v1.PredictionService/Predict"
+        yield Case(f"response {path}, {name}", path, [request.SerializeToString()])
+        target = request.targets[0].model
+        body = MessageToJson(predicting.PredictRequest(inputs=inputs, top_k=request.top_k)).encode()
+        path = f"/v1/models/{target}:predict"
+        yield Case(f"response HTTP {path}, {name}", path, body=body, media_type="application/json")
+    images = tf.TensorProto(
+        dtype=tf.DT_STRING,
+        string_val=[each.image for each in inputs],
+        tensor_shape=tf.TensorShapeProto(dim=[tf.TensorShapeProto.Dim(size=len(inputs))]),
+    )
+    listed = tfs.Input()
+    for each in inputs:
+        feature = listed.example_list.examples.add().features.feature["image"]
+        feature.bytes_list.value.append(each.image)
+    spec = tfs.ModelSpec(name=KINDS)
+    raw = b"".join(len(each.image).to_bytes(4, "little") + each.image for each in inputs)
+    tensor = oip.ModelInferRequest.InferInputTensor(name="input", datatype="BYTES", shape=[len(inputs), 1])
+    others: dict[str, Message] = {
+        "tensorflow.serving.PredictionService/Predict": tfs.PredictRequest(
+            model_spec=spec, inputs={"inputs": images}
+        ),
+        "tensorflow.serving.PredictionService/Classify": tfs.ClassificationRequest(
+            model_spec=spec, input=listed
+        ),
+        "tensorflow.serving.PredictionService/MultiInference": tfs.MultiInferenceRequest(
+            tasks=[{"model_spec": spec, "method_name": "tensorflow/serving/classify"}] * MAX_TARGETS,
+            input=listed,
+        ),
+        "inference.GRPCInferenceService/ModelInfer": oip.ModelInferRequest(
+            model_name=KINDS,
+            inputs=[tensor],
+            raw_input_contents=[raw],
+            outputs=[
+                oip.ModelInferRequest.InferRequestedOutputTensor(
+                    name="probabilities",
+                    parameters={"classification": oip.InferParameter(int64_param=KINDS_COUNT)},
+                )
+            ],
+        ),
+    }
+    for method, message in others.items():
+        yield Case(f"response /{method}", f"/{method}", [message.SerializeToString()])
+
+
 def http_cases(budget: int) -> Iterator[Case]:
     """Yield requests over HTTP in every form: JSON, JSON lines, forms and archives."""
     predict, tune = f"/v1/models/{MODEL}:predict", "/v1/models/costly:fineTune?validateOnly=true"
@@ -253,21 +321,21 @@ def _archives(tune: str, budget: int) -> Iterator[Case]:
 
 def examples(model: str) -> list[bytes]:
     """Return the messages of the fine-tune that makes a model."""
+    labels, count = [f"kind {place}" for place in range(KINDS_COUNT)], 2
+    if model != KINDS:
+        labels, count = ["cat", "dog"], 5
+    made = [
+        input_pb2.Example(
+            example_id=f"{label}:{place}",
+            input=input_pb2.Input(image=f"{label}:{place}".encode()),
+            label={"class_name": label},
+        )
+        for label in labels
+        for place in range(count)
+    ]
     return [
         tuning.FineTuneRequest(spec={"model": model}).SerializeToString(),
-        tuning.FineTuneRequest(
-            examples=tuning.ExampleBatch(
-                examples=[
-                    input_pb2.Example(
-                        example_id=f"{label}:{place}",
-                        input=input_pb2.Input(image=f"{label}:{place}".encode()),
-                        label={"class_name": label},
-                    )
-                    for label in ("cat", "dog")
-                    for place in range(5)
-                ]
-            )
-        ).SerializeToString(),
+        tuning.FineTuneRequest(examples=tuning.ExampleBatch(examples=made)).SerializeToString(),
     ]
 
 

@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chaos.replica import Replica
 from cost import cases
-from cost.cases import MODEL, WATCHED, Case
+from cost.cases import KINDS, MODEL, WATCHED, Case
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from server_process import START_SECONDS, eventually, free_port
 
@@ -81,7 +81,7 @@ class Limits:
 
 
 class Server(Replica):
-    """A server with a probe, two models and three datasets."""
+    """A server with a probe, three models and three datasets."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.http_port, self.probe_port, self.control_port = free_port(), free_port(), free_port()
@@ -101,7 +101,7 @@ class Server(Replica):
         eventually(lambda: self.events("serving") or None, START_SECONDS, "a server that serves")
         options = [("grpc.max_send_message_length", -1)]
         with grpc.insecure_channel(self.target, options) as channel:
-            for model in (MODEL, WATCHED):
+            for model in (MODEL, WATCHED, KINDS):
                 _train(channel, model)
             for method, request in cases.datasets():
                 _call(channel, f"DatasetService/{method}", request)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cost.cases import grpc_cases, http_cases, stored_cases
+from cost.cases import grpc_cases, http_cases, response_cases, stored_cases
 from cost.measure import PAUSE, Server, calibrated, cost_of
 from headstart_server.settings.settings import Settings
 
@@ -56,7 +56,9 @@ def measured(
             limits = calibrated(server)
             print(f"limits: pause {PAUSE * 1000:.0f} ms, health {limits.health * 1000:.0f} ms", flush=True)
             began = time.monotonic()
-            for case in itertools.chain(stored_cases(budget), http_cases(budget), grpc_cases(budget)):
+            for case in itertools.chain(
+                stored_cases(budget), response_cases(), http_cases(budget), grpc_cases(budget)
+            ):
                 if time.monotonic() - began > seconds:
                     break
                 if not any(part in case.name for part in only):

@@ -22,6 +22,8 @@ from headstart_server.prediction.input_faults import (
 
 #: Multiplications per row above which a head does not predict within the backbone's batches.
 HEAD_WORK_IN_BATCH = 2_000_000
+#: Multiplications per call above which its heads run in a thread, so that they do not block the event loop.
+HEAD_WORK_IN_LOOP = 20_000_000
 
 
 class InputFeatures(NamedTuple):
@@ -94,6 +96,9 @@ def _begun(
     try:
         for name, embedder in embedders.items():
             heads = [each.head for each in versions if each.backbone == name and _is_in_batch(each)]
+            if len(contents) * sum(head.work for head in heads) > HEAD_WORK_IN_LOOP:
+                # They run later, in a thread.
+                heads = []
             now = embedder.predict_now(contents, heads)
             begun[name] = (
                 embedder.predict(contents, deadline, cuts.get(name, frozenset()), heads)

@@ -15,6 +15,10 @@ MAX_INFLUENCE_INPUTS = 64
 #: Maximum inputs of a call with saliency: each takes about 50 passes of the backbone.
 MAX_SALIENCY_INPUTS = 16
 MAX_FALSE_ALARM_RATE = 0.5
+#: Maximum classes and training examples that one response lists.
+MAX_LISTED = 300_000
+#: Maximum outputs of all heads of a call with several targets.
+MAX_OUTPUTS = 2_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,3 +99,24 @@ class PredictOptions(NamedTuple):
         if self.neighbors:
             files.append(NEIGHBORS_FILE)
         return files
+
+
+def check_listed(listed: int, inputs: int) -> None:
+    """Check the number of classes and training examples of a response; raise InvalidField above the limit."""
+    if listed > MAX_LISTED:
+        raise InvalidField(
+            f"Expected at most {MAX_LISTED:,} classes and training examples in one response. Received: "
+            f"{listed:,} for {inputs:,} inputs. Request fewer for each input, or send fewer inputs or "
+            "targets in one call.",
+            field="inputs",
+        )
+
+
+def check_outputs(outputs: int) -> None:
+    """Check the outputs of the heads of a call with several targets; raise InvalidField above the limit."""
+    if outputs > MAX_OUTPUTS:
+        raise InvalidField(
+            f"Expected at most {MAX_OUTPUTS:,} outputs of a call with several targets: its inputs times the "
+            f"classes of all targets. Received: {outputs:,}. Send fewer inputs or targets in one call.",
+            field="targets",
+        )

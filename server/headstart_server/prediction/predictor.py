@@ -21,8 +21,13 @@ from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector
 from headstart_server.prediction.influence import InfluenceSource, InfluenceTurn
 from headstart_server.prediction.input_faults import aligned, gathered
-from headstart_server.prediction.input_features import begin_tail, compute_features, truncations
-from headstart_server.prediction.predict_options import PredictOptions
+from headstart_server.prediction.input_features import (
+    HEAD_WORK_IN_LOOP,
+    begin_tail,
+    compute_features,
+    truncations,
+)
+from headstart_server.prediction.predict_options import PredictOptions, check_listed, check_outputs
 from headstart_server.prediction.prediction_capture import PredictionCapture
 from headstart_server.prediction.recorder import PredictionRecorder
 from headstart_server.prediction.saliency import check_saliency, saliency_maps
@@ -38,9 +43,7 @@ from headstart_server.prediction.version_prediction import (
 )
 from headstart_server.prediction.version_resolver import VersionResolver
 
-#: Multiplications above which a head runs in a thread, so that it does not block the event loop.
-HEAD_WORK_IN_LOOP = 20_000_000
-#: Maximum versions of one call: each is resolved and predicts in the event loop, which blocks other calls.
+#: Maximum versions of one call: each is resolved in the event loop, which blocks other calls.
 MAX_TARGETS = 100
 
 
@@ -109,6 +112,7 @@ class Predictor:
             )
         options.check(len(contents))
         versions = await self.versions.resolve(selectors, options.files, router)
+        _check_size(versions, len(contents), options)
         try:
             result, rows = await self._predict(versions, contents, options, deadline, started)
         except (Exception, asyncio.CancelledError):
@@ -253,15 +257,15 @@ async def _predictions(
     options: PredictOptions,
     deadline: float | None,
 ) -> list[VersionPrediction]:
-    if all(version.tail is None for version in versions):
-        return [await _prediction(version, rows[version.backbone], options, ()) for version in versions]
+    first = next(iter(rows.values()))
+    work = len(first) * sum(work_per_input(version, options) for version in versions)
     # Start all tails before waiting for the first one.
     passes = [
         await begin_tail(version, embedders[version.backbone], rows[version.backbone], deadline)
         for version in versions
     ]
     return [
-        await _prediction(version, rows[version.backbone], options, begun)
+        await _prediction(version, rows[version.backbone], options, begun, in_thread=work > HEAD_WORK_IN_LOOP)
         for version, begun in zip(versions, passes, strict=True)
     ]
 
@@ -271,15 +275,29 @@ async def _prediction(
     rows: Sequence[RowFeatures],
     options: PredictOptions,
     begun: Sequence["Future[RowFeatures]"],
+    *,
+    in_thread: bool,
 ) -> VersionPrediction:
     outputs = None if begun else _outputs(rows, version.head)
-    if outputs is not None and not needs_evidence(version, options):
-        return predict_version(version, {}, options, outputs=outputs)
-    views = stacked(rows, required_views(version, options))
-    own = with_tail(views, await gathered(begun)) if begun else None
-    if len(rows) * work_per_input(version, options) > HEAD_WORK_IN_LOOP:
-        return await asyncio.to_thread(predict_version, version, views, options, own)
-    return predict_version(version, views, options, own)
+    views: Mapping[str, Float32] = {}
+    own = None
+    if outputs is None or needs_evidence(version, options):
+        views = stacked(rows, required_views(version, options))
+        own = with_tail(views, await gathered(begun)) if begun else None
+    if in_thread:
+        return await asyncio.to_thread(predict_version, version, views, options, own, outputs)
+    return predict_version(version, views, options, own, outputs)
+
+
+def _check_size(versions: Sequence[ResidentVersion], inputs: int, options: PredictOptions) -> None:
+    """Check the sizes that the inputs, targets and options of a call have together."""
+    classes = [len(version.head.class_names) for version in versions]
+    if len(versions) > 1:
+        check_outputs(inputs * sum(max(1, count) for count in classes))
+    # Without a top_k the classes are not listed but returned as arrays.
+    per_input = sum(min(options.top_k, count) for count in classes)
+    per_input += len(versions) * (options.neighbors + options.influence)
+    check_listed(inputs * per_input, inputs)
 
 
 def _outputs(rows: Sequence[RowFeatures], head: Head) -> Float32 | None:

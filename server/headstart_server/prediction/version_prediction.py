@@ -22,6 +22,8 @@ from headstart_server.prediction.statistics import StageTimes
 
 Value = TypeVar("Value", np.float32, np.bool_)
 
+#: Multiplications that take as long as ranking one class.
+_RANKING_WORK = 100
 #: Maximum outputs that are sorted in Python, which is faster: numpy releases the GIL to other threads.
 _FEW_OUTPUTS = 256
 
@@ -61,6 +63,12 @@ class VersionPrediction(NamedTuple):
     truncation: Mapping[int, Truncation] = MappingProxyType({})
     # ID of the prediction for each input; empty unless the model captures inputs
     prediction_ids: Sequence[str] = ()
+
+    @property
+    def parts(self) -> int:
+        """The number of predictions, with the classes and training examples that they list."""
+        listed = self.indexes.size + sum(map(len, self.neighbors)) + sum(map(len, self.influences))
+        return len(self.outputs) + listed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -142,6 +150,7 @@ def required_views(version: ResidentVersion, options: PredictOptions) -> set[str
 def work_per_input(version: ResidentVersion, options: PredictOptions) -> int:
     """Return the approximate multiplications for one input."""
     work, evidence = version.head.work, version.evidence
+    work += _RANKING_WORK * len(version.head.class_names)
     if options.abstention is not None and evidence.typicality_model is not None:
         work += evidence.typicality_model.work
     if options.neighbors and evidence.neighbors is not None:
@@ -168,7 +177,8 @@ def _classes(
 def _ranked(outputs: Float32, top_k: int) -> NDArray[np.int64]:
     """Return the first indexes of each row, the highest output first, and equal ones in their order."""
     if outputs.size > _FEW_OUTPUTS:
-        return (-outputs).argsort(axis=1, kind="stable")[:, :top_k]
+        # A slice would keep the places of all classes in memory.
+        return (-outputs).argsort(axis=1, kind="stable")[:, :top_k].copy()
     places = range(outputs.shape[1])
     ranked = [sorted(places, key=row.__getitem__, reverse=True)[:top_k] for row in outputs.tolist()]
     return np.array(ranked, np.int64).reshape(len(outputs), top_k)

@@ -43,7 +43,12 @@ from headstart_server.models.version import Selector
 from headstart_server.prediction.input_faults import too_large
 from headstart_server.prediction.predict_options import PredictOptions
 from headstart_server.prediction.predictor import Predictor
-from headstart_server.prediction.version_prediction import PredictResult
+from headstart_server.prediction.version_prediction import (
+    PredictResult,
+    VersionPrediction,
+    predict_version,
+    work_per_input,
+)
 from headstart_server.prediction.version_resolver import VersionResolver
 
 Answered = TypeVar("Answered")
@@ -317,6 +322,76 @@ async def test_a_head_too_large_for_the_event_loop_answers_the_same(
     monkeypatch.setattr("headstart_server.prediction.predictor.HEAD_WORK_IN_LOOP", 0)
     (large,) = (await stall.predict([b"a"])).predictions
     np.testing.assert_array_equal(large.probabilities, small.probabilities)
+
+
+async def test_heads_that_work_long_together_do_so_in_threads(
+    stall: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def noted(*arguments: Any) -> VersionPrediction:
+        threads.append(threading.current_thread())
+        return predict_version(*arguments)
+
+    stall.load()
+    stall.publisher.publish()
+    monkeypatch.setattr("headstart_server.prediction.predictor.predict_version", noted)
+    (answer,) = (await stall.predict([b"a"], PETS)).predictions
+    assert set(threads) == {threading.main_thread()}
+    work = work_per_input(answer.version, PredictOptions())
+    threads.clear()
+    for module in ("predictor", "input_features"):
+        monkeypatch.setattr(f"headstart_server.prediction.{module}.HEAD_WORK_IN_LOOP", 3 * work)
+    await stall.predict([b"a"], PETS * 4)
+    assert len(threads) == 4
+    assert threading.main_thread() not in threads
+
+
+async def test_the_classes_that_are_ranked_keep_no_others_in_memory(stall: Stall) -> None:
+    stall.load()
+    stall.publisher.publish(head=make_head(classes=300))
+    (answer,) = (await stall.predict([b"a"], top_k=2)).predictions
+    assert answer.indexes.base is None
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "received"),
+    [
+        (1, {"top_k": 3}, "6 for 2 inputs"),
+        (1, {"top_k": 99}, "6 for 2 inputs"),
+        (2, {"top_k": 2}, "8 for 2 inputs"),
+        (1, {"top_k": 1, "neighbors": 2}, "6 for 2 inputs"),
+        (1, {"influence": 3}, "6 for 2 inputs"),
+    ],
+)
+async def test_a_response_lists_at_most_so_many_classes_and_examples(
+    stall: Stall, monkeypatch: pytest.MonkeyPatch, targets: int, options: dict[str, int], received: str
+) -> None:
+    stall.load()
+    stall.publisher.publish()
+    monkeypatch.setattr("headstart_server.prediction.predict_options.MAX_LISTED", 5)
+    error = await refusal(stall, InvalidField, [b"a", b"b"], PETS * targets, **options)
+    assert error.field == "inputs"
+    assert f"Received: {received}. Request fewer for each input" in error.message
+    assert stall.backbones["fake"].batches == []
+    # Without a top_k they are an array.
+    await stall.predict([b"a", b"b"], PETS)
+    await stall.predict([b"a", b"b"], PETS, top_k=2)
+
+
+async def test_several_targets_have_at_most_so_many_outputs(
+    stall: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stall.load()
+    stall.publisher.publish()
+    monkeypatch.setattr("headstart_server.prediction.predict_options.MAX_OUTPUTS", 11)
+    error = await refusal(stall, InvalidField, [b"a", b"b"], PETS * 2)
+    assert (error.field, error.message.partition("Received: ")[2]) == (
+        "targets",
+        "12. Send fewer inputs or targets in one call.",
+    )
+    # The settings of the server limit one target.
+    await stall.predict([b"a"] * 8)
 
 
 async def test_a_version_in_memory_is_not_read_again(stall: Stall) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version as package_version
 from typing import Any
 
@@ -30,6 +31,7 @@ from headstart_server.api.compat.outputs import (
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.caller import scope, tenant
 from headstart_server.api.grpc.executors import BoundedExecutor
+from headstart_server.api.grpc.messages.predictions import encoded
 from headstart_server.api.grpc.requests.request_parsing import request_bytes
 from headstart_server.api.grpc.status import CODES, status_of
 from headstart_server.auth.permissions import Right, Scope
@@ -39,6 +41,7 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound
 from headstart_server.models.registry import Registry
 from headstart_server.models.traffic_split import TrafficRouter
+from headstart_server.prediction.predict_options import check_listed
 from headstart_server.prediction.version_prediction import VersionPrediction
 
 EXTENSIONS = ("classification", "model_repository", "model_configuration", "statistics")
@@ -175,16 +178,7 @@ class OpenInferenceService:
         )
         contents = await inputs_of(request, found.backbone, self._predictor.max_inputs)
         answer = await self._predictor.answer(found, contents, context, timeout)
-        # The outputs have the form of the inputs, raw or typed.
-        raw: list[bytes] | None = [] if request.raw_input_contents else None
-        outputs = [_output_message(answer, output, top, raw) for output, top in wanted]
-        return pb.ModelInferResponse(
-            model_name=found.version.model,
-            model_version=str(found.version.number),
-            id=request.id,
-            outputs=outputs,
-            raw_output_contents=raw or (),
-        )
+        return await encoded(partial(_response, request, answer, wanted), [answer])
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Context
@@ -324,6 +318,21 @@ def _shape_of(output: Output) -> list[int]:
     return [] if output.classes is None else [output.classes]
 
 
+def _response(
+    request: pb.ModelInferRequest, answer: VersionPrediction, wanted: Sequence[tuple[Output, int]]
+) -> pb.ModelInferResponse:
+    # The outputs have the form of the inputs, raw or typed.
+    raw: list[bytes] | None = [] if request.raw_input_contents else None
+    outputs = [_output_message(answer, output, top, raw) for output, top in wanted]
+    return pb.ModelInferResponse(
+        model_name=answer.version.model,
+        model_version=str(answer.version.number),
+        id=request.id,
+        outputs=outputs,
+        raw_output_contents=raw or (),
+    )
+
+
 def _wanted(request: pb.ModelInferRequest, outputs: Sequence[Output]) -> list[tuple[Output, int]]:
     """Return the requested outputs, each with the number of top classes to return; 0 returns values."""
     tops = [_classes_of(each.parameters, each.name) for each in request.outputs] or [0] * len(outputs)
@@ -357,6 +366,7 @@ def _classified(answer: VersionPrediction, top: int) -> NDArray[Any]:
     """Return the most probable classes of each input as `score:index:label`, [n, top]."""
     names = answer.version.head.class_names
     indexes, probabilities = answer.indexes[:, :top], answer.probabilities[:, :top]
+    check_listed(indexes.size, len(indexes))
     texts = np.empty(indexes.size, object)
     texts[:] = [
         f"{probability:f}:{index}:{names[index]}".encode()

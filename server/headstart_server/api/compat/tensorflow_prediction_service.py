@@ -1,11 +1,12 @@
 """PredictionService of TensorFlow Serving's API."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from headstart_server.api.compat import tensorflow_pb2 as tf
 from headstart_server.api.compat import tensorflow_serving_pb2 as pb
 from headstart_server.api.compat.compat_predictor import CompatPredictor, ResolvedVersion
-from headstart_server.api.compat.outputs import chosen, outputs_of, values_of
+from headstart_server.api.compat.outputs import Output, chosen, outputs_of, values_of
 from headstart_server.api.compat.tensor_protos import (
     DTYPES,
     examples_of,
@@ -20,11 +21,13 @@ from headstart_server.api.compat.tensorflow_model_service import (
     spec_message,
 )
 from headstart_server.api.grpc.call import Context
+from headstart_server.api.grpc.messages.predictions import encoded
 from headstart_server.api.grpc.requests.request_parsing import request_bytes
 from headstart_server.backbones.contract.backbone import Content, Modality
 from headstart_server.errors import InvalidField, WrongTask
 from headstart_server.learning.examples.task import Task
 from headstart_server.models.traffic_split import TrafficRouter
+from headstart_server.prediction.predict_options import check_listed
 from headstart_server.prediction.predictor import MAX_TARGETS
 from headstart_server.prediction.version_prediction import VersionPrediction
 
@@ -59,10 +62,7 @@ class TensorFlowPredictionService:
         ((name, tensor),) = request.inputs.items()
         contents = await inputs_of(tensor, name, found.backbone, self._predictor.max_inputs)
         answer = await self._predictor.answer(found, contents, context)
-        return pb.PredictResponse(
-            model_spec=spec_message(found, DEFAULT_SIGNATURE),
-            outputs={each.name: output_message(each.kind, values_of(answer, each)) for each in outputs},
-        )
+        return await encoded(partial(_predict_response, found, answer, outputs), [answer])
 
     async def Classify(
         self, request: pb.ClassificationRequest, context: Context
@@ -74,7 +74,7 @@ class TensorFlowPredictionService:
             answer = await self._predictor.answer(found, self._contents(request.input, found), context)
         return pb.ClassificationResponse(
             model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
-            result=_classified(answer),
+            result=await encoded(partial(_classified, answer), [answer]),
         )
 
     async def Regress(self, request: pb.RegressionRequest, context: Context) -> pb.RegressionResponse:
@@ -111,12 +111,8 @@ class TensorFlowPredictionService:
                 field="tasks",
             )
         answers = await self._predictor.answers(found, self._contents(request.input, found[0]), context)
-        return pb.MultiInferenceResponse(
-            results=[
-                _result(task, each, answer)
-                for task, each, answer in zip(request.tasks, found, answers, strict=True)
-            ]
-        )
+        check_listed(sum(answer.indexes.size for answer in answers), len(answers[0].outputs))
+        return await encoded(partial(_results, request, found, answers), answers)
 
     async def _find_task(
         self, task: pb.InferenceTask, router: TrafficRouter, nbytes: Callable[[], int]
@@ -157,6 +153,15 @@ class TensorFlowPredictionService:
         return examples_of(message.example_list.examples, found.backbone, self._predictor.max_inputs)
 
 
+def _predict_response(
+    found: ResolvedVersion, answer: VersionPrediction, outputs: Sequence[Output]
+) -> pb.PredictResponse:
+    return pb.PredictResponse(
+        model_spec=spec_message(found, DEFAULT_SIGNATURE),
+        outputs={each.name: output_message(each.kind, values_of(answer, each)) for each in outputs},
+    )
+
+
 def _check_task(found: ResolvedVersion, *, is_regression: bool) -> None:
     task = found.version.head.task
     if (task is Task.REGRESSION) != is_regression:
@@ -166,6 +171,17 @@ def _check_task(found: ResolvedVersion, *, is_regression: bool) -> None:
             f"'{found.version.model}', of task {task.value}. Call {other}, or Predict.",
             field="model_spec",
         )
+
+
+def _results(
+    request: pb.MultiInferenceRequest, found: Sequence[ResolvedVersion], answers: Sequence[VersionPrediction]
+) -> pb.MultiInferenceResponse:
+    return pb.MultiInferenceResponse(
+        results=[
+            _result(task, each, answer)
+            for task, each, answer in zip(request.tasks, found, answers, strict=True)
+        ]
+    )
 
 
 def _result(task: pb.InferenceTask, found: ResolvedVersion, answer: VersionPrediction) -> pb.InferenceResult:
@@ -185,7 +201,8 @@ def _classified(answer: VersionPrediction) -> pb.ClassificationResult:
 
 
 def _classifications(answer: VersionPrediction) -> Sequence[pb.Classifications]:
-    """Return all classes of each input, the most probable first."""
+    """Return all classes of each input, the most probable first; raise InvalidField if they are too many."""
+    check_listed(answer.indexes.size, len(answer.outputs))
     names = answer.version.head.class_names
     ranked = zip(answer.indexes.tolist(), answer.probabilities.tolist(), strict=True)
     return [

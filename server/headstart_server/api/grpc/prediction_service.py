@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
@@ -10,6 +11,7 @@ from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.canary_call import CanaryCall, deadline_of
 from headstart_server.api.grpc.messages.common import contents_of, selector_of
 from headstart_server.api.grpc.messages.predictions import (
+    encoded,
     fault_message,
     features_message,
     fill_predictions,
@@ -21,6 +23,7 @@ from headstart_server.api.grpc.requests.request_parsing import in_thread_if_larg
 from headstart_server.backbones.contract.backbone import Content
 from headstart_server.errors import InvalidField
 from headstart_server.prediction.predictor import Predictor
+from headstart_server.prediction.version_prediction import PredictResult
 
 
 class PredictionService(stubs.PredictionServiceServicer):
@@ -50,14 +53,7 @@ class PredictionService(stubs.PredictionServiceServicer):
                 deadline=deadline_of(context, self._clock),
                 router=router,
             )
-        response = pb.PredictResponse(
-            features=map(features_message, predicted.features),
-            faults=[fault_message(place, fault) for place, fault in sorted(predicted.faults.items())],
-        )
-        for each in predicted.predictions:
-            fill_predictions(response.results.add(), each, predicted.faults, len(contents))
-        fill_times(response.times, predicted.times)
-        return response
+        return await encoded(partial(_response, predicted, len(contents)), predicted.predictions)
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         features, times = await self._predictor.embed(
@@ -77,3 +73,14 @@ class PredictionService(stubs.PredictionServiceServicer):
         # Counted before any is converted.
         self._predictor.check_count(len(messages))
         return await in_thread_if_large(contents_of, messages)
+
+
+def _response(predicted: PredictResult, inputs: int) -> pb.PredictResponse:
+    response = pb.PredictResponse(
+        features=map(features_message, predicted.features),
+        faults=[fault_message(place, fault) for place, fault in sorted(predicted.faults.items())],
+    )
+    for each in predicted.predictions:
+        fill_predictions(response.results.add(), each, predicted.faults, inputs)
+    fill_times(response.times, predicted.times)
+    return response

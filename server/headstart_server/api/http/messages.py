@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from headstart.protojson import to_json
 from headstart_server.api.http.json_forms import expand
 from headstart_server.api.http.json_text import SMALL_BYTES, in_json_thread, load_json
+from headstart_server.api.http.large_json import PART_BYTES, large_json
 from headstart_server.api.http.long_strings import LongStrings, LongTexts
 from headstart_server.errors import InvalidField
 
@@ -113,6 +114,8 @@ def _check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
 
 def json_of(message: Message) -> bytes:
     """Return a message as JSON, including default values of fields without presence."""
+    if message.ByteSize() > PART_BYTES:
+        return large_json(message)
     return to_json(message, indent=2).encode() + b"\n"
 
 

@@ -20,6 +20,7 @@ from headstart_server.api.http.forms import options_of
 from headstart_server.api.http.in_process_server import CallDetails, InProcessServer
 from headstart_server.api.http.inputs import UploadLimits
 from headstart_server.api.http.json_text import in_json_thread
+from headstart_server.api.http.large_json import PART_BYTES
 from headstart_server.api.http.messages import fill, fill_parameters, json_of, line_of
 from headstart_server.api.http.request import HttpRequest, message_of, serialized
 from headstart_server.api.http.response import HttpResponse, error_response
@@ -28,7 +29,6 @@ from headstart_server.api.http.uploads import examples_of, stream_of
 from headstart_server.errors import DeadlineExceeded
 
 _NO_SCRIPTS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
-_THREAD_BYTES = 32 << 10
 
 
 class RoutedCall:
@@ -208,7 +208,7 @@ async def _answer_of(route: Route, response: Any) -> HttpResponse:
             # Callers sent the content, so it must not run scripts. It may be erased, so caches revalidate it.
             headers |= {"etag": f'"{etag}"', "cache-control": "private, no-cache", **_NO_SCRIPTS}
         return HttpResponse(content=response.content, media_type=response.media_type, headers=headers)
-    large = response.ByteSize() > _THREAD_BYTES
+    large = response.ByteSize() > PART_BYTES
     content = await in_json_thread(json_of, response) if large else json_of(response)
     serving = health_pb2.HealthCheckResponse.SERVING
     is_unhealthy = isinstance(response, health_pb2.HealthCheckResponse) and response.status != serving

@@ -1,6 +1,8 @@
 """The messages of a Predict: its options and its predictions."""
 
-from collections.abc import Collection, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeVar
 
 from headstart.inputs import tensors
 from headstart.v1 import prediction_service_pb2 as pb
@@ -23,7 +25,19 @@ from headstart_server.prediction.version_prediction import (
 
 #: Default number of classes in each prediction.
 DEFAULT_TOP_K = 5
+#: Parts of predictions above which their messages are made in a thread.
+_PARTS_IN_LOOP = 4000
 REASONS = numbers_of(AbstentionReason, pb.AbstentionReason)
+
+
+_Result = TypeVar("_Result")
+
+
+async def encoded(work: Callable[[], _Result], predictions: Iterable[VersionPrediction]) -> _Result:
+    """Run some work that makes the messages of predictions, in a thread if there are many."""
+    if sum(each.parts for each in predictions) > _PARTS_IN_LOOP:
+        return await asyncio.to_thread(work)
+    return work()
 
 
 def predict_options_of(message: pb.PredictRequest) -> PredictOptions:
