@@ -1,6 +1,6 @@
 """The tables of feedback and of automatic retraining."""
 
-from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, String, Table, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, Float, Index, Integer, String, Table, UniqueConstraint, text
 
 from headstart_server.database.tables import metadata
 
@@ -46,8 +46,22 @@ feedback = Table(
     UniqueConstraint("model", "request_id", name="feedback_request"),
     Index("feedback_by_state", "model", "state", "number"),
     Index("feedback_by_model", "model", "number"),
-    Index("feedback_by_content", "model", "digest"),
-    Index("feedback_by_prediction", "model", "prediction_id"),
+    # Only for feedback that later feedback about its content would repeat or replace: one row of a content.
+    Index(
+        "feedback_open",
+        "model",
+        "digest",
+        sqlite_where=text("state IN ('pending', 'recorded', 'training')"),
+        postgresql_where=text("state IN ('pending', 'recorded', 'training')"),
+    ),
+    # Only for feedback that counts for the accuracy: one row of a prediction.
+    Index(
+        "feedback_counted",
+        "model",
+        "prediction_id",
+        sqlite_where=text("correct IS NOT NULL"),
+        postgresql_where=text("correct IS NOT NULL"),
+    ),
     Index("feedback_by_example", "example_id"),
     Index("feedback_by_job", "job_id"),
     # For the sum of stored bytes.

@@ -40,14 +40,19 @@ _MODEL: BindParameter[str] = bindparam("model")
 _BY_REQUEST = select(feedback).where(
     feedback.c.model == _MODEL, feedback.c.request_id == bindparam("request_id")
 )
-_SAME_CONTENT = (
-    select(feedback)
-    .where(feedback.c.model == _MODEL, feedback.c.digest == bindparam("digest"))
-    .order_by(feedback.c.number.desc())
+# This and the next one read a few rows even if a content has thousands: all tenants wait for the lock.
+_OPEN = select(feedback).where(
+    feedback.c.model == _MODEL,
+    feedback.c.digest == bindparam("digest"),
+    feedback_rows.is_open(feedback),
 )
 _UNCOUNT = (
     update(feedback)
-    .where(feedback.c.model == bindparam("named"), feedback.c.prediction_id == bindparam("prediction"))
+    .where(
+        feedback.c.model == bindparam("named"),
+        feedback.c.prediction_id == bindparam("prediction"),
+        feedback.c.correct.is_not(None),
+    )
     .values(correct=None)
 )
 _PENDING = (
@@ -76,8 +81,6 @@ _READY = (
     .where(*_HAS_POLICY, retrains.c.not_before <= bindparam("now"))
     .order_by(models.c.name)
 )
-#: States in which equal feedback is a repetition: it was neither trained on nor replaced.
-_OPEN = (FeedbackState.PENDING, FeedbackState.TRAINING, FeedbackState.RECORDED)
 
 
 class FeedbackStore:
@@ -110,16 +113,14 @@ class FeedbackStore:
             earlier = _replayed(connection, new.model, new.request_id, new.request_hash)
             if earlier is not None:
                 return earlier, FeedbackOutcome.REPEATED
-            same = connection.execute(_SAME_CONTENT, {"model": new.model, "digest": new.digest}).all()
-            earlier = _repeated(new, [_feedback(row) for row in same])
-            if earlier is not None:
-                return earlier, FeedbackOutcome.REPEATED
+            found = connection.execute(_OPEN, {"model": new.model, "digest": new.digest})
+            same = [_feedback(row) for row in found]
+            newest = max(same, key=lambda each: each.number, default=None)
+            if newest is not None and _is_repeated(new, newest):
+                return newest, FeedbackOutcome.REPEATED
             rows.require_model(connection, new.model)
-            replaced = [
-                row.feedback_id
-                for row in same
-                if row.state in (FeedbackState.PENDING, FeedbackState.RECORDED)
-            ]
+            # Feedback in training stays: its job may already have read it.
+            replaced = [each.feedback_id for each in same if each.state is not FeedbackState.TRAINING]
             if new.prediction.prediction_id is not None:
                 named = {"named": new.model, "prediction": new.prediction.prediction_id}
                 connection.execute(_UNCOUNT, named)
@@ -272,17 +273,13 @@ def _replayed(
     return _feedback(row)
 
 
-def _repeated(new: NewFeedback, same: Sequence[Feedback]) -> Feedback | None:
-    """Return the newest feedback about the same content if it is equal and was not used yet."""
-    newest = same[0] if same else None
-    if newest is None or newest.state not in _OPEN:
-        return None
-    is_same = (
+def _is_repeated(new: NewFeedback, newest: Feedback) -> bool:
+    """Return whether the newest open feedback about the same content is equal."""
+    return (
         newest.prediction.prediction_id == new.prediction.prediction_id
         and newest.answer is new.answer
         and newest.target == new.target
     )
-    return newest if is_same else None
 
 
 def _answer_counts(connection: Connection, condition: Any) -> list[AnswerCount]:

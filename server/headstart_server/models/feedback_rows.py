@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from headstart_server.database.feedback_tables import feedback, retrains
@@ -58,6 +70,18 @@ class ChosenFeedback:
 #: States in which the archive of the content is needed.
 _STORED = (FeedbackState.PENDING.value, FeedbackState.TRAINING.value)
 _REPLACEABLE = (FeedbackState.PENDING.value, FeedbackState.RECORDED.value)
+#: States of feedback that was neither trained on nor replaced.
+_OPEN = (*_REPLACEABLE, FeedbackState.TRAINING.value)
+
+
+def is_open(table: FromClause) -> ColumnElement[bool]:
+    """Return the condition that feedback was neither trained on nor replaced.
+
+    The states are part of the statement instead of parameters: a partial index depends on them.
+    """
+    return table.c.state.in_([literal_column(f"'{state}'") for state in _OPEN])
+
+
 _INSERT = {
     dialect.dialect.name: dialect.insert(retrains).on_conflict_do_nothing()
     for dialect in (postgresql, sqlite)
@@ -327,11 +351,12 @@ def insert_feedback(connection: Connection, **values: Any) -> None:
 
 
 def _with_later(connection: Connection, feedback_ids: Collection[str]) -> list[str]:
-    """Return the feedback that is followed by later feedback about the same content."""
+    """Return the feedback that is followed by later open feedback about the same content."""
     later = feedback.alias()
     is_later = exists().where(
         later.c.model == feedback.c.model,
         later.c.digest == feedback.c.digest,
+        is_open(later),
         later.c.number > feedback.c.number,
     )
     found: list[str] = []
