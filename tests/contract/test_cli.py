@@ -679,6 +679,18 @@ def test_interrupting_before_the_server_confirms_the_job_says_that_it_may_start(
     assert output == ""
 
 
+def test_a_fine_tune_whose_connection_is_lost_can_be_continued_by_its_request_id(run, server, pets):
+    server.script("FineTune", *[Fault(code=grpc.StatusCode.UNAVAILABLE)] * 5)
+
+    lost = run("fine-tune", "pets", pets, "--no-wait", code=3)
+    request_id = server.requests["FineTune"][0][0].spec.request_id
+    run("fine-tune", "pets", pets, "--no-wait", "--request-id", request_id)
+
+    assert "If the server received the request, the job may still start." in lost.stderr
+    assert f"--request-id {request_id}\n" in lost.stderr
+    assert {messages[0].spec.request_id for messages in server.requests["FineTune"]} == {request_id}
+
+
 def test_without_its_extra_it_says_how_to_install_it():
     script = "import sys; sys.modules['typer'] = None; from headstart.cli import main; main()"
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -1,11 +1,14 @@
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import grpc
 import pytest
 import typer
 
 from headstart.cli.session import Session
 from headstart.cli.training.submission import Submission
+from headstart.errors import ErrorDetails, Unavailable
 
 
 class FakeSession:
@@ -19,15 +22,28 @@ class FakeSession:
 
 def interrupted(request_id: str | None = None, **state: Any) -> list[str]:
     """Interrupt a submission with this state, and return what the command prints."""
+    notes, caught = ended(KeyboardInterrupt(), request_id, **state)
+    assert isinstance(caught, typer.Exit)
+    assert caught.exit_code == 130
+    return notes
+
+
+def ended(
+    error: BaseException,
+    request_id: str | None = None,
+    *,
+    reports: Sequence[tuple[int, int | None]] = (),
+    job: Any = None,
+) -> tuple[list[str], BaseException]:
+    """End a submission by an error; return what the command prints, and the error that follows."""
     session = FakeSession()
     submission = Submission(cast(Session, session), "pets", request_id)
-    for count, total in state.pop("reports", []):
+    for count, total in reports:
         submission.uploaded(count, total)
-    submission.job = state.pop("job", None)
-    with pytest.raises(typer.Exit) as caught, submission.interruptible():
-        raise KeyboardInterrupt
-    assert caught.value.exit_code == 130
-    return session.notes
+    submission.job = job
+    with pytest.raises(BaseException) as caught, submission.followed():  # noqa: PT011
+        raise error
+    return session.notes, caught.value
 
 
 def test_an_incomplete_upload_starts_nothing():
@@ -56,3 +72,30 @@ def test_a_confirmed_job_continues():
         "The job continues on the server. Watch it: headstart job watch job-1",
         "Or cancel it: headstart job cancel job-1",
     ]
+
+
+def unavailable(reason: str = "") -> Unavailable:
+    return Unavailable(ErrorDetails(code=grpc.StatusCode.UNAVAILABLE, message="no", reason=reason))
+
+
+def test_a_complete_upload_without_an_answer_may_start_the_job():
+    error = unavailable()
+
+    (first, second), caught = ended(error, "id-1", reports=[(2, 2)])
+
+    assert first == (
+        "If the server received the request, the job may still start. Check with: headstart job list pets"
+    )
+    assert second.endswith("--request-id id-1")
+    assert caught is error
+
+
+def test_a_refusal_and_an_incomplete_upload_start_nothing():
+    assert ended(unavailable("STORAGE_UNAVAILABLE"), reports=[(2, 2)])[0] == []
+    assert ended(unavailable(), reports=[(1, 2)])[0] == []
+
+
+def test_a_confirmed_job_can_be_watched_after_an_outage():
+    notes, _ = ended(unavailable(), job=SimpleNamespace(job_id="job-1"))
+
+    assert notes == ["Watch the job when the server answers again: headstart job watch job-1"]

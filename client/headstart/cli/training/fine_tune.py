@@ -137,7 +137,7 @@ def run_fine_tune(
 ) -> Version | None:
     """Run a fine-tune, show it and return its version; None without a wait."""
     submission = Submission(session, model, request_id)
-    with submission.interruptible(), progress_view(session.err) as view:
+    with submission.followed(), progress_view(session.err) as view:
 
         def report(count: int, total: int | None) -> None:
             submission.uploaded(count, total)

@@ -72,7 +72,7 @@ def rebase(
     )
     submission = Submission(session, parse_version(model).model, request_id)
     with session.client() as client:
-        with submission.interruptible(), progress_view(session.err) as view:
+        with submission.followed(), progress_view(session.err) as view:
             submission.is_sent = True
             job = submission.job = client.rebase(
                 model,

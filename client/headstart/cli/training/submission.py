@@ -9,6 +9,7 @@ import typer
 
 from headstart.cli.exits import ExitCode
 from headstart.cli.session import Session
+from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.job import Job
 
 
@@ -30,26 +31,40 @@ class Submission:
         self.is_sent = self.is_sent or count == total
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """On Ctrl-C, print the next commands and exit."""
+    def followed(self) -> Iterator[None]:
+        """Print the next commands if the block is interrupted, or no server answers."""
         try:
             yield
         except KeyboardInterrupt:
-            self._print_next_commands()
+            self._print_after_interruption()
             raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except (DeadlineExceeded, Unavailable) as error:
+            if not error.reason:  # with a reason, it is the server's answer
+                self._print_after_outage()
+            raise
 
-    def _print_next_commands(self) -> None:
+    def _print_after_interruption(self) -> None:
         note, command = self._session.note, self._session.command
         if self.job is not None:
             job_id = self.job.job_id
             note(f"The job continues on the server. Watch it: {command(f'job watch {job_id}')}")
             note(f"Or cancel it: {command(f'job cancel {job_id}')}")
         elif self.is_sent:
-            jobs = command(f"job list {shlex.quote(self._model)}")
-            note(f"Interrupted before the server confirmed the job. It may still start. Check with: {jobs}")
-            note(
-                "To continue, repeat the command with the same request ID, which starts at most one job: "
-                f"--request-id {shlex.quote(self.request_id)}"
-            )
+            self._print_repetition("Interrupted before the server confirmed the job. It may still start.")
         else:
             note("Interrupted before the server took the job. Nothing was started.")
+
+    def _print_after_outage(self) -> None:
+        if self.job is not None:
+            watch = self._session.command(f"job watch {self.job.job_id}")
+            self._session.note(f"Watch the job when the server answers again: {watch}")
+        elif self.is_sent:
+            self._print_repetition("If the server received the request, the job may still start.")
+
+    def _print_repetition(self, problem: str) -> None:
+        jobs = self._session.command(f"job list {shlex.quote(self._model)}")
+        self._session.note(f"{problem} Check with: {jobs}")
+        self._session.note(
+            "To continue, repeat the command with the same request ID, which starts at most one job: "
+            f"--request-id {shlex.quote(self.request_id)}"
+        )
