@@ -140,7 +140,7 @@ class Supervisor:
         now = time.monotonic()
         for child in self._children:
             if child.due is not None and child.due <= now and self._stop_begun is None:
-                self._start(child, is_restart=self._has_served)
+                self._restart(child)
         if self._stop_begun is not None:
             self._continue_stop(now)
 
@@ -173,6 +173,25 @@ class Supervisor:
             daemon=True,
         ).start()
 
+    def _restart(self, child: "_Child") -> None:
+        """Start the successor of a process that ended."""
+        try:
+            self._start(child, is_restart=True)
+        except (OSError, RuntimeError) as error:
+            # The machine has no process, thread, file or memory left; the other processes serve meanwhile.
+            self._start_failed(child, error)
+
+    @staticmethod
+    def _start_failed(child: "_Child", error: Exception) -> None:
+        child.abandon()
+        child.plan_restart()
+        log.error(
+            "process_start_failed",
+            process=child.name,
+            error=str(error),
+            restart_seconds=round(child.pause, 1),
+        )
+
     def _listen(self, child: "_Child", control: Channel, process: "subprocess.Popen[bytes]") -> None:
         """Forward the messages of a process, then wait for its exit."""
         with suppress(EOFError):
@@ -189,7 +208,12 @@ class Supervisor:
             return
         if kind == "up":
             child.is_up = True
-            self._connect(child)
+            try:
+                self._connect(child)
+            except OSError as error:
+                if not self._has_served:
+                    raise
+                self._start_failed(child, error)
         elif kind == "listening":
             child.is_listening = True
             self._log_ports()
@@ -255,8 +279,7 @@ class Supervisor:
                 "Its log output above has the reason."
             )
         child.plan_restart()
-        pause = max(0.0, (child.due or 0.0) - time.monotonic())
-        log.error("process_ended", process=child.name, exit_code=code, restart_seconds=round(pause, 1))
+        log.error("process_ended", process=child.name, exit_code=code, restart_seconds=round(child.pause, 1))
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGHUP and self._has_audit_log:
@@ -304,7 +327,8 @@ class _Child:
         self._channel: Channel | None = None
         self._request = MetricsRequest()
         self._started = 0.0
-        self._pause = 0.0
+        #: Seconds between its last end and its next start.
+        self.pause = 0.0
         self._is_stopping = False
 
     @property
@@ -362,9 +386,17 @@ class _Child:
         if self._channel is not None:
             self._channel.close()
 
+    def abandon(self) -> None:
+        """Kill the process, if it was started, because its start failed."""
+        self.signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+        self.clear()
+        self._started = time.monotonic()
+
     def plan_restart(self) -> None:
         """Plan the next start, after a pause if the process ended soon."""
         now = time.monotonic()
         is_steady = now - self._started >= _STEADY_SECONDS
-        self._pause = 0.0 if is_steady else min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self._pause))
-        self.due = now + self._pause
+        self.pause = 0.0 if is_steady else min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self.pause))
+        self.due = now + self.pause
