@@ -1,5 +1,6 @@
 """The backbones of a server and their queues; each is loaded on first use."""
 
+import concurrent.futures
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,8 @@ LOADING_RETRY_SECONDS = 2.0
 MAX_LOADING_RETRY_SECONDS = 15.0
 #: Seconds during which calls fail with the error of a failed loading, before it is repeated.
 FAILED_RETRY_SECONDS = 30.0
+#: Seconds between two checks whether a caller that loads a backbone must stop.
+CHECK_SECONDS = 0.1
 #: Maximum number of loaded backbones that are not listed, because each keeps its threads.
 MAX_UNLISTED = 64
 #: Seconds without use after which one of them may be replaced, so that one caller cannot occupy all.
@@ -86,6 +89,8 @@ class BackbonePool:
         self._make_embedder = make_embedder
         self._loaded: dict[str, Embedder] = {}
         self._loading: dict[str, threading.Lock] = {}
+        #: Loadings that callers with a checkpoint wait for.
+        self._background: dict[str, concurrent.futures.Future[Embedder]] = {}
         self._waiters = waiters or Waiters()
         self._stopped = False
         #: Time of the last use of each backbone.
@@ -229,9 +234,50 @@ class BackbonePool:
                             await ended
                         name = loading.metadata["backbone"]
 
-    def load(self, name: str) -> Embedder:
-        """Return the embedder of a backbone, loading it if necessary; an empty name means the default."""
+    def load(self, name: str, checkpoint: Callable[[], None] | None = None) -> Embedder:
+        """Return the embedder of a backbone, loading it if necessary; an empty name means the default.
+
+        Args:
+            checkpoint: called while the backbone is being loaded; if it raises, the loading continues
+                without the caller.
+        """
         name = self.metadata(name).name
+        if checkpoint is None or name in self._loaded:
+            return self._load(name)
+        loading = self._load_in_background(name)
+        while not concurrent.futures.wait([loading], CHECK_SECONDS).done:
+            checkpoint()
+        return loading.result()
+
+    def _load_in_background(self, name: str) -> "concurrent.futures.Future[Embedder]":
+        """Load a backbone in one thread, which all callers share."""
+        with self._lock:
+            known = self._background.get(name)
+            if known is not None:
+                return known
+            loading = self._background[name] = concurrent.futures.Future()
+
+        def load() -> None:
+            try:
+                embedder = self._load(name)
+            except BaseException as error:  # noqa: BLE001 - raised by the callers
+                fail(error)
+            else:
+                self._background.pop(name, None)
+                loading.set_result(embedder)
+
+        def fail(error: BaseException) -> None:
+            self._background.pop(name, None)
+            loading.set_exception(error)
+
+        try:
+            threading.Thread(target=load, name=f"load-{name}", daemon=True).start()
+        except RuntimeError as error:
+            # The process cannot start another thread.
+            fail(error)
+        return loading
+
+    def _load(self, name: str) -> Embedder:
         with self._waking(name), self._loading_lock(name), self._remembering(name):
             if name not in self._loaded:
                 self._loaded[name] = self._make_embedder(self._source.load(name))

@@ -129,7 +129,7 @@ class PromotionCheck:
                 f"The training examples of version {baseline} are unknown, because an older release created "
                 "it.",
             )
-        embedder = self._embedder(before.backbone, before.backbone_digest)
+        embedder = self._embedder(before.backbone, before.backbone_digest, checkpoint)
         pairs = pair_predictions(
             ComparedHead(head=before.head, tail=before.tail, embedder=embedder, known=known),
             candidate,
@@ -138,9 +138,9 @@ class PromotionCheck:
         )
         return decide_promotion(gate, alias, baseline, compare(_judged_on(pairs)))
 
-    def _embedder(self, backbone: str, digest: str) -> Embedder | None:
+    def _embedder(self, backbone: str, digest: str, checkpoint: Callable[[], None]) -> Embedder | None:
         try:
-            embedder = self._pool.load(backbone)
+            embedder = self._pool.load(backbone, checkpoint)
         except (BackboneNotFound, BackboneUnavailable):
             return None
         return embedder if embedder.digest == digest else None

@@ -162,12 +162,14 @@ class BackboneSelector:
 
     def _loaded(self, name: str) -> Embedder:
         try:
-            embedder = self._pool.load(name)
+            embedder = self._pool.load(name, self._checkpoint)
             check_recipe(embedder.info, self._spec.recipe)
         except (Draining, ServiceUnavailable):
             # The server is stopping, or a service does not answer: another attempt will try it.
             raise
         except HeadstartError as error:
+            # A stop of the job is not the candidate's fault.
+            self._checkpoint()
             # Every caller who may train can read it.
             message = redacted_message(error.reason, error.message, {"backbone": name})
             raise _UnfitError(message) from error

@@ -63,7 +63,8 @@ class FeatureStep:
     def load(self, progress: ProgressReporter, selection: BackboneSelection | None) -> Embedder:
         """Load the backbone of a job. Raise InvalidField if it does not support the recipe."""
         spec = progress.job.spec
-        embedder = self._pool.load(spec.backbone if selection is None else selection.backbone)
+        name = spec.backbone if selection is None else selection.backbone
+        embedder = self._pool.load(name, progress.checkpoint)
         # The backbone may not have been prepared yet when the job was accepted.
         check_recipe(embedder.info, spec.recipe)
         return embedder

@@ -88,7 +88,7 @@ class PreviewService:
         backbone: str,
         checkpoint: Callable[[], None],
     ) -> Validation:
-        embedder = self._pool.load(backbone)
+        embedder = self._pool.load(backbone, checkpoint)
         with closing(self._datasets.open(job_id)) as dataset:
             began = time.monotonic()
             # As a job would, so that the features stay cached for it.

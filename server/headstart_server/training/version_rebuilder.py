@@ -112,7 +112,7 @@ class VersionRebuilder:
         left_out = {
             exclusion_mark(one.digest) for one in listed.examples if (one.archive, one.member) in erased
         }
-        embedder = self._pool.load(version.manifest.backbone)
+        embedder = self._pool.load(version.manifest.backbone, checkpoint)
         check_backbone(self._registry.files.load(version.model, version.number), embedder.digest)
         with working_for(tenant_of(version.model)):
             fitted = self._fit_once(version, kept, embedder, checkpoint)

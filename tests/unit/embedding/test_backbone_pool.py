@@ -266,6 +266,57 @@ def test_members_of_a_family_are_loaded_without_being_listed_up_to_a_bound(sourc
     pool.close()
 
 
+class StoppedError(Exception):
+    """The caller must stop."""
+
+
+def test_a_caller_may_stop_while_its_backbone_is_loaded_and_the_loading_continues(
+    pool: BackbonePool, source: FakeSource
+) -> None:
+    begun, may_end = blocked(source)
+
+    def stop() -> None:
+        if begun.is_set():
+            raise StoppedError
+
+    for _ in range(3):
+        with pytest.raises(StoppedError):
+            pool.load("large", stop)
+    assert pool.loaded("large") is None
+    may_end.set()
+    assert pool.load("large", lambda: None) is pool.load("large")
+    assert source.loads == ["large"]
+    pool.close()
+
+
+def test_callers_with_a_checkpoint_get_the_error_of_a_loading_and_the_next_loading(
+    pool: BackbonePool, source: FakeSource
+) -> None:
+    def fail(name: str) -> None:
+        raise TimeoutError(name)
+
+    source.before_load = fail
+    with pytest.raises(TimeoutError, match="large"):
+        pool.load("large", lambda: None)
+    source.before_load = lambda name: None
+    assert pool.load("large", lambda: None).info.name == "large"
+    pool.close()
+
+
+def test_a_loading_without_a_thread_fails_and_the_next_one_succeeds(
+    pool: BackbonePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="new thread"):
+            pool.load("large", lambda: None)
+    assert pool.load("large", lambda: None).info.name == "large"
+    pool.close()
+
+
 def test_facts_are_reported_as_far_as_they_are_known_without_loading(
     pool: BackbonePool, source: FakeSource
 ) -> None:

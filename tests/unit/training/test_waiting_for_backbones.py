@@ -3,12 +3,15 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fakes import PATIENCE, FakeBackbone, JobDriver
 from headstart_server.errors import BackboneUnavailable, InvalidField
 from headstart_server.jobs.job import JobState
+from headstart_server.jobs.running import JobCancelledError
+from headstart_server.jobs.workers import time_limit_error
 from headstart_server.learning.heads.recipe import Ridge
 from workbench import Workbench, pets
 
@@ -27,6 +30,36 @@ def may_load(bench: Workbench) -> Iterator[threading.Event]:
     bench.source.before_load = lambda _: may_load.wait(PATIENCE)
     yield may_load
     may_load.set()
+
+
+@pytest.mark.parametrize(
+    "spec", [{"backbone": "late"}, {"backbone": "auto", "backbone_candidates": ("late", "fake")}]
+)
+@pytest.mark.parametrize("stop", [JobCancelledError("job"), time_limit_error("The job", 60.0)])
+def test_a_job_stops_while_its_backbone_is_loaded(
+    bench: Workbench, spec: dict[str, Any], stop: Exception
+) -> None:
+    begun, may_load = threading.Event(), threading.Event()
+    names: list[str] = []
+    ended: list[bool] = []
+
+    def load(name: str) -> None:
+        names.append(name)
+        begun.set()
+        ended.append(may_load.wait(PATIENCE))
+
+    def checkpoint() -> None:
+        if begun.is_set():
+            raise stop
+
+    bench.source.before_load = load
+    bench.accept(pets(), **spec)
+    with pytest.raises(type(stop)):
+        bench.run(bench.driver.claim(), checkpoint)
+    assert ended == []
+    may_load.set()
+    # Its batcher must be there when the workbench is closed.
+    bench.pool.load(names[0])
 
 
 @pytest.mark.parametrize(("named", "used"), [("late", "late"), ("", "fake")])
