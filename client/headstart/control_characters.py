@@ -6,14 +6,14 @@ import re
 _CONTROL = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
-def has_controls(text: str) -> bool:
-    """Return whether a text has such characters."""
-    return _CONTROL.search(text) is not None
-
-
 def without_controls(text: str) -> str:
     """Return a text without such characters."""
     return _CONTROL.sub("", text)
+
+
+def valid_unicode(text: str) -> str:
+    """Return a text that UTF-8 can encode, with ``?`` for each byte of a file name that is not UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def json_escaped(document: str) -> str:

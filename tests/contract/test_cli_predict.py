@@ -207,6 +207,43 @@ def long_table(folder: Path, count: int = 1100) -> Path:
 LOST = Fault(code=grpc.StatusCode.INTERNAL, message="lost")
 
 
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "-", None])
+def test_names_of_files_need_not_be_utf_8(run, server, photos, tmp_path, output):
+    server.standing["Predict"] = predicted_unless_bad
+    for name, content in ((b"caf\xe9.jpg", b"cat"), (b"bad\xe9.jpg", b"bad")):
+        (photos / os.fsdecode(name)).write_bytes(content)
+    out = tmp_path / "out.csv" if output is None else tmp_path / output
+    arguments = [] if output is None else ["-o", "-" if output == "-" else out]
+
+    result = run("predict", "pets", photos, *arguments, code=6)
+    document = run("predict", "pets", photos, *arguments, "--json", code=6).stdout
+
+    written = out.read_text(encoding="utf-8") if out.exists() else result.stdout
+    assert f"{photos}/caf?.jpg" in written
+    assert "\ufffd" not in written
+    assert f"error: {photos}/bad?.jpg: Expected an image." in result.stderr
+    if output != "-":
+        faults = json.loads(document)["faults"]
+        assert f"{photos}/bad?.jpg: Expected an image. Received: bytes." in [
+            each["message"] for each in faults
+        ]
+
+
+def test_an_interrupted_run_continues_after_names_that_are_not_utf_8(run, server, tmp_path):
+    folder, out = tmp_path / "folder", tmp_path / "out.csv"
+    folder.mkdir()
+    for place in range(300):
+        (folder / os.fsdecode(b"%d\xe9.jpg" % place)).write_bytes(b"%d" % place)
+    server.script("Predict", server.standing["Predict"], LOST)
+
+    assert "256 predictions kept" in run("predict", "m", folder, "-o", out, code=1).stderr
+    run("predict", "m", folder, "-o", out)
+
+    expected = {(f"{folder}/{place}?.jpg", str(place)) for place in range(300)}
+    assert {(row["input"], row["predicted_label"]) for row in rows_of(out)} == expected
+    assert sum(len(each.inputs) for each in server.requests["Predict"]) == 300 + 44
+
+
 def test_an_interrupted_run_continues_with_the_same_version(run, server, tmp_path):
     table, out = long_table(tmp_path), tmp_path / "out.csv"
     steps = [server.standing["Predict"]] * 2

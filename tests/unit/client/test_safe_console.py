@@ -48,6 +48,14 @@ def test_json_has_them_as_escape_sequences(capsys: pytest.CaptureFixture[str]) -
     assert json.loads(printed) == {"a": "\x1b\x7f\x9b\u202e na\u00efve"}
 
 
+def test_all_outputs_are_valid_unicode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", written := StringIO())
+    SafeOutput().write("caf\udce9 \u00e9\n")
+    print_json({"a": "caf\udce9 \u00e9"})
+    SafeConsole(file=written, width=60).print(Text("caf\udce9 \u00e9"))
+    assert written.getvalue() == 'caf? \u00e9\n{"a": "caf? \u00e9"}\ncaf? \u00e9\n'
+
+
 def test_a_question_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     questions: list[str] = []
     monkeypatch.setattr(sys, "stdin", Terminal())

@@ -25,7 +25,8 @@ class PredictionFile:
     """A file of predictions, which appears when it is complete.
 
     Until then, ``FILE.partial`` has its rows, and a later run of the same command continues there. Rows are
-    written in batches; a truncated row is dropped, as are the rows of another command.
+    written in batches; a truncated row is dropped, as are the rows of another command. The file is UTF-8,
+    with ``?`` for each byte of an input's name that is not.
     """
 
     def __init__(self, path: Path, command: Mapping[str, Any]) -> None:
@@ -70,7 +71,8 @@ class PredictionFile:
             "version": prediction.version,
             "row": self._row(predicted, prediction),
         }
-        self._waiting.append(json.dumps(row, ensure_ascii=False) + "\n")
+        # In ASCII: names of files may not be UTF-8.
+        self._waiting.append(json.dumps(row) + "\n")
         if len(self._waiting) >= _BATCH:
             self._flush()
 
@@ -79,7 +81,7 @@ class PredictionFile:
         self._flush()
         self._file.flush()
         made = self.path.with_name(f"{self.path.name}.new")
-        with made.open("w", encoding="utf-8", newline="") as file:
+        with made.open("w", encoding="utf-8", errors="replace", newline="") as file:
             write_rows(file, self.path.suffix.lower(), self._rows)
             file.flush()
             os.fsync(file.fileno())

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from headstart.control_characters import has_controls, json_escaped, without_controls
+from headstart.control_characters import json_escaped, valid_unicode, without_controls
 
 
 class SafeConsole(Console):
@@ -16,20 +16,20 @@ class SafeConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of a renderable."""
         for segment in super().render(renderable, options):
-            if segment.control or not has_controls(segment.text):
-                yield segment
-            else:
-                yield Segment(without_controls(segment.text), segment.style)
+            text = segment.text if segment.control else without_controls(valid_unicode(segment.text))
+            yield segment if text == segment.text else Segment(text, segment.style)
 
 
 class SafeOutput:
-    """Standard output for programs: unchanged texts, but on a terminal without control characters."""
+    """Standard output for programs: texts as valid Unicode, and on a terminal without control characters."""
 
     def write(self, text: str) -> int:
         """Write a text."""
+        text = valid_unicode(text)
         return sys.stdout.write(without_controls(text) if sys.stdout.isatty() else text)
 
 
 def print_json(value: object, indent: int | None = None) -> None:
     """Print a JSON document on standard output, in one line unless indented."""
-    print(json_escaped(json.dumps(value, indent=indent, ensure_ascii=False)), flush=True)
+    document = json.dumps(value, indent=indent, ensure_ascii=False)
+    print(json_escaped(valid_unicode(document)), flush=True)

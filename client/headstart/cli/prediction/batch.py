@@ -20,6 +20,7 @@ from headstart.cli.output.layout import plural
 from headstart.cli.output.prediction_file import PredictionFile, StandardOutput
 from headstart.cli.output.progress import progress_view
 from headstart.cli.session import Session
+from headstart.control_characters import valid_unicode
 from headstart.errors import ErrorDetails, InvalidArgument, PredictionError
 from headstart.inputs.inputs import Text
 from headstart.inputs.prediction_inputs import InputSettings, NamedInput, is_collection, open_inputs
@@ -94,7 +95,9 @@ class BatchPrediction:
 
     def _faults(self) -> list[dict[str, Any]]:
         return [
-            to_dict(pb.InputFault(index=each.index, reason=_reason(each), message=each.message))
+            to_dict(
+                pb.InputFault(index=each.index, reason=_reason(each), message=valid_unicode(each.message))
+            )
             for each in self.errors
         ]
 
