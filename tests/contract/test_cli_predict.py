@@ -19,6 +19,7 @@ from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 
 COMMAND = [sys.executable, "-m", "headstart"]
+LOST = Fault(code=grpc.StatusCode.INTERNAL, message="lost")
 BUSY = Fault(code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="QUEUE_FULL", retry_after=0.01)
 
 
@@ -164,6 +165,57 @@ def test_predictions_can_be_piped(run, photos):
     assert line["label"] == {"className": "a"}
 
 
+@pytest.mark.parametrize("output", ["-", "out.csv"])
+def test_a_table_says_of_each_input_whether_it_is_unknown(run, server, monkeypatch, tmp_path, output):
+    def unknown_dog(request: predicting.PredictRequest) -> predicting.PredictResponse:
+        response = predicted(request)  # without a typicality, as versions with few examples
+        for sent, each in zip(request.inputs, response.results[0].predictions, strict=True):
+            each.abstained = sent.text == "dog"
+        return response
+
+    server.standing["Predict"] = unknown_dog
+    monkeypatch.chdir(tmp_path)
+    arguments = ["predict", "m", "--text", "cat", "dog", "-o", output]
+
+    for options, column in ((["--abstain", "--min-probability", "0.9"], True), ([], False)):
+        printed = run(*arguments, *options).stdout
+        lines = (printed if output == "-" else (tmp_path / output).read_text()).splitlines()
+        if column:
+            assert lines == [
+                "input,predicted_label,probability,unknown",
+                "cat,cat,0.75,false",
+                "dog,dog,0.75,true",
+            ]
+        else:
+            assert lines == ["input,predicted_label,probability", "cat,cat,0.75", "dog,dog,0.75"]
+
+
+def test_rows_with_other_columns_are_not_cut_on_stdout(run, photos, tmp_path):
+    (tmp_path / "rows.csv").write_text("text,key\na joy,7\n")
+    arguments = ["predict", "m", photos / "a.jpg", tmp_path / "rows.csv", "-o"]
+
+    result = run(*arguments, "-", code=2)
+    lines = run(*arguments, "-", "--json").stdout.splitlines()
+    run(*arguments, tmp_path / "out.csv")
+
+    assert f"{tmp_path}/rows.csv, line 2 has columns that the first input lacks: text, key." in result.stderr
+    assert json.loads(lines[1])["row"] == {"text": "a joy", "key": "7"}
+    assert [row["key"] for row in rows_of(tmp_path / "out.csv")] == ["", "7"]
+
+
+def test_an_input_that_is_given_twice_has_two_rows(run, server, tmp_path):
+    out = tmp_path / "out.csv"
+    assert "Wrote 3 predictions" in run("predict", "m", "--text", "good", "bad", "good", "-o", out).stderr
+    summary = run("predict", "m", "--text", "good", "bad", "good", "-o", out, "--json").stdout
+    assert json.loads(summary)["predictions"] == len(rows_of(out)) == 3
+
+    many = ["predict", "m", "--text", *["same"] * 1000, "-o", out]
+    server.script("Predict", server.standing["Predict"], LOST)
+    assert "256 predictions kept" in run(*many, code=1).stderr
+    assert "Continuing after 256 predictions" in run(*many).stderr
+    assert len(rows_of(out)) == 1000
+
+
 def test_a_busy_server_is_waited_for(run, server, photos, tmp_path):
     server.script("Predict", BUSY, BUSY)
     run("predict", "pets", photos, "-o", tmp_path / "out.csv")
@@ -202,9 +254,6 @@ def long_table(folder: Path, count: int = 1100) -> Path:
     table = folder / "rows.csv"
     table.write_text("text\n" + "".join(f"row {place}\n" for place in range(count)))
     return table
-
-
-LOST = Fault(code=grpc.StatusCode.INTERNAL, message="lost")
 
 
 @pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "-", None])

@@ -3,7 +3,8 @@
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, cast
@@ -11,6 +12,7 @@ from typing import IO, Any, Final, cast
 from google.protobuf.message import Message
 
 from headstart.cli.output.safe_console import SafeOutput, print_json
+from headstart.inputs.prediction_inputs import NamedInput
 from headstart.inputs.task import Task
 from headstart.protojson import to_dict
 from headstart.results import PredictedInput, Prediction
@@ -29,7 +31,7 @@ class PredictionFile:
     with ``?`` for each byte of an input's name that is not.
     """
 
-    def __init__(self, path: Path, command: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, command: Mapping[str, Any], *, abstains: bool) -> None:
         if path.suffix.lower() not in FORMATS:
             raise ValueError(
                 f"Predictions are written to a file that ends in {', '.join(FORMATS)}, or to -. "
@@ -37,9 +39,11 @@ class PredictionFile:
             )
         self.path = path
         self._partial = path.with_name(f"{path.name}.partial")
+        self._abstains = abstains
         self._waiting: list[str] = []
-        self.names: set[str] = set()
-        """Names of the inputs that are in the file."""
+        self._finished: Counter[str] = Counter()  # inputs of the interrupted run
+        self.count = 0
+        """Number of rows."""
         self.version: int | None = None
         """The version that the rows are from; None if there are none."""
         self._file = self._opened(json.dumps(command, sort_keys=True))
@@ -57,14 +61,19 @@ class PredictionFile:
             self._flush()
             self._file.close()
 
-    @property
-    def paths(self) -> tuple[Path, Path]:
-        """The file, and its rows until it is complete."""
-        return self.path, self._partial
+    def missing(self, items: Iterable[NamedInput]) -> Iterator[NamedInput]:
+        """Yield the inputs that the interrupted run has not finished, except the file itself."""
+        own = {os.path.abspath(each) for each in (self.path, self._partial)}  # may be in a folder of inputs
+        finished = self._finished.copy()  # an input that is given twice has two rows
+        for item in items:
+            if finished[item.name]:
+                finished[item.name] -= 1
+            elif os.path.abspath(item.name) not in own:
+                yield item
 
     def add(self, predicted: PredictedInput, prediction: Prediction) -> None:
         """Add a row."""
-        self.names.add(predicted.name)
+        self.count += 1
         self.version = prediction.version
         row = {
             "name": predicted.name,
@@ -96,7 +105,7 @@ class PredictionFile:
 
     def _row(self, predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
         if self.path.suffix.lower() != ".jsonl":
-            return prediction_cells(predicted, prediction)
+            return prediction_cells(predicted, prediction, abstains=self._abstains)
         return json_row(predicted, prediction)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
@@ -123,7 +132,8 @@ class PredictionFile:
                 row = json.loads(line)
             except ValueError:  # after a power failure
                 break
-            self.names.add(row["name"])
+            self._finished[row["name"]] += 1
+            self.count += 1
             self.version = row["version"]
             end += len(line)
         file.truncate(end)
@@ -143,8 +153,11 @@ def json_row(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any
     return {"input": predicted.name, **cells, "version": str(prediction.version), **message}
 
 
-def prediction_cells(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:
-    """Return the table row of a prediction: the cells of its input, then the predicted values."""
+def prediction_cells(predicted: PredictedInput, prediction: Prediction, *, abstains: bool) -> dict[str, Any]:
+    """Return the table row of a prediction: the cells of its input, then the predicted values.
+
+    `abstains`: whether inputs may be unknown.
+    """
     cells: dict[str, Any] = dict(predicted.cells)
     if not cells:
         cells["input"] = predicted.name
@@ -156,7 +169,7 @@ def prediction_cells(predicted: PredictedInput, prediction: Prediction) -> dict[
             cells |= {"predicted_labels": "|".join(prediction.labels)}
         case _:
             cells |= {"predicted_label": prediction.label, "probability": prediction.probability}
-    if prediction.typicality is not None or prediction.abstained:
+    if abstains:
         cells |= {"unknown": str(prediction.abstained).lower()}
     return cells
 
@@ -177,23 +190,27 @@ def write_rows(file: IO[str], suffix: str, rows: Any) -> None:
 class StandardOutput:
     """Predictions as CSV or JSONL on standard output, as they arrive."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, abstains: bool) -> None:
         self.is_empty = True
         self._as_json = as_json
+        self._abstains = abstains
         self._writer: Any = None
 
     def add(self, predicted: PredictedInput, prediction: Prediction) -> None:
-        """Print a row; the first one determines the columns."""
+        """Print a row; raise ValueError if a table has other columns, which the first row determines."""
         self.is_empty = False
         if self._as_json:
             print_json(json_row(predicted, prediction))
             return
-        cells = prediction_cells(predicted, prediction)
+        cells = prediction_cells(predicted, prediction, abstains=self._abstains)
         if self._writer is None:
-            self._writer = csv.DictWriter(
-                SafeOutput(), list(cells), extrasaction="ignore", lineterminator="\n"
-            )
+            self._writer = csv.DictWriter(SafeOutput(), list(cells), lineterminator="\n")
             self._writer.writeheader()
+        if lacking := [name for name in cells if name not in self._writer.fieldnames]:
+            raise ValueError(
+                f"{predicted.name} has columns that the first input lacks: {', '.join(lacking)}. Write the "
+                "predictions to a file, or print them with --json"
+            )
         self._writer.writerow({name: _cell(value) for name, value in cells.items()})
 
 

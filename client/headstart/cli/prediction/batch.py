@@ -59,7 +59,7 @@ class BatchPrediction:
     def write(self, output: str) -> None:
         """Write the predictions to a file, or to standard output (``-``)."""
         if output == "-":
-            printed = StandardOutput(as_json=self.session.as_json)
+            printed = StandardOutput(as_json=self.session.as_json, abstains=self._abstains)
             for predicted, prediction in self._predictions(self._inputs(), parse_version(self.model)):
                 printed.add(predicted, prediction)
             is_empty = printed.is_empty
@@ -104,32 +104,28 @@ class BatchPrediction:
     def _write_file(self, path: Path) -> int:
         if os.path.abspath(path) in map(os.path.abspath, () if self.is_text else self.sources):
             raise ValueError(f"{path} is an input. Write the predictions to another file")
-        with PredictionFile(path, self._command()) as file:
+        with PredictionFile(path, self._command(), abstains=self._abstains) as file:
             target = parse_version(self.model)
-            finished = len(file.names)
+            finished = file.count
             if finished and file.version is not None:
                 self.session.note(f"Continuing after {plural(finished, 'prediction')} of an interrupted run.")
                 target = VersionRef(target.model, version=file.version)  # one version predicts all rows
-            own = {os.path.abspath(each) for each in file.paths}  # may be in a folder of inputs
-            missing = (
-                item
-                for item in self._inputs()
-                if item.name not in file.names and os.path.abspath(item.name) not in own
-            )
             try:
-                for predicted, prediction in self._predictions(missing, target, finished):
+                for predicted, prediction in self._predictions(
+                    file.missing(self._inputs()), target, finished
+                ):
                     file.add(predicted, prediction)
             except BaseException:
-                if file.names:
+                if file.count:
                     self.session.note(
-                        f"{plural(len(file.names), 'prediction')} kept. Run the command again to continue."
+                        f"{plural(file.count, 'prediction')} kept. Run the command again to continue."
                     )
                 raise
-            if file.names:
+            if file.count:
                 file.finish()
             else:
                 file.discard()
-            count = len(file.names)
+        count = file.count
         summary = {"output": str(path), "predictions": count, "faults": self._faults()}
         if self.session.as_json:
             self.session.print_json(summary, indent=2)
@@ -159,6 +155,10 @@ class BatchPrediction:
                 self.errors.append(outcome)
                 if self.fails:
                     self._fail()
+
+    @property
+    def _abstains(self) -> bool:
+        return self.settings.get("abstain") is not None
 
     def _inputs(self) -> Iterator[NamedInput]:
         return named_inputs(self.sources, self.columns, is_text=self.is_text)
