@@ -11,7 +11,9 @@ from contract.fake_server import FakeServer
 from forked import run_headstart
 
 
-def completed(line: str, tmp_path: Path, server: str = "", *, shell: str = "bash") -> list[str]:
+def completed(
+    line: str, tmp_path: Path, server: str = "", *, shell: str = "bash", token: str = ""
+) -> list[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
     environment |= {
         "_HEADSTART_COMPLETE": f"complete_{shell}",
@@ -20,6 +22,7 @@ def completed(line: str, tmp_path: Path, server: str = "", *, shell: str = "bash
         "COMP_CWORD": str(len(line.split(" ")) - 1),
         "XDG_CONFIG_HOME": str(tmp_path),
         "HEADSTART_SERVER": server,
+        "HEADSTART_TOKEN": token,
     }
     done = run_headstart(environment=environment, timeout=100)
     assert done.stderr == ""
@@ -49,6 +52,17 @@ def test_names_come_from_the_server(server: FakeServer, tmp_path, line, expected
 
 def test_it_uses_the_server_of_the_command_line(server: FakeServer, tmp_path):
     assert completed(f"headstart --server {server.target} model show p", tmp_path) == ["pets"]
+
+
+def test_it_uses_the_context_of_the_command_line_with_its_own_token(server: FakeServer, tmp_path):
+    (tmp_path / "headstart").mkdir()
+    (tmp_path / "headstart" / "contexts.toml").write_text(
+        f'[contexts.own]\nserver = "{server.target}"\ntoken = "secret-1"\n'
+    )
+
+    line = "headstart --context own model show p"
+    assert completed(line, tmp_path, "127.0.0.1:1", token="theirs") == ["pets"]
+    assert server.metadata["ListModels"][0]["authorization"] == "Bearer secret-1"
 
 
 def test_jobs_are_described_where_the_shell_can_show_it(server: FakeServer, tmp_path):

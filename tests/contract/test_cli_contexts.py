@@ -83,6 +83,24 @@ def test_a_context_s_token_goes_to_its_own_server_only(server):
         other.stop()
 
 
+def test_a_variable_s_credentials_do_not_go_to_the_server_of_a_context(server, tmp_path):
+    run("login", server.target, "--name", "own", "--token", "secret-1")
+    run("login", server.target, "--name", "open")
+    names = ("CA", "CERT", "KEY", "TOKEN_FILE")
+    files = {f"HEADSTART_{name}": str(tmp_path / "missing") for name in names}
+    variables = {"HEADSTART_SERVER": "other.example.com:443", "HEADSTART_TOKEN": "theirs"}
+
+    for environment in (variables, variables | files):
+        run("model", "list", "--context", "own", env=environment)
+        run("model", "list", "--context", "open", env=environment)
+    run("model", "list", "--context", "own", "--token", "mine", env=variables)
+    run("model", "list", env={"HEADSTART_CONTEXT": "own", "HEADSTART_TOKEN": "together"})
+
+    own = ["Bearer secret-1", None] * 2
+    sent = [each.get("authorization") for each in server.metadata["ListModels"]]
+    assert sent == [*own, "Bearer mine", "Bearer together"]
+
+
 def test_options_win_over_variables_and_variables_over_the_context(server):
     other = FakeServer()
     try:

@@ -1,13 +1,12 @@
 """The command `headstart`: its global options and its list of commands."""
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from headstart.cli.exits import EXIT_CODES_HELP, ExitCode, Failure, exit_code, explain
-from headstart.cli.global_options import GlobalOptions
+from headstart.cli.global_options import GlobalOptions, for_one_server
 from headstart.cli.help import Commands, NounGroup
 from headstart.cli.nouns.aliases import aliases
 from headstart.cli.nouns.captured import captured
@@ -131,25 +130,9 @@ def root(
 
     Predict: `headstart predict pets cat.jpg`
     """
-    server, context_name = _destination(context, options.server, options.context_name)
     if options.as_json and options.output_format not in (None, Format.JSON):
         raise typer.BadParameter(f"excludes --json. Received: {options.output_format}", param_hint="-o")
-    context.obj = Session(replace(options, server=server, context_name=context_name))
-
-
-def _destination(
-    context: typer.Context, server: str | None, name: str | None
-) -> tuple[str | None, str | None]:
-    """Return the server or the context: options override variables, and the server overrides the context."""
-    if server is None or name is None:
-        return server, name
-    is_option = {
-        each: getattr(context.get_parameter_source(each), "name", "") == "COMMANDLINE"
-        for each in ("server", "context_name")
-    }
-    if all(is_option.values()):
-        raise typer.BadParameter("excludes --context. Give one of them", param_hint="--server")
-    return (None, name) if is_option["context_name"] else (server, None)
+    context.obj = Session(for_one_server(options, context))
 
 
 _TRAIN, _STORED, _SERVER = "Train and predict", "Stored things", "Server"

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from io import StringIO
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import typer
 from rich.console import Console
 
-from headstart.cli.global_options import GlobalOptions
+from headstart.cli.global_options import GlobalOptions, for_one_server
 from headstart.cli.session import Session
 from headstart.client import Client
 
@@ -118,14 +118,16 @@ def _is_plain(name: str | tuple[str, str]) -> bool:
 
 
 def _options(context: typer.Context) -> GlobalOptions:
-    parameters = context.find_root().params
+    root = cast(typer.Context, context.find_root())
+    parameters = root.params
     paths: dict[str, Any] = {
         name: Path(parameters[name]) for name in ("ca", "cert", "key", "token_file") if parameters.get(name)
     }
-    return GlobalOptions(
+    options = GlobalOptions(
         server=parameters.get("server"),
-        context_name=None if parameters.get("server") else parameters.get("context_name"),
+        context_name=parameters.get("context_name"),
         tls=bool(parameters.get("tls")),
         token=parameters.get("token"),
         **paths,
     )
+    return for_one_server(options, root)

@@ -1,8 +1,8 @@
 """The options of every command."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -10,6 +10,8 @@ from headstart.cli.contexts_file import complete_contexts
 from headstart.cli.help import ADVANCED
 from headstart.cli.output.formats import Format
 from headstart.transport.settings import DEFAULT_SERVER
+
+_CREDENTIALS: Final = ("ca", "cert", "key", "token", "token_file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,3 +100,22 @@ class GlobalOptions:
     def format(self) -> Format:
         """The output format."""
         return Format.JSON if self.as_json else self.output_format or Format.TABLE
+
+
+def for_one_server(options: GlobalOptions, root: typer.Context) -> GlobalOptions:
+    """Return options with one server: the command line overrides variables, and --server the context.
+
+    With --context, credentials from variables are dropped, because they may be for another server.
+    """
+    if not _is_on_command_line(root, "context_name"):
+        return options if options.server is None else replace(options, context_name=None)
+    if _is_on_command_line(root, "server"):
+        raise typer.BadParameter("excludes --context. Give one of them", param_hint="--server")
+    foreign: dict[str, Any] = {
+        name: None for name in ("server", *_CREDENTIALS) if not _is_on_command_line(root, name)
+    }
+    return replace(options, **foreign)
+
+
+def _is_on_command_line(root: typer.Context, name: str) -> bool:
+    return getattr(root.get_parameter_source(name), "name", "") == "COMMANDLINE"

@@ -47,7 +47,8 @@ class Session:
     def connection(self) -> Context:
         """The context from the options, or the current one.
 
-        A context's credentials are only for its server: with --server, no context applies.
+        A context's credentials are only for its server: with --server, no context applies, and with
+        --context, no credentials from variables do.
         """
         options = self.options
         context = Context(server=DEFAULT_SERVER if options.server is None else options.server)
@@ -88,7 +89,8 @@ class Session:
                 connection.server,
                 tls=TlsConfig(**files) if files else connection.tls,
                 timeout=timeout or self.options.timeout,
-                token=_reader(connection.token_file) if connection.token_file else connection.token or None,
+                # An empty token keeps the client from reading the variable.
+                token=_reader(connection.token_file) if connection.token_file else connection.token,
                 interceptors=[self._recorder] if self.as_json else [],
                 retries=retries,
             ) as client,
