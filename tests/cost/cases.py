@@ -240,6 +240,30 @@ def response_cases() -> Iterator[Case]:
         yield Case(f"response /{method}", f"/{method}", [message.SerializeToString()])
 
 
+def tensor_cases(budget: int) -> Iterator[Case]:
+    """Yield requests of other protocols whose tensors take much work or memory."""
+    raw = oip.ModelInferRequest(
+        model_name=MODEL,
+        inputs=[{"name": "input", "datatype": "BF16", "shape": [1, budget // 2]}],
+        raw_input_contents=[bytes(budget // 2 * 2)],
+    )
+    yield Case("tensors of bfloat16", "/inference.GRPCInferenceService/ModelInfer", [raw.SerializeToString()])
+    spec = tfs.ModelSpec(name=MODEL)
+    number = tf.Feature(int64_list=tf.Int64List(value=[1] * budget))
+    numbers = tfs.ClassificationRequest(
+        model_spec=spec,
+        input={"example_list": {"examples": [tf.Example(features=tf.Features(feature={"x": number}))]}},
+    )
+    path = "/tensorflow.serving.PredictionService"
+    yield Case("tensors of integers in an example", f"{path}/Classify", [numbers.SerializeToString()])
+    for values in ([1.0], [1.0, 2.0]):
+        repeated = tf.TensorProto(dtype=tf.DT_FLOAT, float_val=values)
+        repeated.tensor_shape.dim.extend(tf.TensorShapeProto.Dim(size=size) for size in (256, 65_536))
+        request = tfs.PredictRequest(model_spec=spec, inputs={"inputs": repeated})
+        name = f"tensors of repeated values, {len(values)} given"
+        yield Case(name, f"{path}/Predict", [request.SerializeToString()])
+
+
 def http_cases(budget: int) -> Iterator[Case]:
     """Yield requests over HTTP in every form: JSON, JSON lines, forms and archives."""
     predict, tune = f"/v1/models/{MODEL}:predict", "/v1/models/costly:fineTune?validateOnly=true"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cost.cases import grpc_cases, http_cases, response_cases, stored_cases
+from cost.cases import grpc_cases, http_cases, response_cases, stored_cases, tensor_cases
 from cost.measure import PAUSE, Server, calibrated, cost_of
 from headstart_server.settings.settings import Settings
 
@@ -57,7 +57,11 @@ def measured(
             print(f"limits: pause {PAUSE * 1000:.0f} ms, health {limits.health * 1000:.0f} ms", flush=True)
             began = time.monotonic()
             for case in itertools.chain(
-                stored_cases(budget), response_cases(), http_cases(budget), grpc_cases(budget)
+                stored_cases(budget),
+                response_cases(),
+                tensor_cases(budget),
+                http_cases(budget),
+                grpc_cases(budget),
             ):
                 if time.monotonic() - began > seconds:
                     break

@@ -1,6 +1,5 @@
 """Conversion of other protocols' tensors, which have separate shapes and values, to inputs."""
 
-import asyncio
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,11 +11,15 @@ from headstart_server.api.grpc.requests.request_checks import check_text
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content, Modality
 from headstart_server.errors import InvalidField, UndecodableInput
 
-#: Maximum values that are converted to an array in the event loop. More are converted in a thread, in pieces
-#: of this size, so that other threads can run between them.
+#: Bytes of a request whose inputs are converted in the event loop; those of larger ones are converted in a
+#: thread. So many bytes may be as many values, which take about ten milliseconds.
+MAX_BYTES_IN_LOOP = 256 << 10
+#: Values that are converted to an array at once, so that other threads can run between the pieces.
 _VALUES_AT_ONCE = 50_000
-#: Maximum bytes of an array whose last value is repeated.
+#: Maximum bytes of an array of one value, which takes the memory of that value only.
 _MAX_REPEATED_BYTES = 64 << 20
+#: Maximum bytes of an array of several values, of which the last one is repeated.
+_MAX_FILLED_BYTES = 1 << 20
 #: Maximum dimensions of a tensor: inputs have at most three, and numpy limits the dimensions of arrays.
 _MAX_DIMENSIONS = 8
 
@@ -66,7 +69,7 @@ def from_bytes(data: bytes, dtype: np.dtype[Any], shape: Sequence[int], name: st
     return np.frombuffer(data, dtype.newbyteorder("<")).reshape(shape)
 
 
-async def from_values(
+def from_values(
     values: Sequence[Any], dtype: np.dtype[Any], shape: Sequence[int], name: str, *, repeats: bool = False
 ) -> Array:
     """Return the array of values.
@@ -75,7 +78,8 @@ async def from_values(
         repeats: whether the last value is repeated in place of missing ones.
     """
     size, count = math.prod(shape), len(values)
-    is_short = repeats and 0 < count < size and size * dtype.itemsize <= _MAX_REPEATED_BYTES
+    most = _MAX_REPEATED_BYTES if count == 1 else _MAX_FILLED_BYTES
+    is_short = repeats and 0 < count < size and size * dtype.itemsize <= most
     if count != size and not is_short:
         raise InvalidField(
             f"Expected {size} values for {dtype.name} of shape {list(shape)} in input '{name}'. "
@@ -83,18 +87,35 @@ async def from_values(
             field="inputs",
         )
     try:
-        if count <= _VALUES_AT_ONCE:
-            array = np.array(values, dtype)
-        else:
-            array = await asyncio.to_thread(_in_parts, values, dtype)
+        array = array_of(values, dtype)
     except OverflowError:
         raise InvalidField(
             f"A value in input '{name}' is outside the range of {dtype.name}. Choose a larger datatype.",
             field="inputs",
         ) from None
+    if count == 1:
+        return np.broadcast_to(array, shape)
     if is_short:
         array = np.concatenate([array, np.full(size - count, array[-1])])
     return array.reshape(shape)
+
+
+def array_of(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
+    """Return the array [n] of values. Raise OverflowError if one is outside of the range of the dtype."""
+    array = np.empty(len(values), dtype)
+    for start in range(0, len(values), _VALUES_AT_ONCE):
+        part = np.array(values[start : start + _VALUES_AT_ONCE], dtype)
+        array[start : start + len(part)] = part
+    return array
+
+
+def from_bfloat16(data: bytes, shape: Sequence[int], name: str) -> Array:
+    """Return the array of the bytes of bfloat16, a type that numpy does not have, in float32."""
+    halves = from_bytes(data, np.dtype(np.uint16), shape, name)
+    # A bfloat16 is the upper half of a float32.
+    wide = np.zeros((*shape, 2), "<u2")
+    wide[..., 1] = halves
+    return wide.view("<f4")[..., 0]
 
 
 def rows_of(array: Array, name: str) -> list[Content]:
@@ -125,8 +146,3 @@ def contents_of(strings: Iterable[bytes], backbone: BackboneInfo, name: str) -> 
         check_text(text, f"inputs[{place}]")
         texts.append(text)
     return texts
-
-
-def _in_parts(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
-    parts = range(0, len(values), _VALUES_AT_ONCE)
-    return np.concatenate([np.array(values[start : start + _VALUES_AT_ONCE], dtype) for start in parts])

@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 from headstart_server.api.compat import open_inference_pb2 as pb
 from headstart_server.api.compat.arrays import (
+    MAX_BYTES_IN_LOOP,
     check_shape,
     check_strings_shape,
     contents_of,
+    from_bfloat16,
     from_bytes,
     from_values,
     rows_of,
 )
 from headstart_server.api.compat.outputs import Kind
+from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.errors import InvalidField
 from headstart_server.prediction.statistics import VersionCounts
@@ -54,11 +57,15 @@ def datatype_of(kind: Kind) -> str:
 
 
 async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_inputs: int) -> list[Content]:
-    """Return the inputs in the single tensor of a request.
+    """Return the inputs in the single tensor of the request that was read last.
 
     Args:
         backbone: the backbone for the inputs, which determines whether bytes are images or texts.
     """
+    return await in_thread_if_large(_inputs_of, request, backbone, max_inputs, above=MAX_BYTES_IN_LOOP)
+
+
+def _inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_inputs: int) -> list[Content]:
     if len(request.inputs) != 1:
         names = [each.name for each in request.inputs[:10]]
         raise InvalidField(
@@ -80,9 +87,7 @@ async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_i
         return contents_of(strings, backbone, tensor.name)
     if tensor.datatype == _BFLOAT16 and raw is not None:
         check_shape(shape, tensor.name, max_inputs)
-        # A bfloat16 is the upper half of a float32.
-        halves = from_bytes(raw, np.dtype(np.uint16), shape, tensor.name)
-        return rows_of((halves.astype(np.uint32) << 16).view(np.float32), tensor.name)
+        return rows_of(from_bfloat16(raw, shape, tensor.name), tensor.name)
     if tensor.datatype not in _TYPES:
         raise InvalidField(
             f"Expected a datatype of BYTES, {', '.join(_TYPES)}, or {_BFLOAT16} in raw_input_contents, for "
@@ -99,7 +104,7 @@ async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_i
             field="raw_input_contents",
         )
     values = getattr(tensor.contents, field)
-    return rows_of(await from_values(values, dtype, shape, tensor.name), tensor.name)
+    return rows_of(from_values(values, dtype, shape, tensor.name), tensor.name)
 
 
 def output_message(

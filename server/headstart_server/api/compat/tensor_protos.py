@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from headstart_server.api.compat import tensorflow_pb2 as pb
 from headstart_server.api.compat.arrays import (
+    MAX_BYTES_IN_LOOP,
+    array_of,
     check_shape,
     check_strings_shape,
     contents_of,
@@ -16,6 +18,7 @@ from headstart_server.api.compat.arrays import (
     rows_of,
 )
 from headstart_server.api.compat.outputs import Kind
+from headstart_server.api.grpc.requests.request_parsing import in_thread_if_large
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.errors import InvalidField
 
@@ -45,12 +48,28 @@ def shape_message(shape: Iterable[int]) -> pb.TensorShapeProto:
 async def inputs_of(
     tensor: pb.TensorProto, name: str, backbone: BackboneInfo, max_inputs: int
 ) -> list[Content]:
-    """Return the inputs in a tensor.
+    """Return the inputs in a tensor of the request that was read last.
 
     Args:
         tensor: strings [n], [n, 1] or [], or numbers [n, ...].
         backbone: the backbone for the inputs, which determines whether strings are images or texts.
     """
+    return await in_thread_if_large(_inputs_of, tensor, name, backbone, max_inputs, above=MAX_BYTES_IN_LOOP)
+
+
+async def examples_of(
+    examples: Sequence[pb.Example], backbone: BackboneInfo, max_inputs: int
+) -> list[Content]:
+    """Return the inputs in examples of the request that was read last.
+
+    Args:
+        examples: examples of one feature each: an encoded image, a text, or numbers.
+        backbone: as in `inputs_of`.
+    """
+    return await in_thread_if_large(_examples_of, examples, backbone, max_inputs, above=MAX_BYTES_IN_LOOP)
+
+
+def _inputs_of(tensor: pb.TensorProto, name: str, backbone: BackboneInfo, max_inputs: int) -> list[Content]:
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.dtype == pb.DT_STRING:
         count = check_strings_shape(shape or [1], name, max_inputs)
@@ -72,11 +91,10 @@ async def inputs_of(
     dtype, field = _TYPES[tensor.dtype]
     if field is None or tensor.tensor_content:
         return rows_of(from_bytes(tensor.tensor_content, dtype, shape, name), name)
-    return rows_of(await from_values(getattr(tensor, field), dtype, shape, name, repeats=True), name)
+    return rows_of(from_values(getattr(tensor, field), dtype, shape, name, repeats=True), name)
 
 
-def examples_of(examples: Sequence[pb.Example], backbone: BackboneInfo, max_inputs: int) -> list[Content]:
-    """Return the inputs in examples of one feature each: an encoded image, a text, or numbers."""
+def _examples_of(examples: Sequence[pb.Example], backbone: BackboneInfo, max_inputs: int) -> list[Content]:
     check_shape([len(examples)], "input", max_inputs)
     contents: list[Content] = []
     for place, example in enumerate(examples):
@@ -88,9 +106,9 @@ def examples_of(examples: Sequence[pb.Example], backbone: BackboneInfo, max_inpu
         ((name, feature),) = features.items()
         kind = feature.WhichOneof("kind")
         if kind == "float_list":
-            contents.append(np.array(feature.float_list.value, np.float32))
+            contents.append(array_of(feature.float_list.value, np.dtype(np.float32)))
         elif kind == "int64_list":
-            contents.append(np.array(feature.int64_list.value, np.int64))
+            contents.append(array_of(feature.int64_list.value, np.dtype(np.int64)))
         elif len(feature.bytes_list.value) == 1:
             contents.extend(contents_of(feature.bytes_list.value, backbone, name))
         else:

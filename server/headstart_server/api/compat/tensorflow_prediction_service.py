@@ -71,7 +71,8 @@ class TensorFlowPredictionService:
         with self._predictor.call(context) as router:
             found = await self._predictor.find(selector_of(request.model_spec), router, request_bytes)
             _check_task(found, is_regression=False)
-            answer = await self._predictor.answer(found, self._contents(request.input, found), context)
+            contents = await self._contents(request.input, found)
+            answer = await self._predictor.answer(found, contents, context)
         return pb.ClassificationResponse(
             model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
             result=await encoded(partial(_classified, answer), [answer]),
@@ -82,7 +83,8 @@ class TensorFlowPredictionService:
         with self._predictor.call(context) as router:
             found = await self._predictor.find(selector_of(request.model_spec), router, request_bytes)
             _check_task(found, is_regression=True)
-            answer = await self._predictor.answer(found, self._contents(request.input, found), context)
+            contents = await self._contents(request.input, found)
+            answer = await self._predictor.answer(found, contents, context)
         return pb.RegressionResponse(
             model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
             result=_regressed(answer),
@@ -110,7 +112,8 @@ class TensorFlowPredictionService:
                 f"{' and '.join(modality.value for modality in modalities)}.",
                 field="tasks",
             )
-        answers = await self._predictor.answers(found, self._contents(request.input, found[0]), context)
+        contents = await self._contents(request.input, found[0])
+        answers = await self._predictor.answers(found, contents, context)
         check_listed(sum(answer.indexes.size for answer in answers), len(answers[0].outputs))
         return await encoded(partial(_results, request, found, answers), answers)
 
@@ -143,14 +146,15 @@ class TensorFlowPredictionService:
         response.metadata[_METADATA].Pack(_signatures(found))
         return response
 
-    def _contents(self, message: pb.Input, found: ResolvedVersion) -> list[Content]:
+    async def _contents(self, message: pb.Input, found: ResolvedVersion) -> list[Content]:
         kind = message.WhichOneof("kind")
         if kind == "example_list_with_context":
             raise InvalidField(
                 "Examples with a context are not supported. Send the input as an example_list.",
                 field="input",
             )
-        return examples_of(message.example_list.examples, found.backbone, self._predictor.max_inputs)
+        examples = message.example_list.examples
+        return await examples_of(examples, found.backbone, self._predictor.max_inputs)
 
 
 def _predict_response(

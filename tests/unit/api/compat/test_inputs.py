@@ -1,6 +1,9 @@
 """Tensors of other protocols become inputs, and what is wrong with one is said before it is looked at."""
 
 import struct
+import time
+import tracemalloc
+from collections.abc import Coroutine
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from headstart_server.api.compat import arrays, open_inference_messages, tensor_protos
 from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.compat import tensorflow_pb2 as tf
+from headstart_server.api.grpc.requests.request_parsing import REQUEST_BYTES
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.errors import HeadstartError, InvalidField, UndecodableInput
 
@@ -48,6 +52,14 @@ async def of_request(request: Any, info: BackboneInfo) -> list[Any]:
 
 async def of_tensor(tensor: Any, info: BackboneInfo) -> list[Any]:
     return await tensor_protos.inputs_of(tensor, "inputs", info, MOST)
+
+
+async def of_examples(examples: Any, info: BackboneInfo) -> list[Any]:
+    return await tensor_protos.examples_of(examples, info, MOST)
+
+
+def feature(**kinds: Any) -> Any:
+    return tf.Example(features=tf.Features(feature={"x": tf.Feature(**kinds)}))
 
 
 def tensor_proto(dtype: Any, shape: list[int], **values: Any) -> Any:
@@ -118,6 +130,55 @@ async def test_a_shape_beyond_all_memory_is_refused_not_filled() -> None:
         await of_tensor(tensor_proto(tf.DT_FLOAT, [8, 10**12], float_val=[1]), FEATURES)
 
 
+async def test_one_value_in_place_of_all_takes_no_memory_and_little_time() -> None:
+    tensor = tensor_proto(tf.DT_FLOAT, [8, 1 << 21], float_val=[7])
+    tracemalloc.start()
+    try:
+        rows = await of_tensor(tensor, FEATURES)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert [row.shape for row in rows] == [(1 << 21,)] * 8
+    assert rows[7][:2].tolist() == [7, 7]
+
+
+async def test_the_last_of_several_values_is_repeated_up_to_a_limit() -> None:
+    (row,) = await of_tensor(tensor_proto(tf.DT_FLOAT, [1, 1 << 18], float_val=[1, 2]), FEATURES)
+    assert row[[0, 1, -1]].tolist() == [1, 2, 2]
+    with pytest.raises(InvalidField, match=r"Expected 524288 values.*Received: 2"):
+        await of_tensor(tensor_proto(tf.DT_FLOAT, [2, 1 << 18], float_val=[1, 2]), FEATURES)
+
+
+async def share_in_loop(conversion: Coroutine[Any, Any, Any]) -> float:
+    """Return the part of the processor time of a conversion that it takes in the event loop."""
+    own, all_threads = time.thread_time(), time.process_time()
+    await conversion
+    return (time.thread_time() - own) / (time.process_time() - all_threads)
+
+
+TEXT = "ö" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("read", "message", "info"),
+    [
+        (of_request, infer_request("BF16", [8, 1 << 19], bytes(8 << 20)), FEATURES),
+        (of_request, infer_request("FP32", [8, 1 << 16], fp32_contents=[1] * (8 << 16)), FEATURES),
+        (of_request, infer_request("BYTES", [8], packed(*[TEXT.encode()] * 8)), TEXTS),
+        (of_tensor, tensor_proto(tf.DT_INT64, [8, 1 << 16], int64_val=[1] * (8 << 16)), FEATURES),
+        (of_tensor, tensor_proto(tf.DT_STRING, [8], string_val=[TEXT.encode()] * 8), TEXTS),
+        (of_examples, [feature(float_list=tf.FloatList(value=[1] * (1 << 17)))] * 8, FEATURES),
+        (of_examples, [feature(int64_list=tf.Int64List(value=[1] * (1 << 17)))] * 8, FEATURES),
+    ],
+    ids=["bfloat16", "typed", "raw texts", "tensor", "strings", "floats", "integers"],
+)
+async def test_inputs_of_a_large_request_are_converted_outside_of_the_event_loop(
+    read: Any, message: Any, info: BackboneInfo
+) -> None:
+    REQUEST_BYTES.set(1 << 20)
+    assert await share_in_loop(read(message, info)) < 0.5
+
+
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
@@ -175,16 +236,12 @@ async def test_errors_of_a_tensor_of_tensorflow_is_reported(tensor: Any, expecte
         await of_tensor(tensor, IMAGES)
 
 
-def feature(**kinds: Any) -> Any:
-    return tf.Example(features=tf.Features(feature={"x": tf.Feature(**kinds)}))
-
-
-def test_examples_hold_an_image_a_text_or_numbers() -> None:
+async def test_examples_hold_an_image_a_text_or_numbers() -> None:
     image = feature(bytes_list=tf.BytesList(value=[b"one"]))
-    assert tensor_protos.examples_of([image], IMAGES, MOST) == [b"one"]
-    assert tensor_protos.examples_of([image], TEXTS, MOST) == ["one"]
+    assert await of_examples([image], IMAGES) == [b"one"]
+    assert await of_examples([image], TEXTS) == ["one"]
     numbers = [feature(float_list=tf.FloatList(value=[1, 2])), feature(int64_list=tf.Int64List(value=[3]))]
-    rows = tensor_protos.examples_of(numbers, FEATURES, MOST)
+    rows = await of_examples(numbers, FEATURES)
     assert [np.asarray(row).tolist() for row in rows] == [[1.0, 2.0], [3]]
 
 
@@ -198,9 +255,9 @@ def test_examples_hold_an_image_a_text_or_numbers() -> None:
         ([feature(bytes_list=tf.BytesList(value=[b"a"]))] * 9, "Expected 1 to 8 inputs"),
     ],
 )
-def test_errors_of_examples_is_reported(examples: list[Any], expected: str) -> None:
+async def test_errors_of_examples_is_reported(examples: list[Any], expected: str) -> None:
     with pytest.raises(HeadstartError, match=expected):
-        tensor_protos.examples_of(examples, IMAGES, MOST)
+        await of_examples(examples, IMAGES)
 
 
 def test_reading_raw_bytes_copies_no_numbers() -> None:

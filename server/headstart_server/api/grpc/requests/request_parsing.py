@@ -145,9 +145,15 @@ async def read_request(parse: RequestParser | None, content: bytes) -> Any:
     return parse(content)
 
 
-async def in_thread_if_large(work: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Run some work on the request that was read last, in a thread if the request is large."""
-    if REQUEST_BYTES.get() > THREAD_BYTES:
+async def in_thread_if_large(
+    work: Callable[..., _Result], *arguments: Any, above: int = THREAD_BYTES
+) -> _Result:
+    """Run some work on the request that was read last, in a thread if the request is large.
+
+    Args:
+        above: bytes of the largest request whose work takes little time in the event loop.
+    """
+    if REQUEST_BYTES.get() > above:
         return await asyncio.get_running_loop().run_in_executor(_POOL, work, *arguments)
     return work(*arguments)
 
