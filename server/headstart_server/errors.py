@@ -246,7 +246,7 @@ class StorageFull(HeadstartError, reason="STORAGE_FULL"):
 
 
 class MessageTooLarge(HeadstartError, reason="MESSAGE_TOO_LARGE"):
-    """A message is larger than the server accepts."""
+    """A request is larger than the server accepts, or a response than it returns."""
 
 
 class WrongTask(HeadstartError, reason="WRONG_TASK"):

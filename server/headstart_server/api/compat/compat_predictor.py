@@ -8,7 +8,7 @@ from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.canary_call import CanaryCall, deadline_of
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.errors import BackboneMismatch, HeadstartError, InvalidField
+from headstart_server.errors import BackboneMismatch, HeadstartError, InvalidField, MessageTooLarge
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector, Version
@@ -16,6 +16,18 @@ from headstart_server.prediction.predict_options import PredictOptions
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.statistics import Statistics
 from headstart_server.prediction.version_prediction import VersionPrediction
+
+#: Maximum versions of one response, because these protocols have no pages.
+MAX_VERSIONS = 20_000
+
+
+def check_version_count(count: int) -> None:
+    """Raise MessageTooLarge if a response would list too many versions."""
+    if count > MAX_VERSIONS:
+        raise MessageTooLarge(
+            f"The response would list more than {MAX_VERSIONS} versions. Name a version, or call ListModels "
+            "and ListVersions of headstart.v1.ModelService, which return pages."
+        )
 
 
 def unavailable_reason(pool: BackbonePool, version: Version) -> HeadstartError | None:

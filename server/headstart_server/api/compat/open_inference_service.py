@@ -11,7 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.api.compat import open_inference_pb2 as pb
-from headstart_server.api.compat.compat_predictor import CompatPredictor, selector_of, unready_message
+from headstart_server.api.compat.compat_predictor import (
+    CompatPredictor,
+    check_version_count,
+    selector_of,
+    unready_message,
+)
 from headstart_server.api.compat.open_inference_messages import (
     SHARED_MEMORY,
     datatype_of,
@@ -42,6 +47,7 @@ from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidFie
 from headstart_server.models.registry import Registry
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.prediction.predict_options import check_listed
+from headstart_server.prediction.statistics import VersionCounts
 from headstart_server.prediction.version_prediction import VersionPrediction
 
 EXTENSIONS = ("classification", "model_repository", "model_configuration", "statistics")
@@ -236,12 +242,11 @@ class OpenInferenceService:
     async def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, context: Context
     ) -> pb.ModelStatisticsResponse:
-        return pb.ModelStatisticsResponse(
-            model_stats=[
-                statistics_message(model, number, self._predictor.statistics.counts(model, number))
-                for model, number in await self._counted(request)
-            ]
-        )
+        versions = await self._counted(request)
+        check_version_count(len(versions))
+        # The counts belong to the event loop, and the messages of thousands take some 100 ms.
+        counts = [(*version, self._predictor.statistics.counts(*version)) for version in versions]
+        return await asyncio.to_thread(_statistics_response, counts)
 
     async def SystemSharedMemoryStatus(
         self, request: pb.SharedMemoryRequest, context: Context
@@ -265,23 +270,30 @@ class OpenInferenceService:
     async def _counted(self, request: pb.ModelStatisticsRequest) -> list[tuple[str, int]]:
         """Return the versions to report; without a name, all that were called and still exist."""
         if not request.name and not request.version:
-            permitted = scope(Right.PREDICT)
-            return [
-                (model, number)
-                for model, number in self._predictor.statistics.counted()
-                if (permitted is None or permitted.covers(model)) and self._exists(model, number)
-            ]
+            counted = self._predictor.statistics.counted()
+            return await asyncio.to_thread(self._existing, counted, scope(Right.PREDICT))
         selector = selector_of(request.name, request.version, "name")
         number = await self._predictor.number(selector)
         is_whole = selector.number is None and selector.alias is None
         numbers = self._registry.index.numbers(selector.model) if is_whole else [number]
         return [(selector.model, each) for each in numbers]
 
-    def _exists(self, model: str, number: int) -> bool:
+    def _existing(
+        self, versions: Sequence[tuple[str, int]], permitted: Scope | None
+    ) -> list[tuple[str, int]]:
+        """Return the versions that still exist, of the permitted models."""
+        live = {
+            model: self._live(model)
+            for model in {model for model, _ in versions}
+            if permitted is None or permitted.covers(model)
+        }
+        return [(model, number) for model, number in versions if number in live.get(model, ())]
+
+    def _live(self, model: str) -> set[int]:
         try:
-            return number in self._registry.index.numbers(model)
+            return set(self._registry.index.numbers(model))
         except ModelNotFound:
-            return False
+            return set()
 
     async def _streamed(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
         try:
@@ -304,7 +316,12 @@ class OpenInferenceService:
                 state="UNAVAILABLE" if reason else "READY",
                 reason=reason,
             )
+            check_version_count(len(response.models))
         return response
+
+
+def _statistics_response(counts: Sequence[tuple[str, int, VersionCounts]]) -> pb.ModelStatisticsResponse:
+    return pb.ModelStatisticsResponse(model_stats=[statistics_message(*each) for each in counts])
 
 
 def _input_of(backbone: BackboneInfo) -> tuple[str, list[int]]:

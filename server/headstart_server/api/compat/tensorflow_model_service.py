@@ -5,7 +5,11 @@ from collections.abc import Collection
 import grpc
 
 from headstart_server.api.compat import tensorflow_serving_pb2 as pb
-from headstart_server.api.compat.compat_predictor import ResolvedVersion, unavailable_reason
+from headstart_server.api.compat.compat_predictor import (
+    ResolvedVersion,
+    check_version_count,
+    unavailable_reason,
+)
 from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.status import CODES
@@ -72,6 +76,7 @@ class TensorFlowModelService:
     def _status(self, selector: Selector) -> pb.GetModelStatusResponse:
         if selector.number is None and selector.alias is None:
             live = set(self._registry.index.numbers(selector.model))
+            check_version_count(len(live))
             versions = [
                 each for each in self._registry.reader.all_versions(selector.model) if each.number in live
             ]

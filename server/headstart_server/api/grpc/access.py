@@ -13,7 +13,12 @@ from headstart_server.api.grpc.call import Call, CallCheck, Context, Method
 from headstart_server.api.grpc.call_audit import CallAudit
 from headstart_server.api.grpc.caller import is_operator, set_caller
 from headstart_server.api.grpc.permissions import RULES, Rule, Subject
-from headstart_server.api.grpc.requests.model_names import dataset_names, model_names, rename_models
+from headstart_server.api.grpc.requests.model_names import (
+    count_parts,
+    dataset_names,
+    model_names,
+    rename_models,
+)
 from headstart_server.auth.audit import AuditLog
 from headstart_server.auth.authenticator import Authenticator, Caller, Credentials
 from headstart_server.auth.issuer import PendingIssuerKeys
@@ -38,6 +43,9 @@ _NAMES = ("x509_subject_alternative_name", "x509_common_name")
 _THREADS, _MAX_CHECKS = 4, 1024
 #: Maximum number of calls that wait for a fetch of their issuer's keys, and the seconds that they wait.
 _MAX_WAITING, _WAIT_SECONDS = 1024, 10.0
+
+#: Maximum entries of a response that are renamed in the event loop, at about 1.5 µs each: a whole page.
+_RENAMED_HERE = 1000
 
 #: The call of this task, and its caller once identified: checking a token twice would take twice the time.
 _IDENTIFIED: ContextVar[tuple[Any, Caller | None]] = ContextVar("identified", default=(None, None))
@@ -112,13 +120,16 @@ class AccessCheck(CallCheck):
         if tenant := call.caller.principal.tenant:
             rename_models(message, partial(_full_name, tenant, rule))
 
-    def response(self, call: Call, message: Message) -> None:
+    async def response(self, call: Call, message: Message) -> None:
         """Remove the tenant from the names of models and datasets."""
         job = getattr(message, "job", None)
         if call.job_id is None and job is not None:
             call.job_id = job.job_id or None
         if call.caller is not None and call.caller.principal.tenant:
-            rename_models(message, own_name)
+            if count_parts(message) > _RENAMED_HERE:
+                await asyncio.to_thread(rename_models, message, own_name)
+            else:
+                rename_models(message, own_name)
 
     def end(self, call: Call, error: BaseException | None) -> None:
         """Remove details that the caller may not see from the error, and log the call."""

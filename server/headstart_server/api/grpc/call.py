@@ -64,7 +64,7 @@ class CallCheck:
     async def request(self, call: Call, message: Message) -> None:
         """Check a parsed request that is within the limits of the contract, and change it if needed."""
 
-    def response(self, call: Call, message: Message) -> None:
+    async def response(self, call: Call, message: Message) -> None:
         """Change a response before it is sent."""
 
     def end(self, call: Call, error: BaseException | None) -> None:

@@ -127,7 +127,7 @@ class _MethodPath:
         async with _Observed(self, call):
             response = await self._inner(await self._admitted(call, request), context)
             for change in self.responses:
-                change(call, response)
+                await change(call, response)
             return response
 
     async def streaming(self, request: Any, context: Context) -> AsyncIterator[Any]:
@@ -139,7 +139,7 @@ class _MethodPath:
         ):
             async for response in responses:
                 for change in self.responses:
-                    change(call, response)
+                    await change(call, response)
                 yield response
 
     async def _admitted(self, call: Call, request: Any) -> Any:

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import jwt
@@ -30,15 +30,19 @@ from headstart.v1 import (
     prediction_service_pb2_grpc,
     version_selector_pb2,
 )
+from headstart_server.api.compat import open_inference_pb2 as oip
 from headstart_server.api.grpc import access
 from headstart_server.api.grpc.access import AccessCheck
+from headstart_server.api.grpc.call import Call, Context, Method
 from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.caller import scope, tenant
 from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.auth import issuer
 from headstart_server.auth.audit import AuditLog
 from headstart_server.auth.authenticator import Authenticator
-from headstart_server.auth.permissions import Right
+from headstart_server.auth.authenticator import Caller as Authenticated
+from headstart_server.auth.permissions import Principal, Right
+from headstart_server.auth.tenants import own_name
 from headstart_server.auth.tokens import token_hash
 from headstart_server.errors import DatabaseUnavailable, DataUnreadable, ModelNotReady
 from headstart_server.jobs.rows import no_job
@@ -563,3 +567,27 @@ async def test_a_dataset_needs_the_right_to_train_on_it(port: Port, channel: grp
     assert (await red.fine_tune("pets-1", dataset="pets")).job.spec.dataset == "pets"
     code, reason, _ = await refused(red.fine_tune("pets-1", dataset="red/pets"))
     assert (code, reason) == ("NOT_FOUND", "DATASET_NOT_FOUND")
+
+
+@pytest.mark.parametrize(("count", "is_here"), [(1000, True), (20_000, False)])
+async def test_the_names_of_a_long_list_are_changed_outside_of_the_event_loop(
+    port: Port, monkeypatch: pytest.MonkeyPatch, count: int, is_here: bool
+) -> None:
+    threads = set()
+
+    def renamed(name: str) -> str:
+        threads.add(threading.current_thread() is threading.main_thread())
+        return own_name(name)
+
+    monkeypatch.setattr(access, "own_name", renamed)
+    entries = [oip.RepositoryIndexResponse.ModelIndex(name=f"red/pets-{place}") for place in range(count)]
+    response = oip.RepositoryIndexResponse(models=entries)
+    caller = Authenticated(principal=Principal(name="", tenant="red"))
+    call = Call(
+        Method("/inference.GRPCInferenceService/RepositoryIndex"), cast("Context", None), caller=caller
+    )
+
+    await port.check.response(call, response)
+
+    assert [each.name for each in response.models] == [f"pets-{place}" for place in range(count)]
+    assert threads == {is_here}

@@ -80,6 +80,12 @@ def rename_models(message: Message, change: Callable[[str], str]) -> None:
             setattr(part, name, change(before))
 
 
+def count_parts(message: Message) -> int:
+    """Return the number of entries in the lists of a message that name models or datasets."""
+    parts = _plan(message.DESCRIPTOR).parts
+    return sum(len(getattr(message, field.name)) for field, _ in parts if field.is_repeated)
+
+
 @cache
 def _plan(descriptor: Descriptor) -> _Plan:
     return _made(descriptor, frozenset())
