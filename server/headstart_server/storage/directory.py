@@ -1,5 +1,6 @@
 """A folder on a disk: files are staged, synced, then renamed."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -51,7 +52,7 @@ class Folder(Protocol):
         """Open a seekable file that survives the removal of its name; raise `OSError` if it is missing."""
 
     def remove(self, name: str) -> None:
-        """Remove everything under a name, if anything."""
+        """Remove everything under a name, if anything; raise an error if something is left."""
 
     def names(self) -> Sequence[str]:
         """Return all names, including files that are being written."""
@@ -80,6 +81,8 @@ def old_entries(
 
 
 _STAGING = ".staging"
+#: Beginning of the names under which NFS keeps files that were removed while they were open.
+_NFS_OPEN = ".nfs"
 
 
 class DirectoryFolder:
@@ -108,14 +111,14 @@ class DirectoryFolder:
     def _place(self, name: str, files: Mapping[str, bytes]) -> None:
         self._check_presence()
         staging, final = self._staging / name, self._root / name
-        shutil.rmtree(staging, ignore_errors=True)
+        _remove_folder(staging)
         staging.mkdir(parents=True)
         for file, content in files.items():
             with failpoint("folder.write_file"):
                 write_synced(staging / file, content)
         with failpoint("folder.sync"):
             sync_folder(staging)
-        shutil.rmtree(final, ignore_errors=True)
+        _remove_folder(final)
         self._publish(staging, final)
 
     def read(self, name: str, file: str) -> bytes:
@@ -149,7 +152,7 @@ class DirectoryFolder:
             for path in (self._staging / name, self._root / name):
                 with failpoint("folder.remove"):
                     if path.is_dir():
-                        shutil.rmtree(path, ignore_errors=True)
+                        _remove_folder(path)
                     else:
                         path.unlink(missing_ok=True)
 
@@ -196,6 +199,30 @@ class DirectoryFolder:
         with suppress(FileNotFoundError):
             yield from self._staging.iterdir()
         yield from (path for path in self._root.iterdir() if path.name != _STAGING)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder with its contents; other replicas may remove them at the same time.
+
+    Raise OSError if something is left, except files that NFS keeps until their readers close them.
+    """
+    with suppress(FileNotFoundError):
+        for path in list(folder.iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                _remove_folder(path)
+                continue
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                if error.errno != errno.EBUSY or not path.name.startswith(_NFS_OPEN):
+                    raise
+        try:
+            folder.rmdir()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not all(
+                path.name.startswith(_NFS_OPEN) for path in folder.iterdir()
+            ):
+                raise
 
 
 def _entry(path: Path) -> FolderEntry:

@@ -1,10 +1,12 @@
 """A directory and a bucket keep files alike: no one above can distinguish them."""
 
+import errno
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -119,6 +121,72 @@ def test_a_name_is_removed_with_all_its_files_and_nothing_else(folder: Folder) -
     folder.remove("job.1")
     folder.remove("unknown")
     assert names(folder) == ["job", "job.10"]
+
+
+class Removals:
+    """Removals of files that the system refuses by name."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, refused: dict[str, int]) -> None:
+        self._unlink = os.unlink
+        self._refused = refused
+        patch.setattr(os, "unlink", self.unlink)
+
+    def unlink(self, path: str | Path, *, dir_fd: int | None = None) -> None:
+        number = self._refused.get(Path(path).name)
+        if number is not None:
+            raise OSError(number, os.strerror(number))
+        self._unlink(path, dir_fd=dir_fd)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EBUSY])
+def test_a_file_of_a_name_that_cannot_be_removed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    folder = open_storage_roots(None, tmp_path, copies_bytes=0).versions
+    folder.write("job.1", {"a": b"1", "b": b"2"})
+    with monkeypatch.context() as patch:
+        Removals(patch, {"b": number})
+        with pytest.raises(LocalStorageUnavailable):
+            folder.remove("job.1")
+        with pytest.raises(LocalStorageUnavailable):
+            folder.write("job.1", {"a": b"3"})
+    assert names(folder) == ["job.1"]
+    folder.remove("job.1")
+    assert names(folder) == []
+
+
+def test_a_file_that_nfs_keeps_for_its_readers_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = open_storage_roots(None, tmp_path, copies_bytes=0).versions
+    folder.write("job.1", {"a": b"1", ".nfs0001": b"2"})
+    with monkeypatch.context() as patch:
+        Removals(patch, {".nfs0001": errno.EBUSY})
+        folder.remove("job.1")
+    assert [path.name for path in (tmp_path / "versions" / "job.1").iterdir()] == [".nfs0001"]
+    folder.remove("job.1")
+    assert names(folder) == []
+
+
+def test_a_folder_within_a_name_is_removed_with_it(tmp_path: Path) -> None:
+    folder = open_storage_roots(None, tmp_path, copies_bytes=0).versions
+    folder.write("job.1", {"a": b"1"})
+    inner = tmp_path / "versions" / "job.1" / "inner"
+    inner.mkdir()
+    (inner / "file").write_bytes(b"1")
+    (inner / "link").symlink_to(tmp_path)
+    folder.remove("job.1")
+    assert names(folder) == []
+    assert tmp_path.exists()
+
+
+def test_two_replicas_that_remove_a_name_both_succeed(tmp_path: Path) -> None:
+    folder = open_storage_roots(None, tmp_path, copies_bytes=0).versions
+    for _ in range(20):
+        folder.write("job.1", {f"file{number}": b"1" for number in range(20)})
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(folder.remove, ["job.1"] * 4))
+        assert names(folder) == []
 
 
 def test_what_was_just_written_is_not_old_and_what_is_old_is_reported_by_the_time_of_the_folder(
