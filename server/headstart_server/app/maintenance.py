@@ -11,8 +11,14 @@ from headstart_server.api.grpc.certificate_dates import CertificateDates
 from headstart_server.api.grpc.tls import TlsFiles
 from headstart_server.app.build import Objects
 from headstart_server.app.data_folder import note_erasures
-from headstart_server.errors import DatabaseUnavailable, StorageFull, StorageUnavailable
+from headstart_server.errors import (
+    DatabaseUnavailable,
+    LocalStorageUnavailable,
+    StorageFull,
+    StorageUnavailable,
+)
 from headstart_server.jobs.cleaning import run_steps
+from headstart_server.storage.attempts import Attempts, raise_first
 from headstart_server.storage.disk import probe
 
 log = structlog.get_logger(__name__)
@@ -56,8 +62,10 @@ class Maintenance:
         objects.capture_eraser.give_up_unfinished()
         try:
             self._remove_leftovers(older_than=0.0)
-        except StorageUnavailable as error:
+        except (LocalStorageUnavailable, StorageUnavailable) as error:
             log.warning("cleanup_postponed", error=error.detail)
+        except StorageFull as error:
+            log.warning("cleanup_postponed", error=error.message)
 
     async def clean_repeatedly(self) -> None:
         """Clean up until cancelled."""
@@ -157,9 +165,16 @@ class Maintenance:
         objects = self._objects
         # Again, because the bucket may have been unavailable at the start.
         objects.roots.claim(objects.database.identity)
-        datasets = objects.archives.recover(older_than=older_than)
-        versions = objects.registry.remove_leftovers(
-            objects.job_store.reader.unfinished, older_than=older_than
-        )
-        if datasets or versions:
-            log.info("orphaned_files_removed", datasets=datasets, versions=versions)
+        removals: dict[str, Callable[..., int]] = {
+            "datasets": objects.archives.recover,
+            "versions": partial(objects.registry.remove_leftovers, objects.job_store.reader.unfinished),
+        }
+        removed = dict.fromkeys(removals, 0)
+
+        def remove(kind: str) -> None:
+            removed[kind] = removals[kind](older_than=older_than)
+
+        errors = Attempts().run({kind: kind for kind in removed}, remove)
+        if any(removed.values()):
+            log.info("orphaned_files_removed", **removed)
+        raise_first(errors)

@@ -26,6 +26,7 @@ from headstart_server.database.capture_tables import (
 from headstart_server.database.database import Database
 from headstart_server.database.locks import batched
 from headstart_server.models import usage
+from headstart_server.storage.attempts import Attempts, Errors, raise_first
 
 log = structlog.get_logger(__name__)
 
@@ -203,6 +204,7 @@ class CaptureEraser:
         self._files = files
         self._on_erased = on_erased
         self._rewriter = BatchRewriter(database, files)
+        self._rewrites, self._removals, self._copies = Attempts(), Attempts(), Attempts()
 
     def erase(self, model: str, prediction_id: str) -> bool:
         """Erase a captured input with its content and features; return whether it existed. Safe to repeat.
@@ -219,10 +221,13 @@ class CaptureEraser:
                 connection.execute(
                     update(capture_batches).where(capture_batches.c.batch == batch).values(dirty=1)
                 )
-        self._on_erased(prediction_id)
+        errors = self._copies.run({prediction_id: prediction_id}, self._on_erased)
         # Also removes the leftovers of an earlier call that was killed.
-        self.rewrite_erased(model)
-        self.remove_doomed(model)
+        objects = {**self._rewrite_erased(model), **self._remove_doomed(model)[1]}
+        if batch in objects:
+            # Other batches of the model may be damaged.
+            errors[batch] = objects[batch]
+        raise_first(errors if batch is not None else errors | objects)
         return batch is not None
 
     def models_with(self, prediction_id: str) -> Sequence[str]:
@@ -231,11 +236,15 @@ class CaptureEraser:
             return list(connection.execute(_MODELS_WITH, {"id": prediction_id}).scalars())
 
     def clean(self) -> int:
-        """Delete expired inputs, finish interrupted removals, and return the number of removed objects."""
+        """Delete expired inputs, finish interrupted removals, and return the number of removed objects.
+
+        A batch that cannot be read or removed delays no other; the first error is raised at the end.
+        """
         self._expire()
-        self.rewrite_erased()
-        self._merge()
-        return self.remove_doomed()
+        errors = {**self._rewrite_erased(), **self._merge()}
+        removed, unremoved = self._remove_doomed()
+        raise_first({**errors, **unremoved})
+        return removed
 
     def give_up_unfinished(self) -> None:
         """Give up all unfinished batches. No other process may be writing."""
@@ -256,40 +265,53 @@ class CaptureEraser:
                 ).scalars()
             }
         orphans = [name for name in names if name not in known]
-        for name in orphans:
-            self._files.remove(name)
+        self._removals.run_all(orphans, self._files.remove)
         return len(orphans)
 
-    def rewrite_erased(self, model: str = "") -> None:
-        """Rewrite objects without the inputs whose rows were erased; "" means all models."""
+    def _rewrite_erased(self, model: str = "") -> Errors:
+        """Rewrite objects without the inputs whose rows were erased; "" means all models.
+
+        Return the errors by batch: one that cannot be read delays no other.
+        """
         query = _DIRTY.where(capture_batches.c.model == model) if model else _DIRTY
         with self._database.read() as connection:
             dirty = connection.execute(query).all()
-        for row in dirty:
-            while not self._rewriter.replace([row]):
-                pass
+        return self._rewrites.run({row.batch: row for row in dirty}, self._rewrite)
 
-    def remove_doomed(self, model: str = "") -> int:
-        """Remove the objects marked for removal, and return their number; "" means all models."""
+    def _rewrite(self, batch: Row[Any]) -> None:
+        while not self._rewriter.replace([batch]):
+            pass
+
+    def _remove_doomed(self, model: str = "") -> tuple[int, Errors]:
+        """Remove the objects marked for removal, and return their number; "" means all models.
+
+        Also return the errors by batch.
+        """
         query = _DOOMED.where(capture_batches.c.model == model) if model else _DOOMED
         with self._database.read() as connection:
             doomed = list(connection.execute(query).scalars())
-        for batch in doomed:
-            self._files.remove(batch)
-            with self._database.write("captures.remove") as connection:
-                connection.execute(delete(captured_inputs).where(captured_inputs.c.batch == batch))
-                connection.execute(delete(capture_batches).where(capture_batches.c.batch == batch))
-        return len(doomed)
+        errors = self._removals.run({batch: batch for batch in doomed}, self._remove)
+        return len(doomed) - len(errors), errors
 
-    def _merge(self) -> None:
-        """Merge small batches of about the same time, to keep the number of objects low."""
+    def _remove(self, batch: str) -> None:
+        self._files.remove(batch)
+        with self._database.write("captures.remove") as connection:
+            connection.execute(delete(captured_inputs).where(captured_inputs.c.batch == batch))
+            connection.execute(delete(capture_batches).where(capture_batches.c.batch == batch))
+
+    def _merge(self) -> Errors:
+        """Merge small batches of about the same time, to keep the number of objects low.
+
+        Return the errors by the first batch of a group.
+        """
         with self._database.read() as connection:
             now = self._database.now(connection)
             span = {"since": now - 2 * _MERGED_SECONDS, "until": now - _SETTLED_SECONDS}
             found = connection.execute(_SMALL, span).all()
-        for group in _mergeable(found):
-            # Not repeated: a batch that was replaced or removed meanwhile does not come back.
-            self._rewriter.replace(group)
+        # Not repeated: a batch that was replaced or removed meanwhile does not come back.
+        return self._rewrites.run(
+            {group[0].batch: group for group in _mergeable(found)}, self._rewriter.replace
+        )
 
     def _expire(self) -> None:
         """Mark expired and unfinished batches for removal, and delete old review lists."""

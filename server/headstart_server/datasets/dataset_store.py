@@ -36,6 +36,7 @@ from headstart_server.learning.examples.dataset import (
 from headstart_server.learning.examples.stored_example import StoredExample, decode, encode, exclusion_mark
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList
+from headstart_server.storage.attempts import Attempts
 from headstart_server.storage.directory import DirectoryFolder, Folder, old_entries
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_member import read_stored
@@ -123,6 +124,7 @@ class DatasetStore:
         self._folder: Folder = DirectoryFolder(root) if isinstance(root, Path) else root
         self.limits = limits
         self.erased = erased
+        self._removals = Attempts()
 
     def writer(self, job_id: str, task: Task | None = None, parent: Parent | None = None) -> DatasetWriter:
         """Return a writer for the dataset of a new job.
@@ -261,8 +263,7 @@ class DatasetStore:
         jobs = {name: job_id for name in names if archive_name(job_id := os.path.splitext(name)[0]) == name}
         kept = set(needed(jobs.values()))
         leftovers = [name for name in names if jobs.get(name) not in kept]
-        for name in leftovers:
-            self._folder.remove(name)
+        self._removals.run_all(leftovers, self._folder.remove)
         return len(leftovers)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -25,6 +26,7 @@ from headstart_server.jobs.erased_members import erased_members
 from headstart_server.models import feedback_rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.rows import next_revision
+from headstart_server.storage.attempts import Attempts, Errors, raise_first
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +94,7 @@ class ExampleEraser:
         self._drop = drop
         self._captures = captures
         self._clock = clock
+        self._rewrites = Attempts()
         self._seen = 0
         self._dropping = dropping or threading.RLock()
         #: Time at which each erased content was dropped here, its digest and its archive.
@@ -164,7 +167,9 @@ class ExampleEraser:
         found = self._finder.find(request, before)
         found = self._exclude_found(request, found)
         # For all archives: feedback that was deleted when the erasure began no longer names its archive.
-        self.carry_out()
+        self._remove_released()
+        _, errors = self._rewrite_pending()
+        raise_first(self._own(found, errors))
         for archive in sorted(found.archives):
             members = [member for name, member in found.places if name == archive]
             try:
@@ -240,6 +245,13 @@ class ExampleEraser:
             )
         return found
 
+    def _own(self, found: FoundExample, errors: Errors) -> Errors:
+        """Return the errors of the archives of an example, and of archives that nothing needs any more."""
+        with self._database.read() as connection:
+            others = held_archives(connection, errors.keys())
+        others -= found.archives.union(archive for archive, _ in found.places)
+        return {archive: error for archive, error in errors.items() if archive not in others}
+
     def carry_out(self, found: FoundExample | None = None) -> int:
         """Remove erased contents from archives, or check that they were not restored.
 
@@ -251,11 +263,32 @@ class ExampleEraser:
             The number of removed contents.
 
         Raises:
-            StorageUnavailable: the bucket does not answer.
+            StorageUnavailable: the bucket does not answer. An archive that cannot be rewritten delays no
+                other; the first error is raised at the end.
         """
-        # A job that failed may have left its archive, which no search for the example finds.
-        remove_released(self._database, self._datasets)
+        unremoved = self._remove_released()
+        count, errors = self._rewrite_pending(found)
+        raise_first(errors if found else {**errors, **unremoved})
+        return count
+
+    def _remove_released(self) -> Errors:
+        """Remove the archives that nothing needs; one that cannot be removed is rewritten as the others.
+
+        A job that failed may have left its archive, which no search for the example finds.
+        """
+        return Attempts().run({"released": self._datasets}, partial(remove_released, self._database))
+
+    def _rewrite_pending(self, found: FoundExample | None = None) -> tuple[int, Errors]:
+        """Rewrite archives as `carry_out`; return the number of removed contents, and errors by archive."""
         count = 0
+
+        def rewrite(archive: str) -> None:
+            nonlocal count
+            try:
+                count += self._rewrite(archive)
+            except ArtifactDamaged as error:
+                log.warning("archive_rewrite_failed", job_id=archive, error=error.message)
+
         with self._database.read() as connection:
             long_ago = self._database.now(connection) - AGAIN_SECONDS
             rows = connection.execute(_PENDING, {"long_ago": long_ago}).all()
@@ -264,12 +297,8 @@ class ExampleEraser:
                 equal = {row.archive for row in rows if row.digest in found.places.values()}
                 unneeded = equal - held_archives(connection, equal)
                 pending &= unneeded.union(archive for archive, _ in found.places)
-        for archive in sorted(pending):
-            try:
-                count += self._rewrite(archive)
-            except ArtifactDamaged as error:
-                log.warning("archive_rewrite_failed", job_id=archive, error=error.message)
-        return count
+        errors = self._rewrites.run({archive: archive for archive in sorted(pending)}, rewrite)
+        return count, errors
 
     def _removed(self, found: FoundExample) -> int:
         """Return the number of stored contents that are removed, by any replica."""

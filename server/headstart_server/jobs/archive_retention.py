@@ -31,6 +31,7 @@ from headstart_server.jobs import dataset_usage, stored
 from headstart_server.jobs.rows import under_way
 from headstart_server.models import feedback_rows, usage
 from headstart_server.models.alias_rows import has_traffic
+from headstart_server.storage.attempts import Attempts, Errors, raise_first
 
 #: Maximum rows that one transaction of a sweep reads, because submissions wait for it.
 CHUNK = 500
@@ -107,14 +108,15 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
 def remove_released(database: Database, files: ArchiveFileStore) -> int:
     """Remove the archives that nothing needs; return their number.
 
-    Raise StorageUnavailable if the bucket does not answer; `recover` then removes the rest.
+    Raise the first error at the end; `recover` then removes the rest.
     """
-    count = 0
-    while (removed := _forget_some(database)) is not None:
+    count, errors = 0, Errors()
+    removals = Attempts()
+    while not errors and (released := _forget_some(database)) is not None:
         # Removed after the commit, when jobs can no longer find the archive.
-        for archive in removed:
-            files.remove(archive)
-        count += len(removed)
+        errors = removals.run({archive: archive for archive in sorted(released)}, files.remove)
+        count += len(released)
+    raise_first(errors)
     return count
 
 

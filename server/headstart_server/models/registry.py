@@ -26,6 +26,7 @@ from headstart_server.models.traffic_split import check_traffic
 from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Alias, Manifest, Model, Selector, TrafficSplit, Version
 from headstart_server.models.version_files import VersionFiles
+from headstart_server.storage.attempts import Attempts
 
 #: Expired versions that one transaction deletes. Others wait for it before they change a model.
 _EXPIRED_AT_ONCE = 100
@@ -54,6 +55,7 @@ class Registry:
     ) -> None:
         self._database = database
         self._store = store
+        self._removals = Attempts()
         self._resident = resident
         self._on_deleted = on_deleted
         self.index = ModelIndex(database, resident.drop, clock=clock, refreshing=refreshing)
@@ -299,8 +301,7 @@ class Registry:
             artifact for artifact in there if artifact not in known and artifact.partition(".")[0] not in busy
         ]
         leftovers = list(self._store.older_artifacts(leftovers, older_than))
-        for artifact in leftovers:
-            self._store.remove(artifact)
+        self._removals.run_all(leftovers, self._store.remove)
         return len(leftovers)
 
     def forget_replaced(self, version: Version, *, refresh: bool = True) -> None:

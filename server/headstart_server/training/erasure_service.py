@@ -29,6 +29,7 @@ from headstart_server.jobs.reservations import Reservations
 from headstart_server.jobs.running import ExampleErasedError
 from headstart_server.jobs.workers import time_limit_error
 from headstart_server.models.version import Version
+from headstart_server.storage.attempts import Attempts
 from headstart_server.training.successor_publisher import SuccessorPublisher
 from headstart_server.training.version_rebuilder import RebuiltHead, VersionRebuilder
 
@@ -94,6 +95,7 @@ class ErasureService:
         self._claims = claims
         self._limits = limits
         self._execution = execution or Execution()
+        self._resumptions = Attempts()
         self._closed = threading.Event()
         self._wait = self._execution.wait or self._closed.wait
         self._running: str | None = None
@@ -127,20 +129,22 @@ class ErasureService:
     def resume(self) -> int:
         """Complete the erasures that were interrupted, and return their number.
 
-        One that fails unexpectedly does not stop the others. Raise ServiceUnavailable or StorageFull if a
-        storage is unavailable or full.
+        One that fails does not stop the others. At the end, raise ServiceUnavailable or StorageFull if a
+        storage was unavailable or full.
         """
         unfinished = self._erasures.unfinished()
-        for erasure_id in unfinished:
-            try:
-                self._complete(self._erasures.get(erasure_id))
-            except Draining:
-                continue
-            except (ServiceUnavailable, StorageFull):
-                raise
-            except Exception:
-                log.exception("erasure_failed", erasure_id=erasure_id)
+        self._resumptions.run_all(unfinished, self._resume)
         return len(unfinished)
+
+    def _resume(self, erasure_id: str) -> None:
+        try:
+            self._complete(self._erasures.get(erasure_id))
+        except Draining:
+            return
+        except (ServiceUnavailable, StorageFull):
+            raise
+        except Exception:
+            log.exception("erasure_failed", erasure_id=erasure_id)
 
     def close(self) -> None:
         """Stop fitting; the next start continues the erasures."""

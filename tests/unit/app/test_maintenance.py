@@ -1,4 +1,4 @@
-"""Periodic tasks continue after an unexpected error."""
+"""Periodic tasks continue after an unexpected error, and a server starts next to files it cannot remove."""
 
 import asyncio
 from types import SimpleNamespace
@@ -9,6 +9,7 @@ import pytest
 from fakes import PATIENCE
 from headstart_server.app import maintenance
 from headstart_server.app.maintenance import Maintenance
+from headstart_server.errors import LocalStorageUnavailable, StorageFull
 
 
 async def test_erasures_are_resumed_after_an_unexpected_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,3 +35,37 @@ async def test_erasures_are_resumed_after_an_unexpected_error(monkeypatch: pytes
     done, _ = await asyncio.wait({running, waiting}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
     running.cancel()
     assert done == {waiting}
+
+
+@pytest.mark.parametrize("error", [LocalStorageUnavailable("The folder cannot be emptied."), StorageFull()])
+def test_a_leftover_that_cannot_be_removed_stops_neither_a_start_nor_other_removals(error: Exception) -> None:
+    removed: list[str] = []
+
+    def recover(*, older_than: float) -> int:
+        raise error
+
+    def remove_leftovers(unfinished: Any, *, older_than: float) -> int:
+        removed.append("versions")
+        return 1
+
+    def nothing(*_: object) -> int:
+        return 0
+
+    objects: Any = SimpleNamespace(
+        usage=SimpleNamespace(refresh=nothing),
+        data_counts=SimpleNamespace(refresh=nothing),
+        is_alone=True,
+        part=SimpleNamespace(place=SimpleNamespace(is_restart=False)),
+        job_store=SimpleNamespace(
+            queue=SimpleNamespace(expire_leases=nothing),
+            quotas=SimpleNamespace(recount_usage=nothing),
+            reader=SimpleNamespace(unfinished=nothing),
+        ),
+        capture_eraser=SimpleNamespace(give_up_unfinished=nothing),
+        roots=SimpleNamespace(claim=nothing),
+        database=SimpleNamespace(identity="one"),
+        archives=SimpleNamespace(recover=recover),
+        registry=SimpleNamespace(remove_leftovers=remove_leftovers),
+    )
+    Maintenance(objects).take_over()
+    assert removed == ["versions"]

@@ -1,9 +1,12 @@
 """Captured inputs are stored whole, within their bounds, counted, and erased with their contents."""
 
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from captures import Captures, direction
 from changed_rows import changed_rows
@@ -16,6 +19,7 @@ from headstart_server.database.capture_tables import capture_batches, captured_i
 from headstart_server.database.tables import models
 from headstart_server.errors import (
     CapturedInputNotFound,
+    LocalStorageUnavailable,
     ModelNotFound,
     TenantQuotaExceeded,
     WrittenByNewerRelease,
@@ -377,12 +381,149 @@ def test_a_merge_ends_if_one_of_its_batches_is_removed_meanwhile(
     assert len(captures.objects()) == 1
 
 
+def make_unreadable(captures: Captures, name: str) -> None:
+    """Change the row of an input as a newer release may write it."""
+    with captures.database.write() as connection:
+        here = update(captured_inputs).where(captured_inputs.c.prediction_id == name)
+        connection.execute(here.values(predicted={"unheard-of": 1}))
+
+
+@pytest.fixture(params=["disk", "row"])
+def fault(
+    captures: Captures, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> type[Exception]:
+    """Store two inputs of a model, make one of them and their object unreadable; return the error."""
+    captures.model("a/pets")
+    captures.write(["bad", "erased"], model="a/pets")
+    (batch,) = captures.objects()
+    if request.param == "row":
+        make_unreadable(captures, "bad")
+        return WrittenByNewerRelease
+    whole = captures.files.contents
+
+    def contents(name: str, inputs: Any) -> dict[str, bytes]:
+        if name == batch:
+            raise LocalStorageUnavailable("The disk cannot read it.")
+        return whole(name, inputs)
+
+    monkeypatch.setattr(captures.files, "contents", contents)
+    return LocalStorageUnavailable
+
+
+def test_an_object_that_cannot_be_read_delays_no_removal_of_others(
+    captures: Captures, clock: ManualClock, fault: type[Exception]
+) -> None:
+    captures.model("b/pets", ttl=100.0)
+    captures.model("c/pets")
+    captures.write(["expires"], model="b/pets")
+    captures.write(["goes", "stays"], model="c/pets")
+    with pytest.raises(fault):
+        captures.eraser.erase("a/pets", "erased")
+    with captures.database.write() as connection:
+        # As an erasure that was killed left it.
+        connection.execute(delete(captured_inputs).where(captured_inputs.c.prediction_id == "goes"))
+        here = update(capture_batches).where(capture_batches.c.model == "c/pets")
+        connection.execute(here.values(dirty=1))
+    clock.advance(101.0)
+    # The error is reported, after everything else.
+    with pytest.raises(fault):
+        captures.eraser.clean()
+    assert not contains(captures, b"expires")
+    assert not contains(captures, b"goes")
+    assert read(captures, "stays", "c/pets") == b"stays"
+    assert captures.usage("b") == 0
+
+
+def test_an_object_that_cannot_be_read_fails_no_other_erasure_of_its_model(
+    captures: Captures, fault: type[Exception]
+) -> None:
+    captures.write(["other"], model="a/pets")
+    with pytest.raises(fault):
+        captures.eraser.erase("a/pets", "erased")
+    assert captures.eraser.erase("a/pets", "other")
+    assert not contains(captures, b"other")
+    # A repeated call does not know the object of its input.
+    with pytest.raises(fault):
+        captures.eraser.erase("a/pets", "erased")
+
+
+def test_small_objects_next_to_one_that_cannot_be_read_are_merged(
+    captures: Captures, clock: ManualClock, fault: type[Exception]
+) -> None:
+    captures.model("b/pets")
+    for name in ("one", "two"):
+        captures.write([name], model="b/pets")
+    captures.write(["neighbor"], model="a/pets")
+    clock.advance(61.0)
+    with pytest.raises(fault):
+        captures.eraser.clean()
+    assert len(captures.objects()) == 3
+    assert read(captures, "one", "b/pets") == b"one"
+
+
+def test_an_erasure_fails_until_its_object_is_removed(
+    captures: Captures, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captures.model()
+    captures.model("b/pets", ttl=100.0)
+    captures.write(["SECRET", "other"])
+    captures.write(["expires"], model="b/pets")
+    (path,) = [path for path in captures.folder.glob("*/contents") if b"SECRET" in path.read_bytes()]
+    unlink = os.unlink
+
+    def refuse(name: Any, *, dir_fd: int | None = None) -> None:
+        folder = Path(name).parent if dir_fd is None else Path(os.readlink(f"/proc/self/fd/{dir_fd}"))
+        if folder.name == path.parent.name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(name, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        with pytest.raises(LocalStorageUnavailable, match="right to read and write"):
+            captures.eraser.erase("pets", "SECRET")
+        assert contains(captures, b"SECRET")
+        clock.advance(101.0)
+        with pytest.raises(LocalStorageUnavailable):
+            captures.eraser.clean()
+        assert not contains(captures, b"expires")
+    captures.eraser.clean()
+    assert not contains(captures, b"SECRET")
+    assert read(captures, "other") == b"other"
+
+
+def test_an_orphan_that_cannot_be_removed_is_reported_and_keeps_no_other(
+    captures: Captures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (captures.folder / name).mkdir()
+    remove = captures.files.remove
+
+    def refuse(name: str) -> None:
+        if name == "b":
+            raise LocalStorageUnavailable("It cannot be removed.")
+        remove(name)
+
+    monkeypatch.setattr(captures.files, "remove", refuse)
+    with pytest.raises(LocalStorageUnavailable):
+        captures.eraser.remove_orphans(0.0)
+    assert captures.objects() == ["b"]
+
+
+def test_copies_that_cannot_be_removed_do_not_keep_the_input(captures: Captures) -> None:
+    def fail(_: str) -> None:
+        raise LocalStorageUnavailable("The thumbnails cannot be removed.")
+
+    captures.model()
+    captures.write(["secret", "other"])
+    with pytest.raises(LocalStorageUnavailable):
+        CaptureEraser(captures.database, captures.files, fail).erase("pets", "secret")
+    assert not contains(captures, b"secret")
+
+
 def test_an_input_that_a_newer_release_wrote_is_named(captures: Captures) -> None:
     captures.model()
     captures.write(["one", "two"])
-    with captures.database.write() as connection:
-        here = update(captured_inputs).where(captured_inputs.c.prediction_id == "one")
-        connection.execute(here.values(predicted={"unheard-of": 1}))
+    make_unreadable(captures, "one")
     with pytest.raises(WrittenByNewerRelease, match="Captured input 'one' of model 'pets'"):
         captures.inputs.find("pets", "one")
     assert captures.inputs.find("pets", "two") is not None

@@ -16,6 +16,7 @@ from fakes import FakeBackbone, JobDriver, ManualClock
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.dataset_tables import forgotten
 from headstart_server.datasets import example_eraser
+from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest
 from headstart_server.datasets.example_archive import RetainedExamples
 from headstart_server.datasets.example_eraser import AGAIN_SECONDS
 from headstart_server.embedding.cache import content_digest
@@ -23,6 +24,7 @@ from headstart_server.errors import (
     ArtifactDamaged,
     ExampleNotFound,
     InvalidField,
+    LocalStorageUnavailable,
     ModelNotFound,
     StorageUnavailable,
 )
@@ -103,6 +105,86 @@ def test_contents_count_although_the_cleaning_of_another_replica_removes_them_fi
         found = bench.eraser.erase("cat0")
     assert (found.contents, found.versions) == (1, [("pets", 1)])
     assert CAT.content not in on_disk(bench)
+
+
+def fail_reads(bench: Workbench, patch: pytest.MonkeyPatch, *archives: str) -> None:
+    """Let the disk fail when some archives are read."""
+    whole = bench.datasets.rewrite
+
+    def rewrite(archive: str, *arguments: Any) -> int:
+        if archive in archives:
+            raise LocalStorageUnavailable("The disk cannot read it.")
+        return whole(archive, *arguments)
+
+    patch.setattr(bench.datasets, "rewrite", rewrite)
+
+
+@on_both_databases
+def test_an_archive_that_cannot_be_read_delays_no_other(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    red, blue = (bench.published(pets(4), model=model) for model in ("red/pets", "blue/pets"))
+    # It sorts before the other one.
+    first, second = sorted([red, blue], key=lambda version: version.manifest.job_id)
+    archives = [version.manifest.job_id for version in (first, second)]
+    fail_reads(bench, monkeypatch, *archives)
+    for version in (first, second):
+        with pytest.raises(LocalStorageUnavailable):
+            bench.eraser.erase("cat0", version.model)
+    monkeypatch.undo()
+    fail_reads(bench, monkeypatch, archives[0])
+    with pytest.raises(LocalStorageUnavailable):
+        bench.eraser.carry_out()
+    assert CAT.content in (bench.folder / f"{archives[0]}.zip").read_bytes()
+    assert CAT.content not in (bench.folder / f"{archives[1]}.zip").read_bytes()
+    monkeypatch.undo()
+    assert bench.eraser.carry_out() == 1
+    assert CAT.content not in on_disk(bench)
+
+
+@on_both_databases
+def test_an_archive_that_cannot_be_read_fails_only_the_rebuilds_of_its_examples(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    red, _ = (bench.published(pets(4), model=model) for model in ("red/pets", "blue/pets"))
+    fail_reads(bench, monkeypatch, red.manifest.job_id)
+    service = bench.erasure_service()
+    for _ in range(2):
+        with pytest.raises(LocalStorageUnavailable):
+            service.erase(ErasureRequest(example_id="cat0", model="red/pets", request_id="r"), rebuild=True)
+    request = ErasureRequest(example_id="dog1", model="blue/pets", request_id="b")
+    _, record = service.erase(request, rebuild=True)
+    assert record is not None
+    assert record.finished is not None
+    # Neither does it stop the resumption of others.
+    log = ErasureLog(bench.driver.publisher.database)
+    bench.eraser.begin(ErasureRequest(example_id="dog2", model="blue/pets", request_id="c"), log)
+    with pytest.raises(LocalStorageUnavailable):
+        service.resume()
+    assert len(log.unfinished()) == 1
+    monkeypatch.undo()
+    assert service.resume() == 1
+    assert CAT.content not in (bench.folder / f"{red.manifest.job_id}.zip").read_bytes()
+
+
+def test_an_archive_that_cannot_be_removed_fails_no_rebuild_of_others(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.published(pets(4), model="red/pets")
+    bench.published(pets(4), model="blue/pets")
+    with monkeypatch.context() as patch:
+        # As a server that was killed before it removed the archive.
+        patch.setattr("headstart_server.models.store.VersionStore.discard", lambda *_: None)
+        bench.registry.delete_model("red/pets", force=True)
+
+    def refuse(archive: str) -> None:
+        raise LocalStorageUnavailable("It cannot be removed.")
+
+    monkeypatch.setattr(bench.datasets, "remove", refuse)
+    request = ErasureRequest(example_id="dog1", model="blue/pets", request_id="b")
+    _, record = bench.erasure_service().erase(request, rebuild=True)
+    assert record is not None
+    assert record.finished is not None
 
 
 def test_contents_of_a_damaged_archive_do_not_count(
