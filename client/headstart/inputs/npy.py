@@ -41,13 +41,14 @@ def read_npy(data: bytes) -> NDArray[Any]:
 def read_npz(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     """Return the arrays of an ``.npz`` file that have these names; raise ValueError if it is another file."""
     found: dict[str, NDArray[Any]] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            present = set(archive.namelist())
-            for name in names:
-                if f"{name}.npy" in present:
-                    with archive.open(f"{name}.npy") as member:
-                        found[name] = np.lib.format.read_array(member, allow_pickle=False)
-    except _INVALID as error:
-        raise ValueError(f"{path}: a file of numpy arrays is expected. {error}") from None
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                present = set(archive.namelist())
+                for name in names:
+                    if f"{name}.npy" in present:
+                        with archive.open(f"{name}.npy") as member:
+                            found[name] = np.lib.format.read_array(member, allow_pickle=False)
+        except (*_INVALID, OSError) as error:  # OSError: a damaged position, or data that bz2 cannot expand
+            raise ValueError(f"{path}: a file of numpy arrays is expected. {error}") from None
     return found

@@ -80,7 +80,11 @@ def test_an_archive_without_arrays_is_reported(tmp_path: Path) -> None:
     (tmp_path / "f.npy").rename(tmp_path / "f.npz")
     with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
         archive.writestr("features.npy", "1, 2, 3")
-    for name in ("f.npz", "text.npz"):
+    with zipfile.ZipFile(tmp_path / "packed.npz", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("features.npy", bytes(1000))
+    packed = (tmp_path / "packed.npz").read_bytes()
+    (tmp_path / "packed.npz").write_bytes(packed.replace(b"BZh", b"BZ\0"))
+    for name in ("f.npz", "text.npz", "packed.npz"):
         with pytest.raises(ValueError, match=f"{name}: a file of numpy arrays is expected"):
             feature_rows(tmp_path / name)
 
