@@ -1,6 +1,7 @@
 """The copies of examples and captured inputs that a process holds outside the shared storage."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from headstart_server.capture.review_ranking import ReviewRanking
 from headstart_server.datasets.example_archive import archive_name
@@ -9,6 +10,7 @@ from headstart_server.embedding.cache import FeatureCache
 from headstart_server.evaluation.influence_models import InfluenceModels
 from headstart_server.export.exporter import Exporter
 from headstart_server.learning.features.result_cache import RESULT_CACHE
+from headstart_server.storage.attempts import Attempts
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.thumbnail_store import ThumbnailStore
 
@@ -43,17 +45,30 @@ class ExampleCopies:
 
     def drop(self, digests: Collection[str], archives: Collection[str] = ()) -> None:
         """Remove the copies of erased examples, given their digests and the jobs whose archives had them."""
-        self._features.remove(digests)
-        self._influence.clear()
-        RESULT_CACHE.clear()
-        self._examples.forget(digests)
-        # The folder has exports of versions that were deleted or replaced.
-        self._exporter.sweep()
+        copies: dict[str, Callable[[], object]] = {
+            "features": partial(self._features.remove, digests),
+            "influence": self._influence.clear,
+            "results": RESULT_CACHE.clear,
+            "examples": partial(self._examples.forget, digests),
+            # The folder has exports of versions that were deleted or replaced.
+            "exports": self._exporter.sweep,
+        }
         if self._archives is not None:
             for archive in archives:
-                self._archives.remove(archive_name(archive))
+                name = archive_name(archive)
+                copies[name] = partial(self._archives.remove, name)
+        _run_all(copies)
 
     def drop_captured(self, prediction_id: str) -> None:
         """Remove the copies of an erased captured input."""
-        self._captured_images.remove([prediction_id])
-        self._ranking.remove_gone()
+        _run_all(
+            {
+                "images": partial(self._captured_images.remove, [prediction_id]),
+                "features": self._ranking.remove_gone,
+            }
+        )
+
+
+def _run_all(removals: Mapping[str, Callable[[], object]]) -> None:
+    """Run each removal, even if others fail; raise the first error at the end."""
+    Attempts().run_all(list(removals), lambda name: removals[name]())

@@ -113,10 +113,10 @@ class ExampleReader:
 
     def forget(self, digests: Collection[str]) -> None:
         """Remove the thumbnails of erased contents, and the lists in memory."""
-        self._thumbnails.remove(digests)
         with self._lock:
             for key in self._indexes:
                 self._indexes.pop(key)
+        self._thumbnails.remove(digests)
 
     def positions(self, source: ExampleSource) -> Float32:
         """Return the positions of the examples of a version on their map, [N, 2]."""

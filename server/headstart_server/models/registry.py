@@ -304,28 +304,33 @@ class Registry:
         self._removals.run_all(leftovers, self._store.remove)
         return len(leftovers)
 
-    def forget_replaced(self, version: Version, *, refresh: bool = True) -> None:
+    def forget_replaced(self, version: Version, *, refresh: bool = True) -> bool:
         """Remove a version's files and memory after the transaction that replaced it.
+
+        Return whether the files are removed; if not, remove them again.
 
         Args:
             refresh: whether to read the versions of its model again, and to call `on_deleted`. After
                 many replacements, one `finish_replacing` is faster.
         """
-        self._forget([(version.model, version.number, version.artifact)], refresh=refresh)
+        return self._forget([(version.model, version.number, version.artifact)], refresh=refresh)
 
     def finish_replacing(self) -> None:
         """Read the versions of replaced models again, and call `on_deleted`."""
         self.index.sync()
         self._on_deleted()
 
-    def _forget(self, deleted: Sequence[tuple[str, int, str]], *, refresh: bool = True) -> None:
+    def _forget(self, deleted: Sequence[tuple[str, int, str]], *, refresh: bool = True) -> bool:
+        """Remove the memory and the files of deleted versions; return whether all files are removed."""
         for model in {model for model, _, _ in deleted} if refresh else ():
             self.index.refresh(model)
+        are_removed = True
         for model, number, artifact in deleted:
             self._resident.drop(model, number)
-            self._store.discard(artifact)
+            are_removed &= self._store.discard(artifact)
         if deleted and refresh:
             self._on_deleted()
+        return are_removed
 
 
 def _check_etag(connection: Connection, model: str, alias: str, etag: str) -> Alias | None:

@@ -13,7 +13,7 @@ from safetensors.numpy import save as save_tensors
 
 from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.embedding.tails import VersionTail
-from headstart_server.errors import ArtifactDamaged, ServiceUnavailable
+from headstart_server.errors import ArtifactDamaged, ServiceUnavailable, StorageFull
 from headstart_server.learning.heads.head import Head, HeadMetadata
 from headstart_server.models.evidence import (
     NEIGHBORS_FILE,
@@ -172,10 +172,15 @@ class VersionStore:
         """Remove a version's files, if they exist."""
         self._folder.remove(artifact)
 
-    def discard(self, artifact: str) -> None:
-        """Remove a version's files as `remove`; if the storage fails, a later cleaning removes them."""
-        with suppress(ServiceUnavailable):
+    def discard(self, artifact: str) -> bool:
+        """Remove a version's files as `remove`; if the storage fails, a later cleaning removes them.
+
+        Return whether they are removed.
+        """
+        with suppress(ServiceUnavailable, StorageFull):
             self._folder.remove(artifact)
+            return True
+        return False
 
     def artifacts(self) -> Sequence[str]:
         """Return all names: of versions, of leftovers, and of files that are being written."""

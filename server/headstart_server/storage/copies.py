@@ -62,8 +62,9 @@ class LocalCopies:
 
     def remove(self, name: str) -> None:
         """Remove every copy of an object."""
-        for path in self._root.glob(f"{name}@*"):
-            path.unlink(missing_ok=True)
+        with storage_errors(writes=False):
+            for path in self._root.glob(f"{name}@*"):
+                path.unlink(missing_ok=True)
 
     def _path(self, name: str, fingerprint: str) -> Path:
         return self._root / f"{name}@{fingerprint}"

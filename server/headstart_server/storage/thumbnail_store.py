@@ -9,6 +9,8 @@ from pathlib import Path
 from headstart_server.errors import InvalidField
 from headstart_server.lru import LruCache
 from headstart_server.storage.atomic_files import staged_file
+from headstart_server.storage.attempts import Attempts
+from headstart_server.storage.disk import storage_errors
 
 #: Longer sides of thumbnails in pixels.
 SIDES = (64, 128, 256, 512)
@@ -40,6 +42,7 @@ class ThumbnailStore:
         self._folder = folder
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
+        self._removals = Attempts()
         self._files: LruCache[str, int] = LruCache(max(max_bytes, 1), lambda size: size)
         folder.mkdir(parents=True, exist_ok=True)
         self._load()
@@ -71,12 +74,17 @@ class ThumbnailStore:
         return content
 
     def remove(self, images: Collection[str]) -> None:
-        """Remove the thumbnails of some images."""
+        """Remove the thumbnails of some images; one that cannot be removed is still counted.
+
+        Raise LocalStorageUnavailable at the end if one cannot be removed.
+        """
+        self._removals.run_all([_name(image, side) for image in images for side in SIDES], self._remove)
+
+    def _remove(self, name: str) -> None:
         with self._lock:
-            for image in images:
-                for side in SIDES:
-                    self._files.pop(_name(image, side))
-                    self._unlink(_name(image, side))
+            with suppress(NotADirectoryError), storage_errors(writes=False):
+                (self._folder / name).unlink(missing_ok=True)
+            self._files.pop(name)
 
     def _store(self, name: str, content: bytes) -> None:
         if len(content) > self._max_bytes:

@@ -163,6 +163,8 @@ class ErasureService:
             self._running = record.erasure_id
             try:
                 self._replace_pending(record.erasure_id, found)
+                # Otherwise a certificate would be returned for heads that are still stored.
+                self._publisher.remove_replaced(record.erasure_id)
             except Exception:
                 # If this fails, too, then this process is alive and continues.
                 with suppress(ServiceUnavailable, StorageFull):

@@ -14,6 +14,7 @@ from headstart_server.models.registry import AliasMovedError, Registry
 from headstart_server.models.replacement import Successor
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Version
+from headstart_server.storage.attempts import Attempts
 from headstart_server.training.version_rebuilder import RebuiltHead
 
 #: Seconds between two reads of all versions of a model while many of them are replaced.
@@ -38,6 +39,8 @@ class SuccessorPublisher:
         self._gate = gate
         self._clock = clock
         self._refreshed = -REFRESH_SECONDS
+        #: Artifacts of replaced versions whose files could not be removed, by erasure.
+        self._unremoved: dict[str, set[str]] = {}
 
     def publish(
         self, erasure_id: str, version: Version, rebuilt: RebuiltHead, parent: RebuiltVersion | None
@@ -79,18 +82,27 @@ class SuccessorPublisher:
                 raise
             if result is None:
                 break
-            self._forget(version)
+            self._forget(erasure_id, version)
             return result
         self._store.discard(artifact)
         return None
+
+    def remove_replaced(self, erasure_id: str) -> None:
+        """Remove the files of versions that an erasure replaced, if they could not be removed before.
+
+        Raise the first error at the end. After a restart, the hourly cleaning removes them.
+        """
+        Attempts().run_all(sorted(self._unremoved.get(erasure_id, ())), self._store.remove)
+        self._unremoved.pop(erasure_id, None)
 
     def finish(self) -> None:
         """Make the last successors visible in this process, and remove the archives that nothing needs."""
         self._registry.finish_replacing()
 
-    def _forget(self, version: Version) -> None:
+    def _forget(self, erasure_id: str, version: Version) -> None:
         now = self._clock()
         is_due = now >= self._refreshed + REFRESH_SECONDS
-        self._registry.forget_replaced(version, refresh=is_due)
+        if not self._registry.forget_replaced(version, refresh=is_due):
+            self._unremoved.setdefault(erasure_id, set()).add(version.artifact)
         if is_due:
             self._refreshed = now

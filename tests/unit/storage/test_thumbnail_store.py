@@ -1,9 +1,12 @@
 """Thumbnails: made once, within a limit, across restarts and after a kill."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from headstart_server.errors import LocalStorageUnavailable
 from headstart_server.storage.thumbnail_store import ThumbnailStore
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -73,6 +76,32 @@ def test_the_leftovers_of_a_killed_server_are_removed_at_the_start(tmp_path: Pat
     store = ThumbnailStore(tmp_path, max_bytes=100)
     assert names(tmp_path) == [f"{B}-64.jpg"]
     assert store.get(B, 64, maker) == b"x"
+
+
+def test_a_thumbnail_that_cannot_be_removed_is_reported_and_removed_later(
+    tmp_path: Path, maker: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ThumbnailStore(tmp_path, max_bytes=1000)
+    for digest in (A, B):
+        for side in (64, 128):
+            store.get(digest, side, maker)
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == f"{A}-64.jpg":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(LocalStorageUnavailable):
+            store.remove([A, B])
+    assert names(tmp_path) == [f"{A}-64.jpg"]
+    # So a cleaning finds it.
+    assert store.images == {A}
+    assert store.nbytes == 10
+    store.remove(store.images)
+    assert names(tmp_path) == []
 
 
 def test_a_file_that_is_gone_is_made_again(tmp_path: Path, maker: Maker) -> None:

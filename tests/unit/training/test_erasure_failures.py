@@ -1,5 +1,7 @@
 """Erasures in spite of versions that cannot be fitted again, and of processes that die while they fit."""
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,12 @@ from fakes import FakeBackbone, JobDriver, ManualClock
 from headstart_server.database.tables import versions
 from headstart_server.datasets.erasure_claims import ErasureClaims
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
-from headstart_server.errors import Draining, StorageUnavailable, WrittenByNewerRelease
+from headstart_server.errors import (
+    Draining,
+    LocalStorageUnavailable,
+    StorageUnavailable,
+    WrittenByNewerRelease,
+)
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.reservations import Reservations
 from headstart_server.learning.heads.fitting import fit
@@ -132,6 +139,31 @@ def test_a_version_that_this_release_cannot_read_is_listed(
     assert others == [(4, ""), (5, "")]
     with pytest.raises(WrittenByNewerRelease):
         bench.registry.reader.version("pets", 1)
+
+
+def test_an_erasure_is_complete_once_the_files_of_replaced_versions_are_removed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = bench.driver.publisher.store
+    old = [version.artifact for version in bench.registry.reader.versions("pets", limit=10)]
+    folder = bench.driver.publisher.folder / "versions"
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.parent.name == old[0]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, missing_ok)
+
+    service = bench.erasure_service()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        for _ in range(2):
+            with pytest.raises(LocalStorageUnavailable):
+                service.erase(REQUEST, rebuild=True)
+    assert [artifact for artifact in old if (folder / artifact).exists()] == old[:1]
+    assert bench.record().finished is None
+    assert erased(service) == [(4, ""), (5, ""), (6, "")]
+    assert not set(store.artifacts()) & set(old)
 
 
 @on_both_databases
