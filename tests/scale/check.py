@@ -31,7 +31,7 @@ _FEW_ROWS = 20_000
 REPORTS: dict[str, str] = {
     "jobs.job_queries.counted": "counts all jobs for the metrics, at each cleaning, from an index",
     "models.usage.wrong_sums": "recounts what tenants store, once an hour and when a server starts",
-    "models.rows.changed_models": "reads all models when a server starts, later changed ones only",
+    "models.rows.changed_models": "reads all models when a server or database starts, then changed ones only",
     "jobs.webhook_rows.expire": "runs only when a server with SQLite starts",
 }
 

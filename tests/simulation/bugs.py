@@ -88,12 +88,13 @@ def _stale_alias() -> Iterator[None]:
     def sync(self: ModelIndex) -> None:
         with self._database.read() as connection:
             self._now.set(connection)
-            if model_rows.last_revision(connection) == self._seen:
+            if self._state(connection) == self._seen:
                 return
         with self._refreshing, self._database.snapshot() as connection:
-            self._read_entries(connection, model_rows.changed_models(connection, self._seen))
+            since = -1 if self._seen is None else self._seen[1]
+            self._read_entries(connection, model_rows.changed_models(connection, since))
         with self._database.read() as connection:
-            self._seen = model_rows.last_revision(connection)
+            self._seen = self._state(connection)
 
     with mock.patch.object(ModelIndex, "sync", sync):
         yield

@@ -243,6 +243,9 @@ class SimulatedDatabase(Database):
     def now(self, connection: Connection) -> float:
         return self._around.now()
 
+    def incarnation(self, connection: Connection) -> str:
+        return self.identity
+
     def lock(self, connection: Connection, lock: Lock) -> None:
         """Nothing to do: a transaction is alone."""
 

@@ -156,6 +156,14 @@ class Database:
         """Return the time of the database's clock, in seconds since 1970."""
         return self._clock() if self._clock else self._backend.now(connection)
 
+    def incarnation(self, connection: Connection) -> str:
+        """Return an ID of the database server that changes with a restart or a failover.
+
+        Commits may be lost then, and their numbers are used again for other ones. So a number that this
+        process has seen is only comparable with numbers of the same incarnation.
+        """
+        return self._backend.incarnation(connection)
+
     def empty_log(self) -> None:
         """Remove deleted data from the log of an SQLite file; raise DatabaseUnavailable."""
         with self._watched():

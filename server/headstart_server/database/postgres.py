@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, Text, cast, create_engine, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -49,6 +49,9 @@ _WORDS: Mapping[str, str] = {
 _DISK_FULL = "53100"
 _NO_TEXT = "22021"
 
+# Built once: building a statement takes longer than executing it.
+_START_TIME = select(cast(func.pg_postmaster_start_time(), Text))
+
 
 class Postgres:
     """Connections and transactions of PostgreSQL; raise ModuleNotFoundError without its driver."""
@@ -82,6 +85,10 @@ class Postgres:
     def now(self, connection: Connection) -> float:
         """Return the server's time, which all replicas share."""
         return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
+
+    def incarnation(self, connection: Connection) -> str:
+        """Return the start time of the server: it differs after a restart, and on a standby."""
+        return str(connection.execute(_START_TIME).scalar_one())
 
     def words(self, error: SQLAlchemyError) -> str:
         """Return the server's message, without the statement and its parameters."""

@@ -95,7 +95,8 @@ class ExampleEraser:
         self._captures = captures
         self._clock = clock
         self._rewrites = Attempts()
-        self._seen = 0
+        # The highest number that was dropped here, and the incarnation of the database that it was read from.
+        self._seen, self._incarnation = 0, ""
         self._dropping = dropping or threading.RLock()
         #: Time at which each erased content was dropped here, its digest and its archive.
         self._recent: list[tuple[float, str, str]] = []
@@ -219,8 +220,10 @@ class ExampleEraser:
 
     def _forget_some_digests(self) -> int:
         with self._database.write("examples.forget_digests") as connection:
+            is_same = self._database.incarnation(connection) == self._incarnation
+            seen = self._seen if is_same else 0
             # The condition must equal the index's condition, so it has no parameter.
-            done = [forgotten.c.number <= self._seen, forgotten.c.digest != literal_column("''")]
+            done = [forgotten.c.number <= seen, forgotten.c.digest != literal_column("''")]
             if self._database.is_shared:
                 done.append(forgotten.c.time < self._database.now(connection) - AGAIN_SECONDS)
             some = select(forgotten.c.number).where(*done).order_by(forgotten.c.number)
@@ -322,6 +325,10 @@ class ExampleEraser:
     def _next_erased(self) -> Sequence[Row[Any]]:
         """Return the next erased examples that this process has not seen yet."""
         with self._database.read() as connection:
+            incarnation = self._database.incarnation(connection)
+            if incarnation != self._incarnation:
+                # A failover may have lost erasures whose numbers were used again.
+                self._seen, self._incarnation = 0, incarnation
             return connection.execute(_NEXT, {"seen": self._seen}).all()
 
     def _note(self, found: FoundExample, also: Callable[[Connection], None] | None = None) -> set[str]:

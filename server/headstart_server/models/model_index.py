@@ -128,6 +128,8 @@ class ModelIndex:
 
     Args:
         on_removed: called with the model and number of each removed version.
+        on_restarted: called after a restart or failover of the database, which may have lost commits, with
+            a connection to it.
         refreshing: lock that admits one refresh at a time; None creates a thread lock.
     """
 
@@ -136,17 +138,20 @@ class ModelIndex:
         database: Database,
         on_removed: Callable[[str, int], object],
         *,
+        on_restarted: Callable[[Connection], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         refreshing: AbstractContextManager[object] | None = None,
     ) -> None:
         self._database = database
         self._on_removed = on_removed
+        self._on_restarted = on_restarted
         # Decides expiry by the database's clock without a query.
         self._now = DatabaseClock(database, clock)
         self._entries: dict[str, ModelEntry] = {}
         # If two refreshes run concurrently, the one that read first must not write last.
         self._refreshing = refreshing or threading.Lock()
-        self._seen = -1
+        # The incarnation of the database, and the revision that the entries have.
+        self._seen: tuple[str, int] | None = None
         self.sync()
 
     def has(self, model: str, number: int) -> bool:
@@ -244,12 +249,21 @@ class ModelIndex:
         """Read the models that changed since the last sync; keep the entries after DatabaseUnavailable."""
         with self._database.read() as connection:
             self._now.set(connection)
-            if rows.last_revision(connection) == self._seen:
+            if self._state(connection) == self._seen:
                 return
         with self._refreshing, self._database.snapshot() as connection:
-            seen = rows.last_revision(connection)
-            self._read_entries(connection, rows.changed_models(connection, self._seen))
+            seen = self._state(connection)
+            if self._seen is not None and self._seen[0] == seen[0]:
+                self._read_entries(connection, rows.changed_models(connection, self._seen[1]))
+            else:
+                # Other changes may have the numbers of those that were seen, so all models are read.
+                names = rows.changed_models(connection, -1)
+                self._read_entries(connection, [*names, *(self._entries.keys() - names)])
+                self._on_restarted(connection)
             self._seen = seen
+
+    def _state(self, connection: Connection) -> tuple[str, int]:
+        return self._database.incarnation(connection), rows.last_revision(connection)
 
     def _read_entries(self, connection: Connection, names: Sequence[str]) -> None:
         for start in range(0, len(names), _MODELS_AT_ONCE):

@@ -58,9 +58,23 @@ class Registry:
         self._removals = Attempts()
         self._resident = resident
         self._on_deleted = on_deleted
-        self.index = ModelIndex(database, resident.drop, clock=clock, refreshing=refreshing)
+        self.index = ModelIndex(
+            database,
+            resident.drop,
+            on_restarted=self._drop_replaced,
+            clock=clock,
+            refreshing=refreshing,
+        )
         self.reader = ModelReader(database, resident)
         self.files = VersionFiles(store, resident, self.index, self.reader.version)
+
+    def _drop_replaced(self, connection: Connection) -> None:
+        """Drop versions from memory whose publication was lost: others may have their numbers now."""
+        loaded = self._resident.artifacts()
+        known = rows.known_artifacts(connection, list(loaded.values()))
+        for (model, number), artifact in loaded.items():
+            if artifact not in known:
+                self._resident.drop(model, number)
 
     def selected(self, selector: Selector) -> Version:
         """Return the selected version.

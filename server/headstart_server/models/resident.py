@@ -34,6 +34,7 @@ class ResidentVersion:
 
     model: str
     number: int
+    artifact: str  # name of its files in the store
     backbone: str
     backbone_digest: str
     head: Head
@@ -104,6 +105,11 @@ class ResidentVersions:
         """Return the numbers of a model's versions in memory; this does not count as a use."""
         with self._lock:
             return {number for name, number in self._entries if name == model}
+
+    def artifacts(self) -> dict[tuple[str, int], str]:
+        """Return the artifacts of the versions in memory by model and number."""
+        with self._lock:
+            return {key: entry.artifact for key in self._entries if (entry := self._entries.peek(key))}
 
     def get(self, model: str, number: int) -> ResidentVersion | None:
         """Return a version; None if it is not in memory."""

@@ -65,6 +65,7 @@ class VersionFiles:
         loaded = ResidentVersion(
             model=model,
             number=number,
+            artifact=version.artifact,
             backbone=version.manifest.backbone,
             backbone_digest=version.manifest.backbone_digest,
             head=head,

@@ -137,6 +137,7 @@ def request_of(
     loaded = ResidentVersion(
         model="pets",
         number=3,
+        artifact="a",
         backbone=backbone,
         backbone_digest=digest,
         head=head,

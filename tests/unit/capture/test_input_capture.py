@@ -43,7 +43,13 @@ def make_result(
     number = captures.publisher.registry.index.numbers(model)[-1]
     head = make_head()
     version = ResidentVersion(
-        model=model, number=number, backbone="fake", backbone_digest="digest", head=head, **changes
+        model=model,
+        number=number,
+        artifact="a",
+        backbone="fake",
+        backbone_digest="digest",
+        head=head,
+        **changes,
     )
     rng = np.random.default_rng(inputs)
     rows = [RowFeatures(views={"last": rng.normal(size=12).astype(np.float32)}) for _ in range(inputs)]

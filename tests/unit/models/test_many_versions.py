@@ -19,6 +19,7 @@ def versions() -> Iterator[ResidentVersion]:
         yield ResidentVersion(
             model=f"model-{number}",
             number=1,
+            artifact=f"a{number}",
             backbone="fake",
             backbone_digest="b" * 64,
             head=make_head(classes=CLASSES, size=FEATURES, seed=number),

@@ -13,7 +13,9 @@ SIZES = {number: 4 * (number + 1) for number in range(6)}
 
 def resident(number: int, model: str = "pets") -> ResidentVersion:
     head = make_head(classes=2, size=SIZES[number])
-    return ResidentVersion(model=model, number=number, backbone="fake", backbone_digest="b" * 64, head=head)
+    return ResidentVersion(
+        model=model, number=number, artifact="a", backbone="fake", backbone_digest="b" * 64, head=head
+    )
 
 
 OPERATIONS = st.lists(

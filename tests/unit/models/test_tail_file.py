@@ -61,6 +61,7 @@ def test_the_bytes_of_a_tail_count_in_memory() -> None:
         return ResidentVersion(
             model="pets",
             number=number,
+            artifact="a",
             backbone="fake",
             backbone_digest="b" * 64,
             head=make_head(),

@@ -33,7 +33,9 @@ def predictions_message(*arguments: Any, **fields: Any) -> pb.VersionPredictions
 
 
 def answer(head: Head, rows: int = 1, **fields: Any) -> VersionPrediction:
-    version = ResidentVersion(model="pets", number=3, backbone="fake", backbone_digest="b" * 64, head=head)
+    version = ResidentVersion(
+        model="pets", number=3, artifact="a", backbone="fake", backbone_digest="b" * 64, head=head
+    )
     values = {
         "indexes": np.tile([1, 0], (rows, 1)),
         "probabilities": np.tile(np.float32([0.75, 0.25]), (rows, 1)),
