@@ -8,7 +8,14 @@ from headstart_server.api.grpc.call import Context
 from headstart_server.api.grpc.canary_call import CanaryCall, deadline_of
 from headstart_server.backbones.contract.backbone import BackboneInfo, Content
 from headstart_server.embedding.backbone_pool import BackbonePool
-from headstart_server.errors import BackboneMismatch, HeadstartError, InvalidField, MessageTooLarge
+from headstart_server.errors import (
+    BackboneMismatch,
+    BackboneUnavailable,
+    HeadstartError,
+    InvalidField,
+    Loading,
+    MessageTooLarge,
+)
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector, Version
@@ -39,14 +46,15 @@ def unavailable_reason(pool: BackbonePool, version: Version) -> HeadstartError |
     return _mismatch(version, digest)
 
 
-def unready_message(pool: BackbonePool, version: Version) -> str:
-    """Return why a version cannot predict now, as text; empty if it can. This loads nothing."""
+def unready_reason(pool: BackbonePool, version: Version) -> HeadstartError | None:
+    """Return why a version cannot predict now, or None if it can. This loads nothing."""
     name = version.manifest.backbone
     embedder = pool.loaded(name)
-    if embedder is None:
-        return pool.problem(name) or f"Backbone '{name}' is not loaded; the first call loads it."
-    mismatch = _mismatch(version, embedder.digest)
-    return mismatch.message if mismatch else ""
+    if embedder is not None:
+        return _mismatch(version, embedder.digest)
+    if problem := pool.problem(name):
+        return BackboneUnavailable(problem, metadata={"backbone": name})
+    return Loading(f"Backbone '{name}' is not loaded; the first call loads it.")
 
 
 def _mismatch(version: Version, digest: str) -> BackboneMismatch | None:

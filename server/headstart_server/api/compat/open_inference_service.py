@@ -15,7 +15,7 @@ from headstart_server.api.compat.compat_predictor import (
     CompatPredictor,
     check_version_count,
     selector_of,
-    unready_message,
+    unready_reason,
 )
 from headstart_server.api.compat.open_inference_messages import (
     SHARED_MEMORY,
@@ -34,13 +34,14 @@ from headstart_server.api.compat.outputs import (
     values_of,
 )
 from headstart_server.api.grpc.call import Context
-from headstart_server.api.grpc.caller import scope, tenant
+from headstart_server.api.grpc.caller import scope
+from headstart_server.api.grpc.error_messages import visible_message
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.messages.predictions import encoded
 from headstart_server.api.grpc.requests.request_parsing import request_bytes
-from headstart_server.api.grpc.status import CODES, status_of
+from headstart_server.api.grpc.status import CODES
 from headstart_server.auth.permissions import Right, Scope
-from headstart_server.auth.tenants import own_name, without_tenant
+from headstart_server.auth.tenants import own_name
 from headstart_server.backbones.contract.backbone import BackboneInfo, Modality
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound
@@ -298,23 +299,23 @@ class OpenInferenceService:
     async def _streamed(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
         try:
             return pb.ModelStreamInferResponse(infer_response=await self.ModelInfer(request, context))
-        except Exception as error:  # noqa: BLE001 - reported to the caller, and logged by `status_of`
+        except Exception as error:  # noqa: BLE001 - reported to the caller, and logged by `visible_message`
             return pb.ModelStreamInferResponse(
-                error_message=without_tenant(tenant(), status_of(error).message),
+                error_message=visible_message(error),
                 infer_response=pb.ModelInferResponse(id=request.id),
             )
 
     def _index(self, only_ready: bool, permitted: Scope | None) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
         for version in self._registry.reader.all_versions(scope=permitted):
-            reason = unready_message(self._pool, version)
-            if only_ready and reason:
+            error = unready_reason(self._pool, version)
+            if only_ready and error:
                 continue
             response.models.add(
                 name=version.model,
                 version=str(version.number),
-                state="UNAVAILABLE" if reason else "READY",
-                reason=reason,
+                state="UNAVAILABLE" if error else "READY",
+                reason=visible_message(error) if error else "",
             )
             check_version_count(len(response.models))
         return response

@@ -11,6 +11,7 @@ from headstart_server.api.compat.compat_predictor import (
     unavailable_reason,
 )
 from headstart_server.api.grpc.call import Context
+from headstart_server.api.grpc.error_messages import visible_message
 from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.grpc.status import CODES
 from headstart_server.embedding.backbone_pool import BackbonePool
@@ -99,6 +100,7 @@ class TensorFlowModelService:
             version=version.number,
             state=pb.ModelVersionStatus.LOADING if is_loading else pb.ModelVersionStatus.END,
             status=pb.StatusProto(
-                error_code=0 if is_loading else number, error_message="" if is_loading else error.message
+                error_code=0 if is_loading else number,
+                error_message="" if is_loading else visible_message(error),
             ),
         )

@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 
 from headstart_server.api.grpc.call import Call, CallCheck, Context, Method
 from headstart_server.api.grpc.call_audit import CallAudit
-from headstart_server.api.grpc.caller import is_operator, set_caller
+from headstart_server.api.grpc.caller import set_caller
+from headstart_server.api.grpc.error_messages import redact
 from headstart_server.api.grpc.permissions import RULES, Rule, Subject
 from headstart_server.api.grpc.requests.model_names import (
     count_parts,
@@ -23,7 +24,7 @@ from headstart_server.auth.audit import AuditLog
 from headstart_server.auth.authenticator import Authenticator, Caller, Credentials
 from headstart_server.auth.issuer import PendingIssuerKeys
 from headstart_server.auth.permissions import Principal, Right
-from headstart_server.auth.tenants import SEPARATOR, full_name, own_name, tenant_of, without_tenant
+from headstart_server.auth.tenants import SEPARATOR, full_name, own_name, tenant_of
 from headstart_server.datasets.dataset_rows import dataset_not_found_error
 from headstart_server.errors import (
     HeadstartError,
@@ -31,7 +32,6 @@ from headstart_server.errors import (
     PermissionDenied,
     RateExceeded,
     Unauthenticated,
-    redacted_message,
 )
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.names import MAX_MODEL_NAME, check_dataset_name, check_model_name
@@ -134,7 +134,7 @@ class AccessCheck(CallCheck):
     def end(self, call: Call, error: BaseException | None) -> None:
         """Remove details that the caller may not see from the error, and log the call."""
         if isinstance(error, HeadstartError):
-            _redact(error, call.caller)
+            redact(error, call.caller)
         if self._audit is not None:
             self._audit.write(call, error)
 
@@ -221,15 +221,6 @@ def _too_many(limit: int, awaited: str) -> RateExceeded:
         metadata={"subject": "checks of tokens", "limit": str(limit)},
         retry_after=1.0,
     )
-
-
-def _redact(error: HeadstartError, caller: Caller | None) -> None:
-    """Remove paths and URLs of the server, unless the caller is an operator, and the names of tenants."""
-    if caller is None or not is_operator(caller.principal):
-        error.message = redacted_message(error.reason, error.message, error.metadata)
-    tenant = caller.principal.tenant if caller else ""
-    error.message = without_tenant(tenant, error.message)
-    error.metadata = {name: without_tenant(tenant, value) for name, value in error.metadata.items()}
 
 
 def _check_model(principal: Principal, rule: Rule, name: str) -> None:

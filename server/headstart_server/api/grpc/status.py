@@ -153,9 +153,14 @@ def reason_status(
         packed.append(wrapped)
     return status_pb2.Status(
         code=code_pb2.Code.Value(CODES[reason].name),
-        message=_for_callers(message, MAX_MESSAGE_BYTES),
+        message=message_for_callers(message),
         details=packed,
     )
+
+
+def message_for_callers(message: str) -> str:
+    """Return the message of an error without the locations of the server, in the size of a status."""
+    return _for_callers(message, MAX_MESSAGE_BYTES)
 
 
 def _for_callers(text: str, most: int) -> str:
