@@ -115,7 +115,7 @@ class AccessCheck(CallCheck):
             self._audit.note(call, message)
         rule = self._rules[call.method.name]
         found = await self._check(call.caller, rule, message)
-        call.models = list(dict.fromkeys([*call.models, *filter(None, found)]))
+        call.add_models(found)
         call.is_admitted = True
         if tenant := call.caller.principal.tenant:
             rename_models(message, partial(_full_name, tenant, rule))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 else:
     Context = grpc.aio.ServicerContext
+
+
+#: Maximum names of models that a call keeps: a stream may name another one in each message.
+MAX_CALL_MODELS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +41,21 @@ class Call:
     started: float = field(default_factory=time.perf_counter)  # `time.perf_counter` at its arrival
     caller: Caller | None = None  # the caller, once identified
     is_admitted: bool = False  # whether the caller has the right to make the request
-    models: list[str] = field(default_factory=list)  # names of its models, without the tenant
+    models: list[str] = field(default_factory=list)  # names of its first models, without the tenant
     job_id: str | None = None  # its job, if any
     audited: dict[str, Any] = field(default_factory=dict)  # further fields of the request for the audit log
     rate_key: str = ""  # the key of its caller's rate limits
     is_counted: bool = False  # whether it counts as a concurrent call of its caller
     paid_bytes: int = 0  # bytes of its body that passed the rate limits, without the messages read from them
     paid_messages: int = 0  # messages of its stream that passed the rate limits
+
+    def add_models(self, names: Iterable[str]) -> None:
+        """Keep the names of models, up to `MAX_CALL_MODELS`; empty ones are skipped."""
+        for name in names:
+            if len(self.models) == MAX_CALL_MODELS:
+                return
+            if name and name not in self.models:
+                self.models.append(name)
 
 
 class CallCheck:

@@ -24,8 +24,8 @@ from headstart_server.models.traffic_split import MAX_SHARES
 
 #: Fields of a request that are logged, in addition to its models and its job.
 _FIELDS = ("version", "alias", "force", "request_id", "dataset", "batch", "prediction_id")
-#: Maximum models, or fields of a mask, in a line.
-_MAX_NAMES = 20
+#: Maximum fields of a mask in a line.
+_MAX_PATHS = 20
 #: Maximum characters of a name, or of another text.
 _MAX_CHARACTERS = 128
 #: The errors of calls whose caller is unknown or has no right. A model on which it has no right is not found.
@@ -51,9 +51,9 @@ class CallAudit:
         call.audited.update(_values(part))
         if "traffic" in fields and (shares := part.traffic[:MAX_SHARES]):
             call.audited["traffic"] = {str(each.version): each.fraction for each in shares}
-        if "update_mask" in fields and (paths := part.update_mask.paths[:_MAX_NAMES]):
+        if "update_mask" in fields and (paths := part.update_mask.paths[:_MAX_PATHS]):
             call.audited["update_mask"] = [path[:_MAX_CHARACTERS] for path in paths]
-        call.models = list(dict.fromkeys([*call.models, *filter(None, model_names(request))]))
+        call.add_models(model_names(request))
         if "job_id" in request.DESCRIPTOR.fields_by_name:
             call.job_id = request.job_id  # type: ignore[attr-defined]
 
@@ -91,7 +91,7 @@ def _line(call: Call, outcome: Mapping[str, str | None], *, is_refused: bool) ->
         "tenant": principal.tenant if principal else None,
         "peer": call.context.peer(),
         "method": call.method.name,
-        "models": [name[:_MAX_CHARACTERS] for name in call.models[:_MAX_NAMES]],
+        "models": [name[:_MAX_CHARACTERS] for name in call.models],
         "job_id": call.job_id and call.job_id[:_MAX_CHARACTERS],
         "request": {
             name: value[:_MAX_CHARACTERS] if isinstance(value, str) else value

@@ -11,10 +11,14 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from headstart.v1 import example_service_pb2, model_service_pb2
+from headstart_server.api.compat import open_inference_pb2 as oip
+from headstart_server.api.grpc.access import AccessCheck
 from headstart_server.api.grpc.call import Call, Method
 from headstart_server.api.grpc.call_audit import CallAudit
 from headstart_server.api.grpc.permissions import RULES
 from headstart_server.auth.audit import AuditLog
+from headstart_server.auth.authenticator import Authenticator, Caller
+from headstart_server.auth.permissions import UNRESTRICTED
 from headstart_server.errors import PermissionDenied
 from request_fields import MODULES
 
@@ -84,3 +88,13 @@ def test_updated_fields_are_named_and_bounded(logged: Logged) -> None:
     request = model_service_pb2.UpdateModelRequest(model="pets", update_mask={"paths": paths})
     line = logged.line("/headstart.v1.ModelService/UpdateModel", request)
     assert line["request"]["update_mask"] == ["capture", "x" * 128, *["tags"] * 18]
+
+
+async def test_a_stream_that_names_another_model_in_each_message_keeps_only_the_first(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path / "audit.jsonl")
+    check = AccessCheck(Authenticator(None), lambda job_id: job_id, audit)
+    method = Method("/inference.GRPCInferenceService/ModelStreamInfer", request_streaming=True)
+    call = Call(method, Mock(), caller=Caller(principal=UNRESTRICTED))
+    for number in range(1000):
+        await check.request(call, oip.ModelInferRequest(model_name=f"pets-{number}"))
+    assert call.models == [f"pets-{number}" for number in range(20)]
