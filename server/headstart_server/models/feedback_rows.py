@@ -144,6 +144,15 @@ _STORED_BYTES = select(func.sum(feedback.c.nbytes)).where(feedback.c.state.in_(_
 _STORED_COUNTS = (
     select(feedback.c.state, func.count()).where(feedback.c.state.in_(_STORED)).group_by(feedback.c.state)
 )
+_NUMBERS = select(feedback.c.number).where(feedback.c.model == bindparam("model")).order_by(feedback.c.number)
+_DELETE_PART = (
+    delete(feedback)
+    .where(
+        feedback.c.model == bindparam("model"),
+        feedback.c.number.between(bindparam("first"), bindparam("last")),
+    )
+    .returning(feedback.c.feedback_id)
+)
 # No condition on the state: with one, SQLite reads all rows in these states by the index of sizes.
 _HOLDERS = select(feedback.c.feedback_id, feedback.c.state).where(
     feedback.c.feedback_id.in_(bindparam("holders", expanding=True))
@@ -322,10 +331,11 @@ def erase(connection: Connection, feedback_ids: Collection[str]) -> set[str]:
 def delete_model(connection: Connection, model: str) -> None:
     """Delete all feedback of a model and the state of its retraining, in the transaction that deletes it."""
     connection.execute(delete(retrains).where(retrains.c.model == model))
-    some = select(feedback.c.feedback_id).where(feedback.c.model == model).limit(usage.AT_ONCE)
-    here = delete(feedback).where(feedback.c.feedback_id.in_(some)).returning(feedback.c.feedback_id)
-    while found := list(connection.execute(here).scalars()):
-        usage.release(connection, found)
+    while numbers := list(connection.execute(_NUMBERS, {"model": model}).scalars()):
+        # By their numbers: a search for each part would pass all rows that this transaction deleted before.
+        for part in batched(numbers, usage.AT_ONCE):
+            here = {"model": model, "first": part[0], "last": part[-1]}
+            usage.release(connection, list(connection.execute(_DELETE_PART, here).scalars()))
 
 
 def stored_bytes(connection: Connection) -> int:

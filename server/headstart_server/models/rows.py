@@ -72,6 +72,15 @@ _DELETE_VERSION = (
     .where(versions.c.model == bindparam("model"), versions.c.number == bindparam("number"))
     .returning(*_DELETED)
 )
+_NUMBERS = select(versions.c.number).where(versions.c.model == bindparam("model")).order_by(versions.c.number)
+_DELETE_PART = (
+    delete(versions)
+    .where(
+        versions.c.model == bindparam("model"),
+        versions.c.number.between(bindparam("first"), bindparam("last")),
+    )
+    .returning(*_DELETED)
+)
 
 
 def model_not_found_error(name: str) -> ModelNotFound:
@@ -186,10 +195,11 @@ def delete_version(connection: Connection, model: str, number: int, now: float) 
 def delete_versions(connection: Connection, model: str) -> list[Row[Any]]:
     """Delete the rows of all versions of a model, in parts, and return them."""
     found: list[Row[Any]] = []
-    some = select(versions.c.number).where(versions.c.model == model).limit(usage.AT_ONCE)
-    here = delete(versions).where(versions.c.model == model, versions.c.number.in_(some))
-    while len(deleted := connection.execute(here.returning(*_DELETED)).all()):
-        found.extend(deleted)
+    numbers = connection.execute(_NUMBERS, {"model": model}).scalars().all()
+    # By their numbers: a search for each part would pass all rows that this transaction deleted before.
+    for part in batched(numbers, usage.AT_ONCE):
+        here = {"model": model, "first": part[0], "last": part[-1]}
+        found.extend(connection.execute(_DELETE_PART, here))
     usage.remove_versions(connection, found)
     return found
 
