@@ -174,7 +174,7 @@ def test_an_archive_that_cannot_be_removed_fails_no_rebuild_of_others(
     bench.published(pets(4), model="blue/pets")
     with monkeypatch.context() as patch:
         # As a server that was killed before it removed the archive.
-        patch.setattr("headstart_server.models.store.VersionStore.discard", lambda *_: None)
+        patch.setattr("headstart_server.models.store.VersionStore.discard", lambda *_: False)
         bench.registry.delete_model("red/pets", force=True)
 
     def refuse(archive: str) -> None:
