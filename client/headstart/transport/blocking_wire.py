@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -19,22 +20,46 @@ from headstart.transport.status import RpcFailure, error_from_rpc, reading
 from headstart.transport.tokens import TokenSource
 from headstart.transport.upload import Pipe, Upload, UploadReport
 
-Started = TypeVar("Started")
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
+#: Stands for the end of the responses.
+_END = object()
+#: Seconds after which a wait is repeated.
+_WAIT_SECONDS = 0.2
 
-def uninterrupted(start: Callable[[], Started]) -> Started:
-    """Start a streaming call; from the main thread, start it in a new thread.
+
+class Uninterrupted:
+    """Runs functions in another thread, in which no KeyboardInterrupt is raised; None runs them here."""
+
+    def __init__(self, thread: Executor | None) -> None:
+        self._thread = thread
+
+    def __call__(self, function: Callable[[], Result]) -> Result:
+        """Return the result of a function."""
+        if self._thread is None:
+            return function()
+        work = self._thread.submit(function)
+        # A signal that arrives just before a wait begins does not end it.
+        while not wait([work], _WAIT_SECONDS).done:
+            pass
+        return work.result()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[Uninterrupted]:
+    """Provide a way to run gRPC's functions for a streaming call; from the main thread, in another thread.
 
     Python raises KeyboardInterrupt in the main thread only, at any instruction. Raised while gRPC starts a
-    streaming call, it leaves an unused call behind, and closing the channel waits for it forever (seen with
-    grpcio 1.85). A call that starts in another thread is handled, even if its caller is interrupted.
+    streaming call, it leaves an unused call behind; raised just after gRPC has taken the lock of one, it
+    leaves the lock taken. Closing the channel then waits forever (seen with grpcio 1.85). In another thread
+    neither happens, even if its caller is interrupted. That caller must then end the call.
     """
     if threading.current_thread() is not threading.main_thread():
-        return start()
-    with ThreadPoolExecutor(1, "headstart-start") as thread:
-        return thread.submit(start).result()
+        yield Uninterrupted(None)
+        return
+    with ThreadPoolExecutor(1, "headstart-call") as thread:
+        yield Uninterrupted(thread)
 
 
 class BlockingWire:
@@ -93,12 +118,14 @@ class BlockingWire:
 
     async def answers(self, start: Callable[[], Any]) -> AsyncGenerator[Any, None]:
         """Start a call and yield its responses."""
-        responses = uninterrupted(start)
-        try:
-            for response in responses:
-                yield response
-        finally:
-            responses.cancel()
+        with uninterrupted() as run:
+            responses = run(start)
+            following = partial(next, responses, _END)
+            try:
+                while (response := run(following)) is not _END:
+                    yield response
+            finally:
+                responses.cancel()
 
     async def deliver(
         self, upload: Upload[Result], report: UploadReport | None, policy: RetryPolicy, metadata: Metadata
@@ -131,22 +158,30 @@ class BlockingWire:
             response_deserializer=upload.response.FromString,
         )
         pipe = Pipe[Message]()
-        future = uninterrupted(partial(method.future, pipe, metadata=metadata))
-        future.add_done_callback(lambda _: pipe.close())
-        try:
-            upload.cancellation.covers(future)
-            _fill(pipe, upload, report)
-            response = future.result()
-        except grpc.RpcError as error:
-            raise error_from_rpc(cast(RpcFailure, error), self._server, is_closed=self.is_closed) from None
-        except grpc.FutureCancelledError:
-            upload.cancellation.check()
-            details = ErrorDetails(code=grpc.StatusCode.CANCELLED, message="The client was closed.")
-            raise Cancelled(details) from None
-        except BaseException:
-            # Cancel before the pipe ends, or the server would accept a partial dataset as complete.
-            future.cancel()
-            raise
+
+        def start() -> Any:
+            future = method.future(pipe, metadata=metadata)
+            future.add_done_callback(lambda _: pipe.close())
+            return future
+
+        with uninterrupted() as run:
+            future = run(start)
+            try:
+                upload.cancellation.covers(future)
+                _fill(pipe, upload, report)
+                response = run(future.result)
+            except grpc.RpcError as error:
+                raise error_from_rpc(
+                    cast(RpcFailure, error), self._server, is_closed=self.is_closed
+                ) from None
+            except grpc.FutureCancelledError:
+                upload.cancellation.check()
+                details = ErrorDetails(code=grpc.StatusCode.CANCELLED, message="The client was closed.")
+                raise Cancelled(details) from None
+            except BaseException:
+                # Cancel before the pipe ends, or the server would accept a partial dataset as complete.
+                future.cancel()
+                raise
         with reading(self._server):
             return upload.read(response)
 

@@ -6,22 +6,30 @@ import pytest
 from headstart.transport.blocking_wire import uninterrupted
 
 
-def test_from_the_main_thread_a_call_starts_in_another():
-    assert uninterrupted(threading.current_thread) is not threading.main_thread()
+def threads() -> tuple[threading.Thread, threading.Thread]:
+    """The thread in which a function runs, and the one that calls it."""
+    with uninterrupted() as run:
+        return run(threading.current_thread), threading.current_thread()
 
 
-def test_from_another_thread_a_call_starts_at_once():
+def test_from_the_main_thread_functions_run_in_another():
+    inner, outer = threads()
+
+    assert outer is threading.main_thread()
+    assert inner is not outer
+    assert not inner.is_alive()
+
+
+def test_from_another_thread_functions_run_there():
     with ThreadPoolExecutor(1) as pool:
-        inner, outer = pool.submit(
-            lambda: (uninterrupted(threading.current_thread), threading.current_thread())
-        ).result()
+        inner, outer = pool.submit(threads).result()
 
     assert inner is outer
 
 
-def test_what_goes_wrong_at_the_start_is_raised():
+def test_what_goes_wrong_is_raised():
     def start():
         raise ValueError("closed")
 
-    with pytest.raises(ValueError, match="closed"):
-        uninterrupted(start)
+    with pytest.raises(ValueError, match="closed"), uninterrupted() as run:
+        run(start)
