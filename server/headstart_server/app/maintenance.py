@@ -176,5 +176,5 @@ class Maintenance:
 
         errors = Attempts().run({kind: kind for kind in removed}, remove)
         if any(removed.values()):
-            log.info("orphaned_files_removed", **removed)
+            log.info("orphaned_files_removed", datasets=removed["datasets"], versions=removed["versions"])
         raise_first(errors)
