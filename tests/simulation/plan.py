@@ -116,6 +116,8 @@ _DATA_FLAGS = ("rebuild", "alias", "again", "contradict")
 DATA_SHARE = 0.25
 #: Share of these with a retrain, a successor of its version, and another retrain.
 SUCCESSOR_SHARE = 0.15
+#: Share of these with feedback about a captured input that is erased meanwhile.
+ERASED_CAPTURE_SHARE = 0.15
 #: What may go wrong; each plan has some of them only, so that rare ones meet undisturbed.
 _TROUBLE = ("pause", "pause", "crash", "stop", "outage", "partition", "jump", "clean", "receiver", "storage")
 
@@ -140,6 +142,9 @@ def plan_of(seed: int) -> Plan:
         of_successors = random.Random(f"{seed} successors")
         if of_successors.random() < SUCCESSOR_SHARE:
             steps += _successor(of_successors, replicas)
+        of_captures = random.Random(f"{seed} captures")
+        if of_captures.random() < ERASED_CAPTURE_SHARE:
+            steps += _erased_capture(of_captures, replicas)
     elif versions or chance.random() < 0.7:
         steps += _models(chance, replicas, versions + jobs)
     if chance.random() < 0.85:
@@ -222,6 +227,15 @@ def _successor(chance: random.Random, replicas: int) -> Iterator[Step]:
         flags = {"rebuild": 1.0} if kind == "erase" else {}
         yield _data_step(chance, at, kind, replicas, number, flags)
         at += chance.uniform(1.0, 2.5)
+
+
+def _erased_capture(chance: random.Random, replicas: int) -> Iterator[Step]:
+    """Draw a captured input, and its erasure at about the time of feedback about it."""
+    at, seconds = chance.uniform(0.0, ACTIVE_SECONDS - 2.0), chance.choice((0.5, 1.0))
+    yield replace(_data_step(chance, at, "look", replicas, 30, {"again": 1.0}), seconds=seconds)
+    # An erasure reads much before it deletes the captured input.
+    at += seconds + chance.uniform(-0.4, 0.3)
+    yield _data_step(chance, at, "erase", replicas, 31, {"recent": 1.0})
 
 
 def _data_step(

@@ -32,7 +32,7 @@ LIKELY = {
     "erased-is-copied": 361,
     "retrain-forgets": 754,
     "erased-in-successor": 584,
-    "erased-capture-returns": 3312,
+    "erased-capture-returns": 2087,
 }
 
 pytestmark = pytest.mark.timeout(600)
