@@ -335,9 +335,8 @@ def health(
         authorities, own_key, own_cert = (path.read_bytes() if path else None for path in (ca, key, cert))
     except OSError as error:
         fail([f"Cannot read {error.filename}: {error.strerror}. Correct the path, or the permissions."])
-    options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0)]
-    if tls_name:
-        options.append(("grpc.ssl_target_name_override", tls_name))
+    names = [("grpc.ssl_target_name_override", tls_name)] if tls_name else []
+    options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0), *names]
     channel = (
         grpc.insecure_channel(target, options)
         if authorities is None
