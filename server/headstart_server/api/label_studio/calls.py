@@ -22,7 +22,6 @@ PREDICT = "/headstart.v1.PredictionService/Predict"
 SEND_FEEDBACK = "/headstart.v1.ReviewService/SendFeedback"
 _GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 _BASIC = "basic "
-_GET_VERSION = "/headstart.v1.ModelService/GetVersion"
 
 
 class CallFailedError(Exception):
