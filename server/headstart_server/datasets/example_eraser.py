@@ -194,13 +194,13 @@ class ExampleEraser:
     ) -> FoundExample:
         """Record the erasure and return the found example.
 
-        Search again if a retrain copied the feedback, or if a job has ended since the search: its version was
-        published before the record.
+        Search again if a retrain copied the feedback, or may have copied it before another erasure deleted
+        it, or if a job has ended since the search: its version was published before the record.
         """
-        taken = self._note(found, also)
-        while taken - found.archives or self._finder.has_ended(found.job_ids):
+        taken, missing = self._note(found, also)
+        while missing or taken - found.archives or self._finder.has_ended(found.job_ids):
             found = self._find_again(request, found)
-            taken = self._note(found)
+            taken, missing = self._note(found)
         return found
 
     def _find_again(self, request: ErasureRequest, before: FoundExample) -> FoundExample:
@@ -331,13 +331,16 @@ class ExampleEraser:
                 self._seen, self._incarnation = 0, incarnation
             return connection.execute(_NEXT, {"seen": self._seen}).all()
 
-    def _note(self, found: FoundExample, also: Callable[[Connection], None] | None = None) -> set[str]:
+    def _note(
+        self, found: FoundExample, also: Callable[[Connection], None] | None = None
+    ) -> tuple[set[str], set[str]]:
         """Record the erased members, delete the feedback, and remove examples from named datasets.
 
-        Return the jobs that train on the feedback, or whose versions were trained on it.
+        Return the jobs that train on the feedback, or whose versions were trained on it; and the feedback
+        that was deleted already.
         """
         if not found.places and not found.feedback_ids and also is None:
-            return set()
+            return set(), set()
         with self._database.write("examples.erase") as connection:
             # Numbers follow the order of commits, so a reader that sees a number has seen all before it.
             self._database.lock(connection, Lock.QUEUE)

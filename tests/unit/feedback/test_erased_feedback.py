@@ -90,6 +90,24 @@ def test_feedback_that_is_learned_while_it_is_searched_for_is_erased_from_the_co
     assert pet("cat", 50).content not in contents(feedback)
 
 
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_learned_feedback_that_another_erasure_deletes_first_is_erased_from_the_copy(
+    feedback: FeedbackBench, monkeypatch: pytest.MonkeyPatch, rebuild: bool
+) -> None:
+    eraser = feedback.bench.eraser
+    name = feedback.label("cat", 50, "cat")[0].example_id
+    request = ErasureRequest(example_id=name, request_id="r" if rebuild else "")
+
+    def learn_and_delete() -> None:
+        feedback.retraining.run()
+        # Another replica records the erasure, and is killed.
+        eraser._note(eraser._finder.find_feedback(request))
+
+    erase_before(monkeypatch, eraser, "_note", learn_and_delete)
+    feedback.bench.erasure_service().erase(request, rebuild=rebuild)
+    assert pet("cat", 50).content not in contents(feedback)
+
+
 def test_an_interrupted_erasure_is_completed_by_the_next_call(
     feedback: FeedbackBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
