@@ -116,7 +116,7 @@ class FeatureFile:
             self._file.empty_log()
 
     def close(self) -> None:
-        """Close the file; running reads complete."""
+        """Close the file after the running reads."""
         self._file.close()
 
     def _newest(self) -> int:

@@ -18,6 +18,8 @@ _MAX_VALUE_BYTES = 16 << 20
 _READER_CACHE_KIB, _WRITER_CACHE_KIB = 256, 4096
 #: Maximum seconds to wait for a lock, which only another program can hold for long.
 _BUSY_SECONDS = 5.0
+#: Maximum seconds to wait for running reads before a file is closed; only a failing disk needs so long.
+_READING_SECONDS = 10.0
 #: Errors of any use of a file. The driver decodes SQLite's messages, which may quote damaged text.
 FAULTS = (sqlite3.Error, UnicodeDecodeError, OSError)
 #: Errors of the disk or the machine rather than the file.
@@ -50,8 +52,9 @@ class SqliteFile:
     def __init__(self, path: Path, *, marks: tuple[int, int], tables: Sequence[str], log_bytes: int) -> None:
         self._path = path
         self._log_bytes = log_bytes
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._idle: list[sqlite3.Connection] = []
+        self._reading = 0
         self._closed = False
         self._writer = self._connect(_WRITER_CACHE_KIB)
         try:
@@ -73,20 +76,20 @@ class SqliteFile:
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
         """Return this thread's connection. A statement sees the last commit and must be read to its end."""
-        with self._lock:
+        with self._changed:
             if self._closed:
                 raise sqlite3.ProgrammingError("the file is closed")
             connection = self._idle.pop() if self._idle else None
-        connection = connection or self._connect(_READER_CACHE_KIB)
+            self._reading += 1
         try:
+            connection = connection or self._connect(_READER_CACHE_KIB)
             yield connection
         finally:
-            with self._lock:
-                kept = not self._closed
-                if kept:
+            with self._changed:
+                self._reading -= 1
+                if connection is not None:
                     self._idle.append(connection)
-            if not kept:
-                connection.close()
+                self._changed.notify_all()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -114,9 +117,10 @@ class SqliteFile:
         return value
 
     def close(self) -> None:
-        """Close the file; running reads complete."""
-        with self._lock:
+        """Close the file after the running reads; closing deletes the log of any file of this name."""
+        with self._changed:
             self._closed = True
+            self._changed.wait_for(lambda: not self._reading, _READING_SECONDS)
             idle, self._idle = self._idle, []
         for connection in (*idle, self._writer):
             connection.close()
