@@ -99,6 +99,8 @@ class ErasureService:
         self._closed = threading.Event()
         self._wait = self._execution.wait or self._closed.wait
         self._running: str | None = None
+        # Interrupted erasures whose claims may be left, because the database was unavailable.
+        self._interrupted = set[str]()
 
     def erase(self, request: ErasureRequest, *, rebuild: bool) -> tuple[Erasure, ErasureRecord | None]:
         """Erase an example; with `rebuild` also replace the versions that were trained on it.
@@ -151,12 +153,15 @@ class ErasureService:
         self._closed.set()
 
     def release(self) -> None:
-        """Release the claims of the running erasure, because this process stops and has not crashed."""
-        if self._running is not None:
-            self._claims.release(self._running)
+        """Release the claims of interrupted erasures, because this process has not crashed."""
+        for erasure_id in (*self._interrupted, *([self._running] if self._running else [])):
+            self._claims.release(erasure_id)
+            self._interrupted.discard(erasure_id)
 
     def _complete(self, record: ErasureRecord, found: FoundExample | None = None) -> ErasureRecord:
         with self._execution.turn:
+            # Otherwise two processes could wait for each other's claims.
+            self.release()
             record = self._erasures.get(record.erasure_id)
             if record.finished is not None:
                 return record
@@ -166,7 +171,7 @@ class ErasureService:
                 # Otherwise a certificate would be returned for heads that are still stored.
                 self._publisher.remove_replaced(record.erasure_id)
             except Exception:
-                # If this fails, too, then this process is alive and continues.
+                self._interrupted.add(record.erasure_id)
                 with suppress(ServiceUnavailable, StorageFull):
                     self.release()
                 raise

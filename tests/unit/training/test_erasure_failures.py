@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from headstart_server.database.tables import versions
 from headstart_server.datasets.erasure_claims import ErasureClaims
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
 from headstart_server.errors import (
+    DatabaseUnavailable,
     Draining,
     LocalStorageUnavailable,
     StorageUnavailable,
@@ -212,6 +214,29 @@ def test_a_process_that_stops_before_its_fit_ends_does_not_count_as_crashed(benc
     with pytest.raises(KilledError):
         service.erase(REQUEST, rebuild=True)
     assert bench.record().suspected == set()
+
+
+@on_both_databases
+def test_claims_that_could_not_be_released_do_not_stop_other_erasures(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = bench.driver.publisher.database
+    one, other = (
+        ErasureClaims(database, owner=owner, is_dead=lambda *_: False) for owner in ("one", "other")
+    )
+    service = bench.erasure_service(claims=one)
+    bench.fault = raising(StorageUnavailable())
+    with monkeypatch.context() as patched:
+        patched.setattr(one, "release", raising(DatabaseUnavailable()))
+        with pytest.raises(StorageUnavailable):
+            service.erase(REQUEST, rebuild=True)
+    assert bench.record().suspected
+    with pytest.raises(StorageUnavailable):
+        service.erase(replace(REQUEST, example_id="cat1", request_id="r2"), rebuild=True)
+    bench.fault = lambda: None
+    # It would wait forever for this process, which may itself wait for the other one.
+    elsewhere = bench.erasure_service(claims=other, execution=Execution(wait=raising(AssertionError())))
+    assert erased(elsewhere) == [(4, ""), (5, ""), (6, "")]
 
 
 @on_both_databases
