@@ -15,6 +15,8 @@ from typing import Self
 import boto3
 from botocore.config import Config
 
+from server_process import free_port
+
 HOST = "127.0.0.1"
 CHUNK = 1 << 16
 #: Of the server, which lets everybody in.
@@ -133,9 +135,7 @@ class S3Server:
     """One server with any number of buckets, in memory."""
 
     def __init__(self) -> None:
-        with closing(socket.socket()) as listener:
-            listener.bind((HOST, 0))
-            port = int(listener.getsockname()[1])
+        port = free_port()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)],
             stdout=subprocess.DEVNULL,

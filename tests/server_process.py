@@ -57,14 +57,25 @@ def command(module: str, arguments: Sequence[str], environment: Mapping[str, str
 start_program: Callable[[str, Sequence[str], Mapping[str, str], Path], Program] = command
 
 
+#: Ports that this process has handed out: their programs may not listen yet, or may be down for a while.
+_taken: set[int] = set()
+
+
 def free_port() -> int:
-    """Return an unused port of the loopback, which no connection gets before a server listens on it."""
+    """Return an unused port of the loopback, which nothing else gets before a server listens on it."""
+    # Each worker of the tests has its own ports, so that no other one takes a port that is not bound yet.
+    place = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    # Linux gives connections ports from 32768 on.
+    ports = range(10_000, 32_000)[place % workers :: workers]
     while True:
-        # Linux gives connections ports from 32768 on, and other workers of the tests choose at random, too.
-        port = secrets.choice(range(10_000, 32_000))
+        # At random, because other runs of the tests may use the same ports.
+        port = secrets.choice(ports)
         with closing(socket.socket()) as listener, suppress(OSError):
             listener.bind((HOST, port))
-            return port
+            if port not in _taken:
+                _taken.add(port)
+                return port
 
 
 class ServerProcess:
