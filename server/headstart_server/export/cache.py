@@ -13,6 +13,7 @@ from typing import IO
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.worker.export_request import ExportFormat
 from headstart_server.lru import LruCache
+from headstart_server.storage.disk import storage_errors
 
 #: The artifact of a version and a form.
 Key = tuple[str, ExportFormat]
@@ -37,7 +38,7 @@ class OpenExport:
     def chunks(self, size: int) -> Iterator[tuple[int, bytes]]:
         """Yield the contents of the files in order, as file index and chunk of at most `size` bytes."""
         for place, stream in enumerate(self._streams):
-            while piece := stream.read(size):
+            while piece := _read(stream, size):
                 yield place, piece
 
     def close(self) -> None:
@@ -87,7 +88,8 @@ class ExportCache:
     def new_folder(self) -> Path:
         """Create an empty folder to export into."""
         folder = self._folder / uuid.uuid4().hex
-        folder.mkdir(parents=True)
+        with storage_errors():
+            folder.mkdir(parents=True)
         return folder
 
     def add(self, key: Key, folder: Path) -> None:
@@ -105,7 +107,7 @@ class ExportCache:
             if export is None:
                 return None
             # Under the lock, since the export could be removed in between.
-            with ExitStack() as stack:
+            with storage_errors(writes=False), ExitStack() as stack:
                 streams = [
                     stack.enter_context((export.folder / file.name).open("rb")) for file in export.files
                 ]
@@ -135,6 +137,11 @@ def _files(folder: Path) -> list[ExportedFile]:
         )
         for path in paths
     ]
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    with storage_errors(writes=False):
+        return stream.read(size)
 
 
 def _remove(dropped: Sequence[_CachedExport]) -> None:

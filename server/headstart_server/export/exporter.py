@@ -21,6 +21,7 @@ from headstart_server.learning.heads.head import Head
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Selector, Version
+from headstart_server.storage.disk import storage_errors
 
 _ANSWERS = {
     Task.SINGLE_LABEL: Answers.SOFTMAX,
@@ -192,8 +193,9 @@ class Exporter:
         request = export_request(version, loaded, key[1])
         folder = self._cache.new_folder()
         try:
-            self._export_network(version.manifest.backbone, request, folder, check)
-            self._cache.add(key, folder)
+            with storage_errors():
+                self._export_network(version.manifest.backbone, request, folder, check)
+                self._cache.add(key, folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -21,6 +21,7 @@ _OF_FILES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, e
 REMEDIES = {
     errno.EMFILE: "Raise the open-file limit of the server (ulimit -n, LimitNOFILE).",
     errno.ENFILE: "Raise the open-file limit of the machine (sysctl fs.file-max).",
+    errno.EAGAIN: "Raise the process limit of the server (ulimit -u, TasksMax, pids.max).",
     errno.ENOMEM: "Give the server more memory, or run fewer jobs at a time with --job-workers.",
     errno.EACCES: "Give the server's user the right to read and write the folder.",
     errno.EPERM: "Give the server's user the right to read and write the folder.",
@@ -73,11 +74,16 @@ def storage_errors(*, writes: bool = True) -> Iterator[None]:
 
 def probe(folder: Path) -> None:
     """Write to a folder that was full, to determine whether it has space again."""
-    if not FULL_DISKS.is_full(PLACE):
-        return
+    if FULL_DISKS.is_full(PLACE):
+        with suppress(StorageFull, LocalStorageUnavailable):
+            check_space(folder)
+
+
+def check_space(folder: Path) -> None:
+    """Write and remove a file in a folder; raise StorageFull or LocalStorageUnavailable if that fails."""
     probe_file = folder / f".probe-{uuid.uuid4().hex}"
     try:
-        with suppress(StorageFull, LocalStorageUnavailable), storage_errors(), probe_file.open("wb") as file:
+        with storage_errors(), probe_file.open("wb") as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())

@@ -50,9 +50,10 @@ class ActivationFile:
         self.cut = cut
         self._count = count
         self._row_of: dict[str, int] = {}
-        self._file: IO[bytes] = path.open("wb")
         header = {"descr": _STORED.str, "fortran_order": False, "shape": (count, *cut.shape)}
-        np.lib.format.write_array_header_1_0(self._file, header)
+        with storage_errors():
+            self._file: IO[bytes] = path.open("wb")
+            np.lib.format.write_array_header_1_0(self._file, header)
 
     def close(self) -> None:
         """Stop writing. Buffered data, which may not fit on a full disk, is no longer needed."""
@@ -80,7 +81,9 @@ class ActivationFile:
 
     def read(self, rows: NDArray[np.int64]) -> Float32:
         """Return rows, [n, height, width, channels]."""
-        return np.asarray(np.load(self.path, mmap_mode="r")[rows], np.float32)
+        with storage_errors(writes=False):
+            stored = np.load(self.path, mmap_mode="r")
+        return np.asarray(stored[rows], np.float32)
 
 
 class JobActivations:
@@ -104,7 +107,8 @@ class JobActivations:
             yield
             return
         with storage_errors():
-            temporary = TemporaryDirectory(dir=scratch, prefix=f"{job_id}.")
+            # The scratch folder is emptied at each start, so a file that cannot be removed fails no job.
+            temporary = TemporaryDirectory(dir=scratch, prefix=f"{job_id}.", ignore_cleanup_errors=True)
         with temporary as name:
             self._folder = Path(name)
             try:

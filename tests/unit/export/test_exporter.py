@@ -1,6 +1,9 @@
 """Exports: made once for all who ask, stopped when all have left, bounded in number, and kept for a time."""
 
 import asyncio
+import errno
+import io
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,8 +11,15 @@ from pathlib import Path
 import pytest
 
 from fakes import ManualClock, Publisher
+from full_disk import FullDisk
 from headstart_server.backbones.worker.export_request import ExportFormat, ExportRequest
-from headstart_server.errors import ExportFailed, ExportQueueFull, VersionNotFound
+from headstart_server.errors import (
+    ExportFailed,
+    ExportQueueFull,
+    LocalStorageUnavailable,
+    StorageFull,
+    VersionNotFound,
+)
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter
 from headstart_server.models.version import Selector
@@ -214,3 +224,35 @@ async def test_a_version_that_another_replica_has_just_published_is_exported(
     publisher.publish("cars")
     network.may_end.set()
     assert await content(exporter, model="cars") == [b"ab", b"c"]
+
+
+async def test_an_export_that_does_not_fit_on_the_disk_is_a_full_disk(
+    exporter: Exporter, network: Network, tmp_path: Path
+) -> None:
+    network.may_end.set()
+    with FullDisk(tmp_path / "exports") as disk:
+        disk.full_while = lambda: True
+        with pytest.raises(StorageFull):
+            await content(exporter)
+    assert not list((tmp_path / "exports").iterdir())
+    assert await content(exporter) == [b"ab", b"c"]
+
+
+async def test_an_error_of_the_disk_is_an_error_of_the_storage(
+    exporter: Exporter, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    network.may_end.set()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", fail)
+        with pytest.raises(LocalStorageUnavailable, match="EIO"):
+            await content(exporter)
+    _, found = await exporter.open(Selector(model="pets"), ONNX)
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "open", fail)
+        with pytest.raises(LocalStorageUnavailable, match="EIO"):
+            await content(exporter)
+    assert b"".join(piece for _, piece in found.chunks(2)) == b"abc"
+    found.close()

@@ -1,5 +1,10 @@
 """Activations on disk: each content's own, under a bound, and a full disk reported as one."""
 
+import builtins
+import errno
+import io
+import os
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -7,8 +12,9 @@ import numpy as np
 import pytest
 
 from headstart_server.backbones.contract.tail import Cut
-from headstart_server.errors import DatasetTooLarge, StorageFull
-from headstart_server.training.activations import ActivationFile, check_room
+from headstart_server.errors import DatasetTooLarge, LocalStorageUnavailable, StorageFull
+from headstart_server.learning.heads.recipe import Partial
+from headstart_server.training.activations import ActivationFile, JobActivations, check_room
 
 CUT = Cut(name="cut1", shape=(2, 2, 3))
 
@@ -53,3 +59,36 @@ def test_a_full_disk_is_reported() -> None:
         file.add("a", activation(1.0))
         with pytest.raises(StorageFull):
             file.finish()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_file_that_cannot_be_opened_is_an_error_of_the_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with closing(ActivationFile(tmp_path / "a.npy", CUT, 1)) as file:
+        file.finish()
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "open", fail)
+        patch.setattr(builtins, "open", fail)
+        for action in (
+            lambda: ActivationFile(tmp_path / "b.npy", CUT, 1),
+            lambda: file.read(np.array([0])),
+        ):
+            with pytest.raises(LocalStorageUnavailable, match=errno.errorcode[number]):
+                action()
+
+
+def test_a_folder_that_cannot_be_removed_does_not_fail_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with JobActivations(Partial(), 1 << 20).folder(tmp_path, "job"):
+        monkeypatch.setattr(tempfile._os, "unlink", fail)
+        monkeypatch.setattr(tempfile._os, "rmdir", fail)
+    monkeypatch.undo()
+    assert [path.name.partition(".")[0] for path in tmp_path.iterdir()] == ["job"]

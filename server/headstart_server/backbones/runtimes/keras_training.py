@@ -19,6 +19,7 @@ from headstart_server.backbones.contract.tail_training import (
 )
 from headstart_server.backbones.runtimes.keras_import import load_keras
 from headstart_server.backbones.runtimes.keras_tail import taken
+from headstart_server.storage.disk import storage_errors
 
 _HEAD = "linear_head"
 #: Factors of scores, of which the best is used to compute the loss.
@@ -188,7 +189,8 @@ def _at(
     network: Any, plan: TailPlan, boundary: Any, request: TailRequest, checkpoint: Callable[[], None]
 ) -> NDArray[np.floating]:
     """Compute activations at the first trained layer; earlier blocks stay frozen."""
-    given: NDArray[np.floating] = np.load(request.activations, mmap_mode="r")
+    with storage_errors(writes=False):
+        given: NDArray[np.floating] = np.load(request.activations, mmap_mode="r")
     cut = network.output[plan.cut.name]
     if boundary is cut:
         return given

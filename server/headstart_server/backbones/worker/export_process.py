@@ -1,10 +1,11 @@
 """Exports in a separate process, so that a server on a CPU runs without Keras and TensorFlow."""
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from headstart_server.backbones.contract.child_process import death
 from headstart_server.backbones.networks.declaration import Declaration
@@ -19,6 +20,7 @@ from headstart_server.errors import (
     HeadstartError,
     InvalidField,
 )
+from headstart_server.storage.disk import check_space, storage_errors
 
 #: Time limit of an export in seconds; on two cores a network of millions of weights takes about 15.
 EXPORT_SECONDS = 900.0
@@ -62,10 +64,15 @@ def export_in_process(
     Raises:
         InvalidField: the network has an operation that the format lacks.
         ArtifactDamaged: its tail does not fit the backbone.
+        StorageFull: the disk is full, for this process or the other one.
+        LocalStorageUnavailable: another error of the operating system.
     """
-    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+    # Exports are removed at each start, so a file that cannot be removed now does not fail this one.
+    temporary = TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True)
+    with storage_errors(writes=False), temporary as name:
         work = Path(name)
-        request.save(work)
+        with storage_errors():
+            request.save(work)
         arguments = [declaration.as_json(), str(cache), name, str(folder), str(conversion or "")]
         try:
             ended = run_program(
@@ -79,6 +86,9 @@ def export_in_process(
         if ended.code == REFUSED:
             raise _refusal(json.loads(ended.stdout.splitlines()[-1]), request)
         if ended.code != 0:
+            # Before the partial export is removed, which would free the space that it lacked.
+            with suppress(OSError):
+                check_space(work)
             raise ExportFailed(
                 "Expected the export process to end with an export. "
                 f"Received: {death(ended.code, ended.stderr)}"

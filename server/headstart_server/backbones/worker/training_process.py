@@ -11,6 +11,7 @@ from headstart_server.backbones.contract.machine import resident_bytes
 from headstart_server.backbones.contract.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.worker.worker_process import run_program
 from headstart_server.errors import JobMemoryLimit, TrainerDied
+from headstart_server.storage.disk import check_space, storage_errors
 
 
 def train_in_process(
@@ -27,19 +28,30 @@ def train_in_process(
         program: Python arguments of the train command, without its folder.
         progress: receives each epoch.
         checkpoint: called every `CHECK_SECONDS`; may raise to stop.
+
+    Raises:
+        StorageFull: the disk is full, for this process or the other one.
+        LocalStorageUnavailable: another error of the operating system.
+        TrainerDied: the process ended without a result.
     """
-    with TemporaryDirectory(dir=request.activations.parent) as name:
+    parent = request.activations.parent
+    # The parent folder is removed with the job, so a file that cannot be removed now does not fail the job.
+    with storage_errors(writes=False), TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        request.save(folder)
+        with storage_errors():
+            request.save(folder)
         ended = run_program(
             [*program, name],
             checkpoint=lambda process: _check(checkpoint, process, request.memory_bytes),
             on_line=lambda line: progress(TailEpoch(**json.loads(line))),
             credentials=credentials,
         )
-        with suppress(OSError):
+        with suppress(OSError), storage_errors(writes=False):
             if ended.code == 0:
                 return TailResult.load(folder)
+        # Before the folder with the partial result is removed, which would free the space that it lacked.
+        with suppress(OSError):
+            check_space(folder)
         how = death(ended.code, ended.stderr)
         raise TrainerDied(f"Expected the training process to end with a result. Received: {how}")
 

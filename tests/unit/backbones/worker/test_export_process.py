@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fakes import make_tail
+from full_disk import FullDisk
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.worker.export_process import export_in_process
 from headstart_server.backbones.worker.export_request import Answers, ExportFormat, ExportRequest
@@ -16,6 +17,7 @@ from headstart_server.errors import (
     ExportFailed,
     ExportUnavailable,
     InvalidField,
+    StorageFull,
 )
 
 #: A program that writes its arguments.
@@ -117,6 +119,18 @@ def test_a_refusal_is_an_error_of_its_kind(
 def test_a_death_says_how(tmp_path: Path, program: str, said: str) -> None:
     with pytest.raises(ExportFailed, match=said):
         export(tmp_path, program)
+
+
+def test_a_death_while_the_disk_is_full_is_a_full_disk(tmp_path: Path) -> None:
+    with FullDisk(tmp_path) as disk:
+
+        def fill() -> None:
+            disk.full_while = lambda: True
+
+        with pytest.raises(StorageFull):
+            export(tmp_path, "raise SystemExit('No space left on device')", fill)
+        with pytest.raises(StorageFull):
+            export(tmp_path / "target", HONEST)
 
 
 def test_it_ends_when_the_checkpoint_raises(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Training in another process: its result, its words on the way, and every way it can end before."""
 
+import errno
 import os
+import resource
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from full_disk import FullDisk
 from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.backbones.contract.tail_training import (
     Loss,
@@ -20,7 +23,7 @@ from headstart_server.backbones.contract.tail_training import (
     TrainingStop,
 )
 from headstart_server.backbones.worker.training_process import train_in_process
-from headstart_server.errors import JobMemoryLimit, TrainerDied
+from headstart_server.errors import JobMemoryLimit, LocalStorageUnavailable, StorageFull, TrainerDied
 
 #: A program that trains nothing: it reports two epochs and gives back the heads it began with.
 HONEST = """
@@ -157,3 +160,55 @@ def is_waiting(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return "held" in " ".join(process.cmdline())
     return False
+
+
+# Errors of the operating system
+
+
+@contextmanager
+def without_free_files() -> Iterator[None]:
+    """Let this process open no further file."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/dev/null", os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_request_that_does_not_fit_on_the_disk_is_a_full_disk(tmp_path: Path) -> None:
+    with FullDisk(tmp_path) as disk, pytest.raises(StorageFull):
+        disk.full_while = lambda: True
+        train(tmp_path, HONEST)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_cannot_open_files_postpones_the_job(tmp_path: Path) -> None:
+    with without_free_files(), pytest.raises(LocalStorageUnavailable, match="EMFILE"):
+        train(tmp_path, HONEST)
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_a_process_that_cannot_be_started_postpones_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("headstart_server.backbones.worker.worker_process.start_child", fail)
+    with pytest.raises(LocalStorageUnavailable, match=errno.errorcode[number]):
+        train(tmp_path, HONEST)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_died_while_the_disk_is_full_is_a_full_disk(tmp_path: Path) -> None:
+    with FullDisk(tmp_path) as disk:
+
+        def fill() -> None:
+            disk.full_while = lambda: True
+
+        with pytest.raises(StorageFull):
+            train(tmp_path, "raise SystemExit('No space left on device')", checkpoint=fill)
+    assert list(tmp_path.iterdir()) == []
