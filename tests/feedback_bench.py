@@ -36,13 +36,14 @@ class FakeCaptured:
 def _row(prediction_id: str, model: str, version: int) -> dict[str, object]:
     """Return the row of a captured input."""
     texts = dict.fromkeys(("batch", "digest", "kind", "media_type"), "")
-    numbers = dict.fromkeys(("place", "start", "nbytes", "created", "expires", "reasons"), 0)
+    numbers = dict.fromkeys(("place", "start", "nbytes", "created", "reasons"), 0)
     return {
         "prediction_id": prediction_id,
         "model": model,
         "number": version,
         **texts,
         **numbers,
+        "expires": 1e12,
         "predicted": {},
         "classes": [],
         "direction": b"",

@@ -59,6 +59,14 @@ _POSTPONE = (
 _TTL = select(func.min(capture_batches.c.ttl)).where(
     capture_batches.c.batch.in_(bindparam("batches", expanding=True))
 )
+_ERASE = (
+    update(captured_inputs)
+    .where(
+        captured_inputs.c.model == bindparam("captured"), captured_inputs.c.prediction_id == bindparam("id")
+    )
+    .values(expires=0.0, digest="", predicted={}, classes=[], direction=b"")
+    .returning(captured_inputs.c.batch)
+)
 _MODELS_WITH = select(captured_inputs.c.model).where(captured_inputs.c.prediction_id == bindparam("id"))
 _DIRTY = select(capture_batches).where(capture_batches.c.dirty == 1, capture_batches.c.state == READY)
 _DOOMED = select(capture_batches.c.batch).where(capture_batches.c.state == DOOMED)
@@ -209,14 +217,12 @@ class CaptureEraser:
     def erase(self, model: str, prediction_id: str) -> bool:
         """Erase a captured input with its content and features; return whether it existed. Safe to repeat.
 
-        After ServiceUnavailable or StorageFull its row is gone, and a cleaning removes its content.
+        After ServiceUnavailable or StorageFull it cannot be read; a repeated call or a cleaning removes its
+        content.
         """
         with self._database.write("captures.erase") as connection:
             connection.execute(MODEL, {"model": model}).all()
-            here = (captured_inputs.c.model == model, captured_inputs.c.prediction_id == prediction_id)
-            batch = connection.execute(
-                delete(captured_inputs).where(*here).returning(captured_inputs.c.batch)
-            ).scalar()
+            batch = connection.execute(_ERASE, {"captured": model, "id": prediction_id}).scalar()
             if batch is not None:
                 connection.execute(
                     update(capture_batches).where(capture_batches.c.batch == batch).values(dirty=1)

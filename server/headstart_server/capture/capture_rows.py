@@ -11,7 +11,14 @@ from sqlalchemy import Connection, Select, bindparam, delete, insert, select, te
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.capture.captured_input import CapturedInput
 from headstart_server.capture.captured_inputs import select_captured
-from headstart_server.database.capture_tables import DOOMED, READY, WRITING, capture_batches, captured_inputs
+from headstart_server.database.capture_tables import (
+    DOOMED,
+    IS_NOT_ERASED,
+    READY,
+    WRITING,
+    capture_batches,
+    captured_inputs,
+)
 from headstart_server.database.database import Database
 from headstart_server.database.tables import models
 from headstart_server.errors import WrittenByNewerRelease
@@ -103,8 +110,12 @@ def rows_of(inputs: Sequence[NewCapture], batch: str, now: float, ttl: float) ->
 
 
 def select_batch(batch: str) -> Select[Any]:
-    """Return the query of the rows of a batch, in their order."""
-    return select_captured().where(captured_inputs.c.batch == batch).order_by(captured_inputs.c.place)
+    """Return the query of the rows of a batch that were not erased, in their order."""
+    return (
+        select_captured()
+        .where(captured_inputs.c.batch == batch, IS_NOT_ERASED)
+        .order_by(captured_inputs.c.place)
+    )
 
 
 def publish(
@@ -129,7 +140,10 @@ def publish(
 
 
 def doom(connection: Connection, batches: Sequence[str]) -> None:
-    """Mark batches for removal, delete their rows, and subtract their bytes from the usage."""
+    """Mark batches for removal, delete their rows, and subtract their bytes from the usage.
+
+    Rows of erased inputs stay until their objects are removed.
+    """
     doomed = connection.execute(
         update(capture_batches)
         .where(capture_batches.c.batch.in_(batches), capture_batches.c.state == READY)
@@ -137,7 +151,7 @@ def doom(connection: Connection, batches: Sequence[str]) -> None:
         .returning(capture_batches.c.batch, capture_batches.c.model, capture_batches.c.nbytes)
     ).all()
     names = [row.batch for row in doomed]
-    connection.execute(delete(captured_inputs).where(captured_inputs.c.batch.in_(names)))
+    connection.execute(delete(captured_inputs).where(captured_inputs.c.batch.in_(names), IS_NOT_ERASED))
     for row in doomed:
         usage.add_captures(connection, tenant_of(row.model), -int(row.nbytes))
 

@@ -12,6 +12,7 @@ from headstart_server.capture.batches import BatchFiles
 from headstart_server.capture.captured_input import CapturedInput, captured_of, not_found_error
 from headstart_server.database.capture_tables import (
     EXPIRES,
+    IS_NOT_ERASED,
     READY,
     capture_batches,
     capture_gaps,
@@ -48,7 +49,9 @@ def select_captured(*columns: Any) -> Select[Any]:
 _REVIEWED = (
     update(captured_inputs)
     .where(
-        captured_inputs.c.model == bindparam("captured"), captured_inputs.c.prediction_id == bindparam("id")
+        captured_inputs.c.model == bindparam("captured"),
+        captured_inputs.c.prediction_id == bindparam("id"),
+        IS_NOT_ERASED,
     )
     .values(reviewed=bindparam("now"))
 )

@@ -52,7 +52,8 @@ captured_inputs = Table(
     Column("kind", String(8), nullable=False),
     Column("media_type", String(64), nullable=False),
     Column("created", Float, nullable=False),
-    # Expiration by the policy when the input was captured; see `EXPIRES`.
+    # Expiration by the policy when the input was captured, see `EXPIRES`; 0 for an erased input, whose row
+    # stays until its object is removed.
     Column("expires", Float, nullable=False),
     # The predicted label, and lists of class name, index, probability and whether it is selected.
     Column("predicted", JSON, nullable=False),
@@ -75,6 +76,9 @@ _SHORTENED = captured_inputs.c.created + capture_batches.c.ttl
 EXPIRES = case((captured_inputs.c.expires > _SHORTENED, _SHORTENED), else_=captured_inputs.c.expires).label(
     "expires"
 )
+
+#: Condition that an input was not erased.
+IS_NOT_ERASED = captured_inputs.c.expires > 0
 
 # Counts of inputs that could not be captured, by model.
 capture_gaps = Table(

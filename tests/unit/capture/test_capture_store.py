@@ -21,6 +21,7 @@ from headstart_server.errors import (
     CapturedInputNotFound,
     LocalStorageUnavailable,
     ModelNotFound,
+    StorageUnavailable,
     TenantQuotaExceeded,
     WrittenByNewerRelease,
 )
@@ -231,6 +232,30 @@ def test_an_erased_input_leaves_its_neighbors_and_no_trace(captures: Captures) -
     features = captures.files.features(row.batch, row.features)
     assert features is not None
     assert len(features.views["last"]) == 2
+
+
+@pytest.mark.parametrize("method", ["write", "remove"])
+def test_a_repeated_erasure_finishes_what_a_failed_one_left(
+    captures: Captures, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    captures.model()
+    captures.write(["secret", "one"])
+
+    def unavailable(*_: Any) -> Any:
+        raise StorageUnavailable("The bucket does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(captures.files, method, unavailable)
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable):
+                captures.eraser.erase("pets", "secret")
+    assert captures.inputs.find("pets", "secret") is None
+    assert contains(captures, b"secret")
+    assert captures.eraser.models_with("secret") == ["pets"]
+    assert captures.eraser.erase("pets", "secret")
+    assert not contains(captures, b"secret")
+    assert captures.eraser.models_with("secret") == []
+    assert read(captures, "one") == b"one"
 
 
 def test_erasing_every_input_of_an_object_removes_it(captures: Captures) -> None:
