@@ -164,7 +164,7 @@ class DatasetStore:
     def rewrite(
         self, job_id: str, members: Collection[int], listed_in: Collection[ArchiveMember] = ()
     ) -> int:
-        """Rewrite an archive without some members, if it contains or lists them.
+        """Rewrite an archive without some members and without erased ones, if it contains or lists them.
 
         Returns:
             The number of contents that were removed; 0 if the archive does not exist.
@@ -173,24 +173,40 @@ class DatasetStore:
             ArtifactDamaged: it cannot be read.
             StorageUnavailable: the bucket does not answer.
         """
-        written = self._folder.staging_path(f"{job_id}.{uuid.uuid4().hex}{_SUFFIX}")
-        gone = {member_name(member) for member in members}
+        unwanted = {*((job_id, member) for member in members), *listed_in}
+        count = 0
         try:
-            with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
-                count = len(gone & set(archive.members.namelist()))
-                unlisted = {*((job_id, member) for member in members), *listed_in}
-                listed = archive.listed()
-                changes = count or any((one.archive, one.member) in unlisted for one in listed.examples)
-                if changes:
-                    with storage_errors():
-                        _copy(archive.members, written, gone, without(listed, unlisted))
-            if changes:
-                self._folder.commit(archive_name(job_id), staged=written)
-            return count
+            while True:
+                removed, archives = self._rewrite(job_id, unwanted)
+                count += removed
+                # Another replica may have rewritten it at the same time, without the members it knew of.
+                if unwanted.issuperset(self.erased(archives)):
+                    return count
         except ArtifactDamaged as error:
             if isinstance(error.__cause__, FileNotFoundError):
-                return 0
+                return count
             raise
+
+    def _rewrite(self, job_id: str, unwanted: set[ArchiveMember]) -> tuple[int, set[str]]:
+        """Rewrite an archive once, and add the erased members that it may name to the unwanted ones.
+
+        Return the number of contents that were removed, and the archives that it names.
+        """
+        written = self._folder.staging_path(f"{job_id}.{uuid.uuid4().hex}{_SUFFIX}")
+        try:
+            with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
+                listed = archive.listed()
+                archives = {job_id, *listed.archives}
+                unwanted.update(self.erased(archives))
+                gone = {member_name(member) for name, member in unwanted if name == job_id}
+                count = len(gone & set(archive.members.namelist()))
+                changes = count or any((one.archive, one.member) in unwanted for one in listed.examples)
+                if changes:
+                    with storage_errors():
+                        _copy(archive.members, written, gone, without(listed, unwanted))
+            if changes:
+                self._folder.commit(archive_name(job_id), staged=written)
+            return count, archives
         finally:
             written.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headstart_server.backbones.contract.backbone import Content
-from headstart_server.datasets import example_archive
+from headstart_server.datasets import dataset_store, example_archive
 from headstart_server.datasets.dataset_store import Dataset, DatasetStore
 from headstart_server.datasets.example_archive import INDEX
 from headstart_server.embedding.cache import content_digest
@@ -339,6 +340,30 @@ def test_an_example_that_was_erased_before_its_archive_is_opened_is_not_called_d
         store.rewrite("job", [1])
     with closing(store.read_listed(store_list(dataset))) as dataset, pytest.raises(ArtifactDamaged):
         dataset.read(1)
+
+
+def test_rewrites_of_an_archive_at_the_same_time_lose_no_erasure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: set[tuple[str, int]] = set()
+    store = DatasetStore(tmp_path / "datasets", DatasetLimits(), lambda _: gone)
+    other = DatasetStore(tmp_path / "datasets", DatasetLimits(), lambda _: gone)
+    write(store, [CAT, DOG])
+    copy = dataset_store._copy
+
+    def copied(*arguments: Any) -> None:
+        monkeypatch.setattr(dataset_store, "_copy", copy)
+        copy(*arguments)
+        # Another replica erases the other example before this copy replaces the archive.
+        gone.add(("job", 1))
+        other.rewrite("job", [1])
+
+    monkeypatch.setattr(dataset_store, "_copy", copied)
+    gone.add(("job", 0))
+    store.rewrite("job", [0])
+    assert store.listed("job").examples == []
+    with zipfile.ZipFile(tmp_path / "datasets/job.zip") as archive:
+        assert archive.namelist() == ["examples.json"]
 
 
 def test_what_belongs_to_no_job_is_removed_broken_off_uploads_among_it(
