@@ -419,7 +419,7 @@ class Workload:
     def _note(self) -> None:
         job = self._any_job()
         found = FoundExample(places={(job, 1): "digest", (job, 2): "other"})
-        self._eraser._note(found, lambda _: None)
+        self._eraser._note(found, lambda *_: None)
         for _ in range(2):
             # The second time nothing of it is there, and it is done with.
             self._eraser._rewrite(job)
@@ -436,8 +436,10 @@ class Workload:
         log, request = ErasureLog(self._publisher.database), ErasureRequest(example_id="1", model=model)
         request = replace(request, request_id=self._new())
         with self._publisher.database.write() as connection:
-            erasure_id = log.begin(connection, request, [(model, numbers[0])], contents=1)
-            log.begin(connection, request, [], contents=1)
+            where: dict[str, Any] = {"contents": 1, "places": {("job", 0): "0" * 64}, "archives": ["job"]}
+            erasure_id = log.begin(connection, request, [(model, numbers[0])], **where)
+            log.begin(connection, request, [], **where)
+            log.note_found(connection, erasure_id, where["places"], where["archives"])
         log.find(request)
         log.find(replace(request, request_id=""))
         log.unfinished()

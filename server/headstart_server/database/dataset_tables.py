@@ -99,6 +99,9 @@ erasures = Table(
     # Null until it is complete.
     Column("finished", Float),
     Column("contents", BigInteger, nullable=False),
+    # Archives and members that it erases: later searches do not find those whose lists it has changed. Null
+    # once it is complete.
+    Column("found", JSON(none_as_null=True)),
     UniqueConstraint("tenant", "request_id", name="erasures_request"),
     Index("erasures_unfinished", "finished"),
 )

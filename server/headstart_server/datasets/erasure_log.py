@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
@@ -41,6 +41,11 @@ OF_VERSION = (
     erasure_versions.c.number == bindparam("of_number"),
 )
 _RESULT = select(erasure_versions.c.number).where(*OF_VERSION, erasure_versions.c.result.is_not(None))
+_NOTE_FOUND = (
+    update(erasures)
+    .where(erasures.c.erasure_id == bindparam("of_erasure"), erasures.c.finished.is_(None))
+    .values(found=bindparam("found_now"))
+)
 _SET_RESULT = (
     update(erasure_versions)
     .where(*OF_VERSION, erasure_versions.c.result.is_(None))
@@ -105,6 +110,9 @@ class ErasureRecord:
     versions: Mapping[tuple[str, int], RebuiltVersion | None]
     # the versions without a result whose fit began, and may have ended a process
     suspected: Collection[tuple[str, int]] = ()
+    # the digest of the example by archive member, and the archives whose lists may name it
+    places: Mapping[ArchiveMember, str] = field(default_factory=dict)
+    archives: Collection[str] = ()
 
     @property
     def pending(self) -> Sequence[tuple[str, int]]:
@@ -160,6 +168,8 @@ class ErasureLog:
         versions: Collection[tuple[str, int]],
         *,
         contents: int,
+        places: Mapping[ArchiveMember, str],
+        archives: Collection[str],
     ) -> str:
         """Store an erasure in the transaction that excludes the example from training, and return its ID.
 
@@ -182,10 +192,22 @@ class ErasureLog:
                 "scope": _scope_json(request.scope),
                 "started": self._database.now(connection),
                 "contents": contents,
+                "found": _found_json(places, archives),
             },
         )
         _add_versions(connection, erasure_id, versions)
         return erasure_id
+
+    def note_found(
+        self,
+        connection: Connection,
+        erasure_id: str,
+        places: Mapping[ArchiveMember, str],
+        archives: Collection[str],
+    ) -> None:
+        """Store what an erasure has found, in the transaction that excludes it from training."""
+        found = _found_json(places, archives)
+        connection.execute(_NOTE_FOUND, {"of_erasure": erasure_id, "found_now": found})
 
     def add_versions(self, erasure_id: str, versions: Collection[tuple[str, int]]) -> int:
         """Add versions that were published since the erasure began, and return the number of new ones."""
@@ -240,9 +262,14 @@ class ErasureLog:
             connection.execute(
                 update(erasures)
                 .where(erasures.c.erasure_id == erasure_id, erasures.c.finished.is_(None))
-                .values(finished=self._database.now(connection))
+                .values(finished=self._database.now(connection), found=None)
             )
         return self.get(erasure_id)
+
+
+def _found_json(places: Mapping[ArchiveMember, str], archives: Collection[str]) -> dict[str, Any]:
+    members = [[archive, member, digest] for (archive, member), digest in sorted(places.items())]
+    return {"members": members, "archives": sorted(archives)}
 
 
 def _scope_json(scope: Scope | None) -> dict[str, Any] | None:
@@ -293,6 +320,7 @@ def _record(connection: Connection, row: Row[Any]) -> ErasureRecord:
     if row.scope is not None:
         scope = Scope(tenant=row.scope["tenant"], models=tuple(row.scope["models"]))
     found = _rows(connection, row.erasure_id)
+    where = row.found or {"members": [], "archives": []}
     return ErasureRecord(
         erasure_id=row.erasure_id,
         request=ErasureRequest(
@@ -303,4 +331,6 @@ def _record(connection: Connection, row: Row[Any]) -> ErasureRecord:
         contents=int(row.contents),
         versions={key: result for key, (result, _) in found.items()},
         suspected={key for key, (_, is_suspected) in found.items() if is_suspected},
+        places={(archive, int(member)): digest for archive, member, digest in where["members"]},
+        archives=where["archives"],
     )

@@ -18,7 +18,7 @@ from headstart_server.database.dataset_tables import forgotten
 from headstart_server.database.locks import Lock
 from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest
+from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest
 from headstart_server.datasets.example_finder import ExampleFinder, FoundExample
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField
 from headstart_server.jobs.archive_retention import CHUNK, held_archives, remove_released
@@ -148,15 +148,25 @@ class ExampleEraser:
         found, captured = self._search(request), len(self._captured_in(request))
         erasure_id = ""
 
-        def store(connection: Connection) -> None:
+        def store(connection: Connection, found: FoundExample) -> None:
             nonlocal erasure_id
+            if erasure_id:
+                log.note_found(connection, erasure_id, found.places, found.archives)
+                return
             contents = len(found.stored) + captured
-            erasure_id = log.begin(connection, request, found.versions, contents=contents)
+            erasure_id = log.begin(
+                connection,
+                request,
+                found.versions,
+                contents=contents,
+                places=found.places,
+                archives=found.archives,
+            )
 
         return self._exclude_found(request, found, store), erasure_id
 
     def exclude(
-        self, request: ErasureRequest, before: FoundExample | None = None
+        self, record: ErasureRecord, erasures: ErasureLog, before: FoundExample | None = None
     ) -> Sequence[tuple[str, int]]:
         """Exclude an example that was sent again, and return the versions that were trained on it.
 
@@ -164,9 +174,15 @@ class ExampleEraser:
         result of an earlier search, `before`, makes this one faster. Raise StorageUnavailable if the bucket
         does not answer.
         """
+        request, before = record.request, before or FoundExample()
+        before.places |= record.places
+        before.archives.update(record.archives)
         self._erase_captured(request)
-        found = self._finder.find(request, before)
-        found = self._exclude_found(request, found)
+
+        def store(connection: Connection, found: FoundExample) -> None:
+            erasures.note_found(connection, record.erasure_id, found.places, found.archives)
+
+        found = self._exclude_found(request, self._finder.find(request, before), store)
         # For all archives: feedback that was deleted when the erasure began no longer names its archive.
         self._remove_released()
         _, errors = self._rewrite_pending()
@@ -190,7 +206,7 @@ class ExampleEraser:
         self,
         request: ErasureRequest,
         found: FoundExample,
-        also: Callable[[Connection], None] | None = None,
+        also: Callable[[Connection, FoundExample], None] | None = None,
     ) -> FoundExample:
         """Record the erasure and return the found example.
 
@@ -200,7 +216,7 @@ class ExampleEraser:
         taken, missing = self._note(found, also)
         while missing or taken - found.archives or self._finder.has_ended(found.job_ids):
             found = self._find_again(request, found)
-            taken, missing = self._note(found)
+            taken, missing = self._note(found, also)
         return found
 
     def _find_again(self, request: ErasureRequest, before: FoundExample) -> FoundExample:
@@ -332,7 +348,7 @@ class ExampleEraser:
             return connection.execute(_NEXT, {"seen": self._seen}).all()
 
     def _note(
-        self, found: FoundExample, also: Callable[[Connection], None] | None = None
+        self, found: FoundExample, also: Callable[[Connection, FoundExample], None] | None = None
     ) -> tuple[set[str], set[str]]:
         """Record the erased members, delete the feedback, and remove examples from named datasets.
 
@@ -367,7 +383,7 @@ class ExampleEraser:
             held = held_archives(connection, archives).union(found.feedback_ids)
             found.stored.update(place for place in found.places if place[0] in held and not known.get(place))
             if also is not None:
-                also(connection)
+                also(connection, found)
             changed = dataset_rows.erase(connection, found.places.keys())
             found.datasets = sorted({*found.datasets, *changed})
             return feedback_rows.erase(connection, found.feedback_ids)

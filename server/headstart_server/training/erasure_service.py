@@ -188,7 +188,7 @@ class ErasureService:
         record = self._erasures.get(erasure_id)
         for _ in range(MAX_ROUNDS):
             # A job that had read the example may have published a version before it was excluded.
-            self._erasures.add_versions(erasure_id, self._eraser.exclude(record.request, found))
+            self._erasures.add_versions(erasure_id, self._eraser.exclude(record, self._erasures, found))
             found = None
             record = self._erasures.get(erasure_id)
             if not record.pending:

@@ -425,15 +425,36 @@ def test_an_erasure_that_fails_unexpectedly_does_not_stop_later_ones(
     service = bench.erasure_service()
     exclude = bench.eraser.exclude
 
-    def fails_for_the_first(request: ErasureRequest, found: object) -> object:
-        if request.example_id == REQUEST.example_id:
-            raise KeyError(request.example_id)
-        return exclude(request, found)  # type: ignore[arg-type]
+    def fails_for_the_first(record: ErasureRecord, *arguments: Any) -> object:
+        if record.request.example_id == REQUEST.example_id:
+            raise KeyError(record.request.example_id)
+        return exclude(record, *arguments)
 
     monkeypatch.setattr(bench.eraser, "exclude", fails_for_the_first)
     assert service.resume() == 2
     records = [bench.log.find(request) for request in (REQUEST, other)]
     assert [record and record.finished is not None for record in records] == [False, True]
+
+
+def test_an_erasure_is_not_complete_until_an_archive_that_nothing_lists_any_more_is_rewritten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = pet("cat", 0).content
+    bench.stored_dataset("pets", pets(1))
+    request = replace(REQUEST, model="")
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.datasets, "rewrite", lambda *_: _full())
+        for _ in range(2):
+            # As after a restart; the first call has removed the example from the dataset.
+            with pytest.raises(StorageFull):
+                bench.erasure_service().erase(request, rebuild=True)
+    assert bench.named.stored("pets") is not None
+    assert any(content in path.read_bytes() for path in bench.folder.iterdir())
+    _, record = bench.erasure_service().erase(request, rebuild=True)
+    assert record is not None
+    assert record.finished is not None
+    assert (record.places, list(record.archives)) == ({}, [])
+    assert not any(content in path.read_bytes() for path in bench.folder.iterdir())
 
 
 def _full() -> None:
