@@ -388,7 +388,7 @@ class BackbonePool:
     def _remembering(self, name: str) -> Iterator[None]:
         try:
             yield
-        except Draining:
+        except (Draining, Loading):
             # The backbone is not at fault.
             raise
         except Exception as error:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from headstart_server.embedding.feature_rows import Vectors
-from headstart_server.errors import Loading
+from headstart_server.errors import NOT_STARTED, Draining, Loading
 from headstart_server.processes.channel import Channel
 
 #: Seconds between two calls of the checkpoint of a long request.
@@ -26,22 +26,27 @@ class EngineClient:
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
         self.on_change = on_change
         self.connection: EngineConnection | None = None
-        self._connected = threading.Event()
+        self._may_wait = True
+        self._condition = threading.Condition()
 
     def connect(self, descriptor: int) -> None:
         """Use a new engine process, connected by a socket."""
         connection = EngineConnection(Channel(socket.socket(fileno=descriptor)), self._changed)
-        self.connection = connection
-        self._connected.set()
+        with self._condition:
+            self.connection = connection
+            self._condition.notify_all()
         connection.start(self._lost)
         self._changed()
 
-    def wait_until_connected(self, seconds: float) -> bool:
-        """Wait for the first engine process; return whether it connected."""
-        return self._connected.wait(seconds)
+    def end_waits(self) -> None:
+        """End every `call_when_connected` that waits for an engine; calls to a connected one continue."""
+        with self._condition:
+            self._may_wait = False
+            self._condition.notify_all()
 
     def close(self) -> None:
-        """Close the connection."""
+        """End all waits and close the connection."""
+        self.end_waits()
         if (connection := self.connection) is not None:
             connection.channel.close()
 
@@ -55,17 +60,41 @@ class EngineClient:
             raise engine_restarting(backbone)
         return connection
 
+    def call_when_connected(self, method: str, *arguments: object) -> "tuple[EngineConnection, Any]":
+        """Send a request that may be repeated, and wait for its answer, also while the engine is restarted.
+
+        Return the connection to the engine that answered, and the answer. Raise Draining after `end_waits` if
+        the engine ended.
+        """
+        while True:
+            connection = self._next_connection()
+            try:
+                return connection, connection.call(method, *arguments)
+            except Loading:
+                if not connection.has_ended:
+                    raise
+
     def note(self, method: str, *arguments: object) -> None:
         """Send a request without an answer; it is not repeated for a restarted engine."""
         if (connection := self.connection) is not None:
             connection.note(method, *arguments)
 
+    def _next_connection(self) -> "EngineConnection":
+        with self._condition:
+            self._condition.wait_for(lambda: self.connection is not None or not self._may_wait)
+            if self.connection is None:
+                raise Draining(
+                    "The server is stopping. Try again at another replica.", metadata=dict([NOT_STARTED])
+                )
+            return self.connection
+
     def _changed(self) -> None:
         self.on_change()
 
     def _lost(self, connection: "EngineConnection") -> None:
-        if self.connection is connection:
-            self.connection = None
+        with self._condition:
+            if self.connection is connection:
+                self.connection = None
 
 
 class EngineConnection:
@@ -77,7 +106,7 @@ class EngineConnection:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
-        self._ended = False
+        self.has_ended = False
 
     def start(self, lost: Callable[["EngineConnection"], None]) -> None:
         """Receive answers in a thread until the engine ends, then call `lost`."""
@@ -109,7 +138,7 @@ class EngineConnection:
     def _begin(self, method: str, arguments: tuple[object, ...]) -> "tuple[int, Future[Any]]":
         number, future = next(self._numbers), Future[Any]()
         with self._lock:
-            if self._ended:
+            if self.has_ended:
                 raise engine_restarting()
             self._waiting[number] = future
         try:
@@ -134,7 +163,7 @@ class EngineConnection:
         except EOFError:
             lost(self)
             with self._lock:
-                self._ended = True
+                self.has_ended = True
                 left, self._waiting = self._waiting, {}
             for future in left.values():
                 future.set_exception(engine_restarting())

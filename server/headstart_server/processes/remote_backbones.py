@@ -54,18 +54,19 @@ class EngineBackbones:
         return self._infos.get(name) or self.local.info(name)
 
     def prepare(self, name: str) -> BackboneInfo:
-        """Let the engine prepare a backbone."""
+        """Let the engine, or the next one, prepare a backbone."""
         info = self.local.info(name)
         if size_of(name) is None and not info.is_prepared:
-            info = self._infos[name] = self._engine.current(name).call("prepare", name)
+            _, info = self._engine.call_when_connected("prepare", name)
+            self._infos[name] = info
         return info
 
     def load(self, name: str) -> Backbone:
-        """Let the engine load a backbone."""
+        """Let the engine, or the next one, load a backbone."""
         if size_of(name) is not None:
             return self.local.load(name)
-        connection = self._engine.current(name)
-        facts: LoadedFacts = connection.call("load", name)
+        facts: LoadedFacts
+        connection, facts = self._engine.call_when_connected("load", name)
         self._infos[name] = facts.info
         streams = max(_MIN_STREAMS, -(-2 * facts.streams // self._processes))
         return RemoteBackbone(self._engine, _Attachment(connection, facts), streams=streams)
@@ -75,8 +76,9 @@ class EngineBackbones:
         return self.local.remaining(name)
 
     def close(self) -> None:
-        """Cancel preparations of this process."""
+        """Cancel preparations of this process, and wait for no engine any more."""
         self.local.close()
+        self._engine.end_waits()
 
 
 class RemoteBackbone:

@@ -1,11 +1,13 @@
 """A serving process and the engine, in one process: what the engine computes comes back unchanged."""
 
+import asyncio
 import gc
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +26,7 @@ from headstart_server.errors import (
     BackboneNotFound,
     DatabaseUnavailable,
     DataUnavailable,
+    Draining,
     HeadstartError,
     Loading,
     LocalStorageUnavailable,
@@ -225,8 +228,73 @@ def test_features_of_callers_need_no_engine(engine: Engine):
     source = EngineBackbones(engine.source, EngineClient(), processes=1)
     engine.source.backbones["features:3"] = FakeBackbone("features:3")
     assert source.load("features:3") is engine.source.backbones["features:3"]
-    with pytest.raises(Loading):
-        source.load("fake")
+
+
+def embedder_of(backbone: Any) -> Embedder:
+    return Embedder(
+        backbone,
+        Batcher(backbone.run, LaneQueue(BatchSizes(8, 4)), Recorder()),
+        FeatureCache(0),
+        max_pending=4,
+    )
+
+
+async def test_calls_wait_for_the_next_engine_which_loads_their_backbone(engine: Engine):
+    client = EngineClient()
+    pool = BackbonePool(EngineBackbones(engine.source, client, processes=1), embedder_of, "fake")
+    waiting = asyncio.create_task(pool.ready(partial(pool.get, "fake"), lambda: 1))
+    # The loading ends soon if it does not wait for an engine.
+    await asyncio.wait([waiting], timeout=0.1)
+    assert not waiting.done()
+    assert pool.problem("fake") == ""
+    with pytest.raises(Loading) as caught:
+        pool.get("fake")
+    assert caught.value.retry_after
+    engine.connect(client)
+    async with asyncio.timeout(60):
+        assert (await waiting).info == engine.backbone.info
+    assert engine.source.loads == ["fake"]
+    pool.close()
+    client.close()
+
+
+async def test_a_loading_continues_in_the_engine_that_replaces_one_that_ended(engine: Engine):
+    begun, may_end = threading.Event(), threading.Event()
+
+    def wait(_: str) -> None:
+        begun.set()
+        may_end.wait(60)
+
+    engine.source.before_load = wait
+    client, successor = EngineClient(), Engine()
+    engine.connect(client)
+    pool = BackbonePool(EngineBackbones(engine.source, client, processes=1), embedder_of, "fake")
+    waiting = asyncio.create_task(pool.ready(partial(pool.get, "fake"), lambda: 1))
+    assert await asyncio.to_thread(begun.wait, 60)
+    engine.service.close()
+    await asyncio.to_thread(eventually, lambda: client.connection is None, 60, "the end of the engine")
+    successor.connect(client)
+    async with asyncio.timeout(60):
+        assert (await waiting).info == engine.backbone.info
+    assert pool.problem("fake") == ""
+    assert successor.source.loads == ["fake"]
+    may_end.set()
+    pool.close()
+    client.close()
+    successor.close()
+
+
+def test_the_stop_of_the_server_ends_the_wait_for_an_engine(engine: Engine):
+    engine.source.unprepared = {"fake"}
+    pool = BackbonePool(EngineBackbones(engine.source, EngineClient(), processes=1), embedder_of, "fake")
+    preparing = threading.Thread(target=pool.prepare_all, daemon=True)
+    preparing.start()
+    stopping = threading.Timer(0.05, pool.stop_loading)
+    stopping.start()
+    assert isinstance(in_time(lambda: pool.load("fake")), Draining)
+    preparing.join(60)
+    assert not preparing.is_alive()
+    assert pool.problem("fake") == ""
 
 
 def test_after_a_restart_of_the_engine_the_backbone_is_loaded_there_again(
