@@ -55,6 +55,8 @@ class SupervisedMembership(Membership):
             objects.notifier.on_publish = self._service.publish_change
         else:
             objects.part.engine.on_change = objects.poller.wake
+            # The supervisor starts a successor, which it connects.
+            objects.part.engine.on_failure = partial(os._exit, 1)
         threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
         self._control.send(("up",))
         if not objects.part.runs_jobs:
@@ -75,12 +77,16 @@ class SupervisedMembership(Membership):
             self._service.close()
 
     def _listen(self) -> None:
-        """Handle the supervisor's messages until this process ends; it ends when the supervisor does."""
-        with suppress(EOFError):
-            while True:
-                (kind, *values), files = self._control.receive()
-                getattr(self, f"_{kind}")(*values, *files)
-        os._exit(1)
+        """Handle the supervisor's messages; this process ends when the supervisor does, or when one fails."""
+        try:
+            with suppress(EOFError):
+                while True:
+                    (kind, *values), files = self._control.receive()
+                    getattr(self, f"_{kind}")(*values, *files)
+        except Exception as error:  # noqa: BLE001 - a process that no message reaches must be replaced
+            log.error("process_connection_failed", error=cause_of(error) or unexpected(error))
+        finally:
+            os._exit(1)
 
     def _connect(self, descriptor: int) -> None:
         if self._service is not None:

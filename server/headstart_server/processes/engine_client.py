@@ -8,9 +8,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
+import structlog
+
 from headstart_server.embedding.feature_rows import Vectors
 from headstart_server.errors import NOT_STARTED, Draining, Loading
 from headstart_server.processes.channel import Channel
+
+log = structlog.get_logger(__name__)
 
 #: Seconds between two calls of the checkpoint of a long request.
 _CHECK_SECONDS = 0.1
@@ -21,10 +25,15 @@ class EngineClient:
 
     Args:
         on_change: called in a thread after the engine changed jobs or versions, and after it connected.
+        on_failure: called in a thread after the connection failed although the engine may still run. The
+            engine does not connect to this process again, so it must end.
     """
 
-    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, on_change: Callable[[], None] = lambda: None, on_failure: Callable[[], None] = lambda: None
+    ) -> None:
         self.on_change = on_change
+        self.on_failure = on_failure
         self.connection: EngineConnection | None = None
         self._may_wait = True
         self._condition = threading.Condition()
@@ -91,10 +100,12 @@ class EngineClient:
     def _changed(self) -> None:
         self.on_change()
 
-    def _lost(self, connection: "EngineConnection") -> None:
+    def _lost(self, connection: "EngineConnection", has_failed: bool) -> None:
         with self._condition:
             if self.connection is connection:
                 self.connection = None
+        if has_failed:
+            self.on_failure()
 
 
 class EngineConnection:
@@ -108,8 +119,8 @@ class EngineConnection:
         self._lock = threading.Lock()
         self.has_ended = False
 
-    def start(self, lost: Callable[["EngineConnection"], None]) -> None:
-        """Receive answers in a thread until the engine ends, then call `lost`."""
+    def start(self, lost: "Callable[[EngineConnection, bool], None]") -> None:
+        """Receive answers in a thread until the engine ends; then call `lost` with whether it failed."""
         threading.Thread(target=self._receive, args=(lost,), name="engine-answers", daemon=True).start()
 
     def call(self, method: str, *arguments: object, checkpoint: Callable[[], None] | None = None) -> Any:
@@ -149,25 +160,37 @@ class EngineConnection:
             raise engine_restarting() from None
         return number, future
 
-    def _receive(self, lost: Callable[["EngineConnection"], None]) -> None:
+    def _receive(self, lost: "Callable[[EngineConnection, bool], None]") -> None:
+        has_failed = True
         try:
             while True:
-                (kind, number, value), _ = self.channel.receive()
-                if kind == "changed":
-                    self._changed()
-                    continue
-                with self._lock:
-                    future = self._waiting.pop(number, None)
-                if future is not None:
-                    (future.set_exception if kind == "error" else future.set_result)(value)
+                self._handle(*self.channel.receive()[0])
         except EOFError:
-            lost(self)
-            with self._lock:
-                self.has_ended = True
-                left, self._waiting = self._waiting, {}
-            for future in left.values():
-                future.set_exception(engine_restarting())
-            self.channel.close()
+            has_failed = False
+        except Exception as error:  # noqa: BLE001 - the waiting calls must end
+            log.error("process_connection_failed", error=f"{type(error).__name__}: {error}")
+        finally:
+            lost(self, has_failed)
+            self._end()
+
+    def _handle(self, kind: str, number: int, value: Any) -> None:
+        if kind == "changed":
+            self._changed()
+            return
+        if kind == "failed":
+            raise RuntimeError("The engine could not receive a request.")
+        with self._lock:
+            future = self._waiting.pop(number, None)
+        if future is not None:
+            (future.set_exception if kind == "error" else future.set_result)(value)
+
+    def _end(self) -> None:
+        with self._lock:
+            self.has_ended = True
+            left, self._waiting = self._waiting, {}
+        for future in left.values():
+            future.set_exception(engine_restarting())
+        self.channel.close()
 
 
 def engine_restarting(backbone: str = "") -> Loading:

@@ -120,27 +120,38 @@ class _Client:
 
     def serve(self) -> None:
         """Handle requests until the process ends."""
-        with suppress(EOFError):
-            while True:
-                (number, method, arguments), files = self.channel.receive()
-                if method in _NOTES:
-                    try:
-                        getattr(self, f"_{method}")(*arguments, *files)
-                    except Exception as error:  # noqa: BLE001 - later requests must be handled
-                        log.error("engine_request_failed", error=f"{type(error).__name__}: {error}")
-                elif method in _SLOW:
-                    threading.Thread(
-                        target=self._answer,
-                        args=(number, method, arguments),
-                        name=f"engine-{method}",
-                        daemon=True,
-                    ).start()
-                else:
-                    self._answer(number, method, arguments)
-        self.channel.close()
-        self._tails.clear()
-        self._has_ended = True
-        self.changed.set()
+        try:
+            with suppress(EOFError):
+                while True:
+                    (number, method, arguments), files = self.channel.receive()
+                    self._handle(number, method, arguments, files)
+        except Exception as error:  # noqa: BLE001 - the serving process waits for answers
+            log.error("process_connection_failed", error=f"{type(error).__name__}: {error}")
+            with suppress(OSError):
+                self.channel.send(("failed", None, None))
+        finally:
+            self.channel.close()
+            self._tails.clear()
+            self._has_ended = True
+            self.changed.set()
+
+    def _handle(self, number: int, method: str, arguments: tuple[Any, ...], files: list[int]) -> None:
+        if method in _NOTES:
+            try:
+                getattr(self, f"_{method}")(*arguments, *files)
+            except Exception as error:  # noqa: BLE001 - later requests must be handled
+                log.error("engine_request_failed", error=f"{type(error).__name__}: {error}")
+        elif method in _SLOW:
+            answer = threading.Thread(
+                target=self._answer, args=(number, method, arguments), name=f"engine-{method}", daemon=True
+            )
+            try:
+                answer.start()
+            except RuntimeError as error:
+                # The process cannot start another thread.
+                self._refuse(number, error)
+        else:
+            self._answer(number, method, arguments)
 
     def send_changes(self) -> None:
         """Send a message after changes until the process ends.
@@ -157,11 +168,16 @@ class _Client:
 
     def _answer(self, number: int, method: str, arguments: tuple[Any, ...]) -> None:
         try:
-            reply: tuple[str, int, Any] = "result", number, getattr(self, f"_{method}")(number, *arguments)
+            result = getattr(self, f"_{method}")(number, *arguments)
+            # The process may have ended meanwhile.
+            with suppress(OSError):
+                self.channel.send(("result", number, result))
         except Exception as error:  # noqa: BLE001 - it belongs to the serving process
-            reply = "error", number, _portable(error)
+            self._refuse(number, error)
+
+    def _refuse(self, number: int, error: Exception) -> None:
         with suppress(OSError):
-            self.channel.send(reply)
+            self.channel.send(("error", number, _portable(error)))
 
     def _load(self, _: int, name: str) -> LoadedFacts:
         embedder = self._pool.load(name)
@@ -275,20 +291,22 @@ class _Reply:
         self._memory = memory
         self._plan = plan
         self._left = count
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._lock = threading.Lock()
 
     def add(self, place: int, future: "Future[RowFeatures]", *, is_tail: bool) -> None:
         """Add the features of one input, or of consecutive ones of a tail."""
-        error = future.exception()
-        if error is None:
+        failure: Exception | None = None
+        try:
             views = future.result().views
             if is_tail:
                 self._plan.write_rows(self._memory, place * TAIL_ROWS, views)
             else:
                 self._plan.write_row(self._memory, place, views)
+        except Exception as error:  # noqa: BLE001 - it belongs to the serving process
+            failure = error
         with self._lock:
-            self._error = self._error or error
+            self._error = self._error or failure
             self._left -= 1
             if self._left:
                 return
@@ -310,7 +328,7 @@ def outputs_of(info: BackboneInfo, cuts: Collection[str]) -> list[tuple[str, tup
     return views + [(name, shapes[name]) for name in sorted(cuts)]
 
 
-def _portable(error: BaseException) -> Exception:
+def _portable(error: Exception) -> Exception:
     """Return an error that another process can raise."""
     if isinstance(error, HeadstartError | TailMismatch):
         # Drop its cause, which may not be picklable.

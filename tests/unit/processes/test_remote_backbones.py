@@ -33,9 +33,11 @@ from headstart_server.errors import (
     StorageFull,
     WrittenByNewerRelease,
 )
+from headstart_server.processes.channel import Channel
 from headstart_server.processes.engine_client import EngineClient, RemoteFeatureStore
 from headstart_server.processes.engine_service import EngineHooks, EngineService
 from headstart_server.processes.remote_backbones import EngineBackbones, RemoteBackbone
+from headstart_server.processes.shared_memory import OutputPlan
 from server_process import eventually
 
 
@@ -205,6 +207,106 @@ def test_an_error_of_a_request_keeps_its_type_and_later_requests_are_answered(
 def test_a_failing_note_does_not_end_the_connection(engine: Engine, client: EngineClient):
     client.note("drop", 5)
     assert isinstance(in_time(lambda: client.current().call("cached", "key", ["digest"])), dict)
+
+
+def test_a_request_without_a_thread_is_an_error_of_its_caller_only(
+    engine: Engine, client: EngineClient, monkeypatch: pytest.MonkeyPatch
+):
+    source, start = EngineBackbones(engine.source, client, processes=1), threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name == "engine-load":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        assert "can't start new thread" in str(in_time(lambda: source.load("fake")))
+    assert isinstance(in_time(lambda: client.current().call("cached", "key", ["digest"])), dict)
+    assert isinstance(in_time(lambda: source.load("fake")), RemoteBackbone)
+
+
+@pytest.mark.parametrize("method", ["_load", "_cached"])
+def test_an_answer_that_cannot_be_sent_is_an_error_of_its_caller_only(
+    engine: Engine, client: EngineClient, monkeypatch: pytest.MonkeyPatch, method: str
+):
+    (served,) = engine.service._clients
+    with monkeypatch.context() as patched:
+        patched.setattr(served, method, lambda *_: threading.Lock())
+        assert "cannot pickle" in str(in_time(lambda: client.current().call(method[1:], "fake", [])))
+    assert isinstance(in_time(lambda: client.current().call("cached", "key", ["digest"])), dict)
+
+
+def test_features_that_do_not_fit_are_an_error_of_their_batch(
+    engine: Engine, backbone: RemoteBackbone, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> NoReturn:
+        raise ValueError("could not broadcast")
+
+    rows = rows_of(backbone, b"a:1")
+    with monkeypatch.context() as patched:
+        patched.setattr(OutputPlan, "write_row", fail)
+        assert "could not broadcast" in str(in_time(lambda: backbone.run(rows)))
+    assert in_time(lambda: len(backbone.run(rows)["last"])) == 1
+
+
+def test_an_answer_that_cannot_be_received_ends_the_waiting_calls(
+    engine: Engine, client: EngineClient, monkeypatch: pytest.MonkeyPatch
+):
+    begun, may_end, failures = threading.Event(), threading.Event(), []
+
+    def load(_: str) -> None:
+        begun.set()
+        may_end.wait(60)
+
+    engine.source.before_load = load
+    client.on_failure = lambda: failures.append("failed")
+    connection, receive = client.current(), Channel.receive
+
+    def fail(channel: Channel) -> Any:
+        received = receive(channel)
+        if channel is connection.channel:
+            raise MemoryError
+        return received
+
+    monkeypatch.setattr(Channel, "receive", fail)
+    results: list[object] = []
+    loading = threading.Thread(
+        target=lambda: results.append(in_time(lambda: connection.call("load", "fake")))
+    )
+    loading.start()
+    assert begun.wait(60)
+    # This answer is the last one that the thread receives without an error.
+    assert isinstance(in_time(lambda: connection.call("cached", "key", [])), dict | Loading)
+    assert isinstance(in_time(lambda: connection.call("cached", "key", [])), Loading)
+    loading.join(60)
+    assert isinstance(results[0], Loading)
+    assert failures == ["failed"]
+    assert client.connection is None
+    may_end.set()
+
+
+def test_a_request_that_cannot_be_received_ends_the_waiting_calls(
+    engine: Engine, client: EngineClient, monkeypatch: pytest.MonkeyPatch
+):
+    failures: list[str] = []
+    client.on_failure = lambda: failures.append("failed")
+    (served,) = engine.service._clients
+    receive = Channel.receive
+
+    def fail(channel: Channel) -> Any:
+        received = receive(channel)
+        if channel is served.channel:
+            raise MemoryError
+        return received
+
+    monkeypatch.setattr(Channel, "receive", fail)
+    connection = client.current()
+    # The thread may wait for the first request in the original method.
+    answers = [in_time(lambda: connection.call("cached", "key", [])) for _ in range(2)]
+    assert isinstance(answers[-1], Loading)
+    eventually(lambda: failures == ["failed"], 60, "a report of the failure")
+    eventually(lambda: not engine.service._clients, 60, "the end of the connection")
 
 
 def in_time(call: Callable[[], object]) -> object:
