@@ -74,9 +74,13 @@ class Batcher:
         ]
 
     def start(self) -> None:
-        """Start the threads."""
-        for thread in self._threads:
-            thread.start()
+        """Start the threads, all or none; raise RuntimeError if the process cannot start another thread."""
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Finish running items, fail waiting inputs with `Draining`, and end the threads."""

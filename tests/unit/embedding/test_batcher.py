@@ -410,3 +410,26 @@ def test_a_batch_that_may_wait_goes_when_it_is_full_or_has_waited() -> None:
     assert [first_of(one.future) for one in entries] == [0, 1, 2, 3]
     assert backbone.batches == [3, 1]
     batcher.close()
+
+
+def test_a_batcher_that_cannot_start_all_threads_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    batcher = Batcher(
+        FakeBackbone().run, LaneQueue(BatchSizes(4, 2)), Recorder(), threads=4, name="backbone-x"
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="new thread"):
+            batcher.start()
+    assert len(started) == 2
+    assert not any(thread.is_alive() for thread in started)
+    entry = PendingInput(prepare=lambda: row(1.0), lane=Lane.PREDICT, since=0.0)
+    assert isinstance(batcher.submit(entry).exception(PATIENCE), Draining)
