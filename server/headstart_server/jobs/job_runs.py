@@ -17,6 +17,7 @@ from headstart_server.jobs.quotas import Quotas
 from headstart_server.jobs.running import JobLostError
 from headstart_server.learning.metrics.promotion import Promotion
 from headstart_server.models.registry import Registry
+from headstart_server.models.rows import number_of
 from headstart_server.models.version import Manifest
 
 
@@ -89,9 +90,11 @@ class JobRuns:
                 state, checkpoint = JobState.SUCCEEDED, rows.checkpoint(progress, findings)
                 running.write(connection, job, state, progress, now=now, checkpoint=checkpoint)
             except JobLostError:
-                if not running.is_written(connection, job, state):
+                # The reply to an earlier commit may be lost, and the job may have been deleted since then.
+                published = number_of(connection, artifact)
+                if published is None:
                     raise
-                number = rows.get(connection, job.job_id).version
+                number = published
             else:
                 number = self._registry.insert(
                     connection,

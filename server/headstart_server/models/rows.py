@@ -61,6 +61,7 @@ _ARTIFACT = select(versions.c.artifact).where(
 _KNOWN_ARTIFACTS = select(versions.c.artifact).where(
     versions.c.artifact.in_(bindparam("artifacts", expanding=True))
 )
+_NUMBER_OF = select(versions.c.number).where(versions.c.artifact == bindparam("artifact"))
 _COUNT_VERSIONS = select(func.count(), func.max(versions.c.number)).where(
     versions.c.model == bindparam("model")
 )
@@ -162,6 +163,12 @@ def known_artifacts(connection: Connection, artifacts: Sequence[str]) -> set[str
     for part in batched(artifacts, _AT_ONCE):
         found.update(connection.execute(_KNOWN_ARTIFACTS, {"artifacts": part}).scalars())
     return found
+
+
+def number_of(connection: Connection, artifact: str) -> int | None:
+    """Return the number of the version that has an artifact; None if no version has it."""
+    number: int | None = connection.execute(_NUMBER_OF, {"artifact": artifact}).scalar()
+    return None if number is None else int(number)
 
 
 def next_number(connection: Connection, model: str, *, now: float, change: int) -> int:

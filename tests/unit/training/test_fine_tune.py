@@ -784,3 +784,28 @@ def test_work_goes_on_without_the_database_and_the_version_is_published_once(
     assert len(slept) == 2
     assert publisher.registry.reader.model("pets").version_count == 1
     assert driver.job_store.reader.get("job").state is JobState.SUCCEEDED
+
+
+class RunsWithoutReply(JobRuns):
+    """The reply to each commit of a success is lost."""
+
+    def succeed(self, *args: object, **options: object) -> int:
+        super().succeed(*args, **options)
+        raise DatabaseUnavailable("gone")
+
+
+def test_a_version_keeps_its_files_if_its_job_is_deleted_before_the_commit_is_repeated(
+    tmp_path: Path, publisher: Publisher, driver: JobDriver
+) -> None:
+    job_store = with_parts(driver.restarted(), runs=RunsWithoutReply)
+    rig = Rig(tmp_path, driver, job_store)
+
+    def sleep(seconds: float) -> None:
+        # A caller of another replica sees the success.
+        driver.job_store.queue.delete("job")
+        job_store.runs.__class__ = JobRuns
+
+    rig.steps = replace(rig.steps, reporting=replace(rig.steps.reporting, sleep=sleep))
+    assert rig.run(rig.job(pets())).execute() == 1
+    rig.batcher.close()
+    assert np.isfinite(publisher.reopened().files.load("pets", 1).head.weights).all()
