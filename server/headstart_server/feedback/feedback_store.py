@@ -102,6 +102,7 @@ class FeedbackStore:
             The feedback, or the earlier one if the request repeats it, and the outcome of the request.
 
         Raises:
+            ModelNotFound: the model was deleted.
             TenantQuotaExceeded: the tenant's storage quota is exceeded.
             PredictionNotCaptured: the input of the prediction is no longer stored.
             DatabaseUnavailable: the database does not answer; the feedback may still be recorded.
@@ -118,7 +119,9 @@ class FeedbackStore:
             newest = max(same, key=lambda each: each.number, default=None)
             if newest is not None and _is_repeated(new, newest):
                 return newest, FeedbackOutcome.REPEATED
-            rows.require_model(connection, new.model)
+            # Locked, as otherwise a concurrent deletion of the model would not delete this feedback. Nothing
+            # that locks a model waits for the lock of the queue.
+            rows.require_model(connection, new.model, lock=True)
             # Feedback in training stays: its job may already have read it.
             replaced = [each.feedback_id for each in same if each.state is not FeedbackState.TRAINING]
             if new.prediction.prediction_id is not None:

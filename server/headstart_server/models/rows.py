@@ -55,6 +55,8 @@ _BUMP_REVISION = (
 _LAST_REVISION = select(counters.c.value).where(counters.c.name == REGISTRY)
 _CHANGED_MODELS = select(models.c.name).where(models.c.changed > bindparam("since"))
 _MODEL = select(models.c.name).where(models.c.name == bindparam("model"), models.c.deleted.is_(None))
+# Shared: it waits for a deletion of the model, but not for checks of foreign keys.
+_LOCKED_MODEL = _MODEL.with_for_update(read=True)
 _ARTIFACT = select(versions.c.artifact).where(
     versions.c.model == bindparam("model"), versions.c.number == bindparam("number")
 )
@@ -142,9 +144,10 @@ def changed_models(connection: Connection, since: int) -> list[str]:
     return list(connection.execute(_CHANGED_MODELS, {"since": since}).scalars())
 
 
-def require_model(connection: Connection, name: str) -> None:
-    """Raise ModelNotFound if a model does not exist."""
-    if connection.execute(_MODEL, {"model": name}).one_or_none() is None:
+def require_model(connection: Connection, name: str, *, lock: bool = False) -> None:
+    """Raise ModelNotFound if a model does not exist; `lock` keeps it until the end of the transaction."""
+    query = _LOCKED_MODEL if lock else _MODEL
+    if connection.execute(query, {"model": name}).one_or_none() is None:
         raise model_not_found_error(name)
 
 

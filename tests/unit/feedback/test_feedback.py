@@ -1,9 +1,14 @@
 """Feedback is recorded once, durably, and only if a model can learn it."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
 from feedback_bench import EAGER, FeedbackBench
+from headstart_server.database import database
 from headstart_server.errors import (
     ExampleNotFound,
     InputTooLarge,
@@ -176,6 +181,37 @@ def test_deleting_a_model_deletes_its_feedback(feedback: FeedbackBench) -> None:
     assert feedback.states() == {}
     assert feedback.bench.registry.reader.model("pets").retrain is None
     assert feedback.bench.driver.job_store.quotas.recount_usage() == 0
+
+
+def test_feedback_that_arrives_while_its_model_is_deleted_is_not_stored(
+    feedback: FeedbackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[object] = []
+
+    def send() -> None:
+        try:
+            outcomes.append(feedback.label("cat", 50, "cat"))
+        except ModelNotFound as error:
+            outcomes.append(error)
+
+    other = threading.Thread(target=send)
+
+    @contextmanager
+    def failpoint(name: str) -> Iterator[None]:
+        if name == "models.delete":
+            other.start()
+            # Without a lock between the two, the other one ends meanwhile.
+            other.join(0.5)
+        yield
+
+    monkeypatch.setattr(database, "failpoint", failpoint)
+    feedback.bench.registry.delete_model("pets", force=True)
+    other.join()
+    assert [type(outcome) for outcome in outcomes] == [ModelNotFound]
+    feedback.bench.archives.recover()
+    assert feedback.bench.files() == set()
+    feedback.bench.published(pets(4))
+    assert feedback.states() == {}
 
 
 def test_the_expired_or_unknown_prediction_is_named(feedback: FeedbackBench) -> None:
