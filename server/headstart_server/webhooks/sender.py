@@ -245,19 +245,24 @@ class WebhookSender:
         """Start to send a POST; False if no POST is due, or too many are in flight."""
         if not self._free.acquire(timeout=POLL_SECONDS):
             return False
-        claimed = None
+        claimed, is_started = None, False
         may_wait = self._free_for_silent.acquire(blocking=False)
         try:
             claimed = self.claim(answering_only=not may_wait)
+            if claimed is not None:
+                sending = threading.Thread(
+                    target=self._send_one, args=(claimed,), name="webhook", daemon=True
+                )
+                # Without a thread, the claim ends with its lease.
+                sending.start()
+                is_started = True
         finally:
-            if may_wait and (claimed is None or not claimed.was_silent):
+            # The thread releases what it uses.
+            if may_wait and not (is_started and claimed is not None and claimed.was_silent):
                 self._free_for_silent.release()
-            if claimed is None:
+            if not is_started:
                 self._free.release()
-        if claimed is None:
-            return False
-        threading.Thread(target=self._send_one, args=(claimed,), name="webhook", daemon=True).start()
-        return True
+        return is_started
 
     def _send_one(self, claimed: ClaimedPost) -> None:
         try:

@@ -29,6 +29,7 @@ from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.policy import WebhookPolicy
 from headstart_server.webhooks.sender import (
     GIVE_UP_SECONDS,
+    SENDERS,
     WebhookPostError,
     WebhookSender,
     wait_before,
@@ -508,6 +509,32 @@ def test_many_webhooks_of_a_silent_receiver_are_given_up_some_at_a_time(
     assert max(changed) == 2
     assert {office.webhook(job).state for job in waiting} == {WebhookState.GIVEN_UP}
     assert office.outcomes.count("given_up") == len(waiting)
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_posts_are_sent_after_threads_could_not_be_started(
+    office: Office, receiver: Receiver, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, is_silent: bool
+) -> None:
+    job = office.ended()
+    if is_silent:
+        receiver.fault = WebhookPostError("No answer.", answered=False)
+        assert office.send_one()
+        clock.advance(MAX_SILENT_SECONDS)
+        receiver.fault = None
+
+    def fail(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        for _ in range(SENDERS):
+            with pytest.raises(RuntimeError, match="new thread"):
+                office.sender._begin_one()
+            clock.advance(LEASE_SECONDS + 1)
+    assert office.sender._begin_one()
+    # Waits for the POST.
+    office.sender.stop()
+    assert office.webhook(job).state is WebhookState.DELIVERED
 
 
 def test_an_error_of_a_receiver_does_not_delay_its_other_posts(office: Office, receiver: Receiver) -> None:
