@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
@@ -120,7 +120,8 @@ class App:
         if not part.shares_data:
             self._serve_metrics(stopping)
         server, http = self._bind(stopping) if part.serves else (None, None)
-        stopping.push_async_callback(asyncio.to_thread, self._leave)
+        for step in (objects.traffic.write, objects.job_store.queue.leave, objects.erasures.release):
+            stopping.push_async_callback(asyncio.to_thread, _leave, step)
         heartbeat = objects.heartbeat if part.runs_jobs else None
         for service in (heartbeat, objects.poller, objects.captures.inputs, self._webhook_sender):
             if service is not None:
@@ -198,12 +199,6 @@ class App:
         finally:
             await jobs
 
-    def _leave(self) -> None:
-        with suppress(DatabaseUnavailable, StorageFull):
-            self.objects.traffic.write()
-            self.objects.erasures.release()
-            self.objects.job_store.queue.leave()
-
     async def _warm(self, server: Server | None) -> None:
         pool = self.objects.pool
         # The pool loads in a daemon thread, so the server can stop during a download of minutes.
@@ -212,6 +207,12 @@ class App:
         await self._membership.ready(self.objects, server, embedder)
         # This is another daemon thread, for the same reason.
         threading.Thread(target=pool.prepare_all, name="prepare", daemon=True).start()
+
+
+def _leave(step: Callable[[], object]) -> None:
+    """Take a step of the stop that the database may prevent."""
+    with suppress(DatabaseUnavailable, StorageFull):
+        step()
 
 
 def _task(stopping: AsyncExitStack, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:

@@ -13,8 +13,11 @@ from headstart_server.api.http.port import HttpPort
 from headstart_server.api.server import Server
 from headstart_server.app import build, configured, lifecycle, maintenance, services
 from headstart_server.app.lifecycle import App
+from headstart_server.errors import DatabaseUnavailable
 from headstart_server.jobs.job_queue import JobQueue
+from headstart_server.models.traffic import Traffic
 from headstart_server.settings.settings import Settings
+from headstart_server.training.erasure_service import ErasureService
 from headstart_server.training.submission_service import SubmissionService
 from server_process import free_port
 
@@ -223,3 +226,28 @@ async def test_a_stop_that_fails_at_one_step_takes_the_others(
             await serve_once(settings)
 
     nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(Traffic, "write"), (ErasureService, "release"), (JobQueue, "leave")]
+)
+async def test_a_stop_takes_every_last_step_although_one_does_not_reach_the_database(
+    owner: type, name: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+
+    def unavailable(*_: object) -> None:
+        taken.append(name)
+        raise DatabaseUnavailable("gone")
+
+    def take(step: str) -> Callable[..., None]:
+        return lambda *_: taken.append(step)
+
+    monkeypatch.setattr(Traffic, "write", take("write"))
+    monkeypatch.setattr(ErasureService, "release", take("release"))
+    monkeypatch.setattr(JobQueue, "leave", take("leave"))
+    monkeypatch.setattr(owner, name, unavailable)
+    await serve_once(settings)
+
+    # An unreleased claim would count as a crash.
+    assert taken == ["release", "leave", "write"]
