@@ -77,8 +77,7 @@ class Maintenance:
         """Write the traffic counts until cancelled; the next write includes the counts of a failed one."""
         while True:
             await asyncio.sleep(TRAFFIC_SECONDS)
-            with suppress(DatabaseUnavailable, StorageFull):
-                await asyncio.to_thread(self._objects.traffic.write)
+            await asyncio.to_thread(run_steps, {"traffic": self._write_traffic})
 
     async def resume_erasures_repeatedly(self) -> None:
         """Complete interrupted erasures until cancelled, in turns with other replicas."""
@@ -92,6 +91,10 @@ class Maintenance:
         while True:
             await asyncio.to_thread(run_steps, {"certificate": dates.check})
             await asyncio.sleep(CERTIFICATE_SECONDS)
+
+    def _write_traffic(self) -> None:
+        with suppress(DatabaseUnavailable, StorageFull):
+            self._objects.traffic.write()
 
     def _resume_erasures(self) -> int:
         is_mine = self._objects.job_store.cleaner.take_cleaning_turn("erasures", ERASURE_SECONDS)

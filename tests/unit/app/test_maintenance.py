@@ -9,7 +9,7 @@ import pytest
 from fakes import PATIENCE
 from headstart_server.app import maintenance
 from headstart_server.app.maintenance import Maintenance
-from headstart_server.errors import LocalStorageUnavailable, StorageFull
+from headstart_server.errors import DatabaseUnavailable, LocalStorageUnavailable, StorageFull
 
 
 async def test_erasures_are_resumed_after_an_unexpected_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +32,27 @@ async def test_erasures_are_resumed_after_an_unexpected_error(monkeypatch: pytes
     monkeypatch.setattr(maintenance, "ERASURE_SECONDS", 0.0)
     running = asyncio.create_task(Maintenance(objects).resume_erasures_repeatedly())
     waiting = asyncio.create_task(resumed.wait())
+    done, _ = await asyncio.wait({running, waiting}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    assert done == {waiting}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), DatabaseUnavailable("gone"), StorageFull()])
+async def test_traffic_counts_are_written_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    loop, written = asyncio.get_running_loop(), asyncio.Event()
+    errors = iter([error])
+
+    def write() -> None:
+        for each in errors:
+            raise each
+        loop.call_soon_threadsafe(written.set)
+
+    objects: Any = SimpleNamespace(traffic=SimpleNamespace(write=write))
+    monkeypatch.setattr(maintenance, "TRAFFIC_SECONDS", 0.0)
+    running = asyncio.create_task(Maintenance(objects).write_traffic_repeatedly())
+    waiting = asyncio.create_task(written.wait())
     done, _ = await asyncio.wait({running, waiting}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
     running.cancel()
     assert done == {waiting}
