@@ -60,8 +60,11 @@ _OTHERS = (
     .where(replicas.c.owner != bindparam("me"), replicas.c.seen > bindparam("since"))
     .limit(1)
 )
+# A replica that was seen later than the latest moment died before the clock was set back.
 _SEEN_SINCE = select(replicas.c.owner).where(
-    replicas.c.owner == bindparam("who"), replicas.c.seen > bindparam("since")
+    replicas.c.owner == bindparam("who"),
+    replicas.c.seen > bindparam("since"),
+    replicas.c.seen <= bindparam("latest"),
 )
 _LEAVE = delete(replicas).where(replicas.c.owner == bindparam("me"))
 
@@ -217,7 +220,9 @@ def has_other_replicas(connection: Connection, owner: str, now: float, lease_sec
 
 def is_silent(connection: Connection, owner: str, now: float, lease_seconds: float) -> bool:
     """Return whether a replica was not seen within a lease."""
-    return connection.execute(_SEEN_SINCE, {"who": owner, "since": now - lease_seconds}).first() is None
+    latest = now + lease_seconds + _CLOCK_SECONDS
+    values = {"who": owner, "since": now - lease_seconds, "latest": latest}
+    return connection.execute(_SEEN_SINCE, values).first() is None
 
 
 def leave(connection: Connection, owner: str) -> None:

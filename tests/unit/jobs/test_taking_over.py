@@ -8,6 +8,7 @@ from sqlalchemy import update
 from fakes import LEASE, JobDriver, ManualClock, Publisher
 from headstart_server.database.tables import jobs
 from headstart_server.errors import JobQueueFull
+from headstart_server.jobs import claiming
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.recovery import MAX_CRASHES
 from headstart_server.jobs.running import JobLostError
@@ -70,6 +71,30 @@ def test_a_beat_of_an_attempt_that_is_over_renews_nothing(driver: JobDriver, clo
     third = driver.claim()
     assert driver.job_store.queue.renew([replace(third, attempt=third.attempt - 1)]) == {}
     assert driver.job_store.queue.renew([third]) == {"a": False}
+
+
+def test_a_replica_that_died_before_the_clock_was_set_back_is_silent(
+    driver: JobDriver, clock: ManualClock
+) -> None:
+    database, dead, alive = driver.publisher.database, "host/dead", "host/alive"
+
+    def beat(owner: str) -> None:
+        with database.write("jobs.heartbeat") as connection:
+            claiming.show_presence(connection, owner, 1, clock(), LEASE.seconds)
+
+    def is_silent(owner: str) -> bool:
+        with database.read() as connection:
+            return driver.job_store.queue.is_silent(connection, owner)
+
+    beat(dead)
+    beat(alive)
+    # A lease may end a little later than one that is taken now.
+    clock.advance(-LEASE.seconds)
+    assert not is_silent(dead)
+    clock.advance(-86_400.0)
+    beat(alive)
+    assert is_silent(dead)
+    assert not is_silent(alive)
 
 
 def test_leases_from_before_the_clock_was_set_back_end_after_a_lease(
