@@ -47,6 +47,10 @@ CLAIM_SECONDS = 0.5
 _T = TypeVar("_T")
 
 
+class _EndedError(Exception):
+    """Another version of the erasure failed, so the fits in progress end. Only waiting threads raise it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitLimits:
     """Limits of the fits of a process."""
@@ -216,7 +220,7 @@ class ErasureService:
                 published = self._attempt(key, version, publish)
             except ExampleErasedError:
                 # Another erasure began while it was fitted.
-                rebuilt = self._rebuild(record, key)
+                rebuilt = self._rebuild(record, key, self.check_open)
                 continue
             if published is not None and published.number:
                 return published
@@ -233,11 +237,18 @@ class ErasureService:
         After a crash each is fitted and published before the next one, so that only one is suspected.
         """
         ahead = 0 if record.suspected else 2 * self._limits.threads
+        ended = threading.Event()
+
+        def checkpoint() -> None:
+            self.check_open()
+            if ended.is_set():
+                raise _EndedError
+
         with self._execution.executor(self._limits.threads) as pool:
             waiting: deque[tuple[tuple[str, int], Future[_Successor | RebuiltVersion]]] = deque()
             try:
                 for key in record.pending:
-                    waiting.append((key, pool.submit(self._rebuild, record, key)))
+                    waiting.append((key, pool.submit(self._rebuild, record, key, checkpoint)))
                     if len(waiting) > ahead:
                         done, future = waiting.popleft()
                         yield done, future.result()
@@ -245,24 +256,37 @@ class ErasureService:
                     done, future = waiting.popleft()
                     yield done, future.result()
             finally:
+                # Otherwise a thread could wait here for another process that waits for this one's claims.
+                ended.set()
                 for _, future in waiting:
                     future.cancel()
 
-    def _rebuild(self, record: ErasureRecord, key: tuple[str, int]) -> "_Successor | RebuiltVersion":
-        """Return the successor of a version, or its result if it has or gets none from this process."""
+    def _rebuild(
+        self, record: ErasureRecord, key: tuple[str, int], checkpoint: Callable[[], None]
+    ) -> "_Successor | RebuiltVersion":
+        """Return the successor of a version, or its result if it has or gets none from this process.
+
+        Args:
+            checkpoint: called while it waits and fits; may raise to stop.
+        """
         version = self._attempt(key, None, partial(self._rebuilder.version, *key))
         if not isinstance(version, Version):
             return version or _DELETED
-        fit = partial(self._fitted, record, version, is_suspected=key in record.suspected)
+        fit = partial(self._fitted, record, version, checkpoint, is_suspected=key in record.suspected)
         while True:
-            self.check_open()
+            checkpoint()
             found = self._attempt(key, version, fit)
             if found is not None:
                 return found
             self._wait(CLAIM_SECONDS)
 
     def _fitted(
-        self, record: ErasureRecord, version: Version, *, is_suspected: bool
+        self,
+        record: ErasureRecord,
+        version: Version,
+        checkpoint: Callable[[], None],
+        *,
+        is_suspected: bool,
     ) -> "_Successor | RebuiltVersion | None":
         """Fit a version once there is memory for it; return None while another process fits it."""
         place = (record.erasure_id, version.model, version.number)
@@ -271,7 +295,7 @@ class ErasureService:
             return found.result
         nbytes = self._rebuilder.estimated_bytes(version)
         # At least a byte, so that a suspected job does not start next to it.
-        with self._limits.reservations.reserve(max(1, nbytes), self.check_open, alone=is_suspected):
+        with self._limits.reservations.reserve(max(1, nbytes), checkpoint, alone=is_suspected):
             claim = self._claims.claim(*place)
             if not claim.is_mine:
                 return claim.result
@@ -279,11 +303,11 @@ class ErasureService:
                 raise CrashedRepeatedly(
                     f"The server's process ended {claim.crashes} times while it fitted the version. {_REMEDY}"
                 )
-            checkpoint = self._limited_checkpoint()
+            limited = self._limited(checkpoint)
             while True:
                 # Another erasure may erase an example meanwhile; the next fit excludes it.
                 with suppress(ExampleErasedError):
-                    return _Successor(version, self._rebuilder.rebuild(version, checkpoint))
+                    return _Successor(version, self._rebuilder.rebuild(version, limited))
 
     def _attempt(
         self, key: tuple[str, int], version: Version | None, work: Callable[[], _T]
@@ -296,7 +320,7 @@ class ErasureService:
         """
         try:
             return work()
-        except (ExampleErasedError, ServiceUnavailable, StorageFull):
+        except (ExampleErasedError, ServiceUnavailable, StorageFull, _EndedError):
             raise
         except HeadstartError as error:
             if error.retry_after is not None:
@@ -312,16 +336,16 @@ class ErasureService:
             log.exception("rebuild_failed", fault=fault, model=key[0], version=key[1])
             return _skipped(version, f"A fault of the server; its log has id {fault}. {_REMEDY}")
 
-    def _limited_checkpoint(self) -> Callable[[], None]:
+    def _limited(self, checkpoint: Callable[[], None]) -> Callable[[], None]:
         """Return a checkpoint that also raises JobTimeLimit when the time of a job is over."""
         late = self._execution.clock() + self._limits.seconds
 
-        def checkpoint() -> None:
-            self.check_open()
+        def limited() -> None:
+            checkpoint()
             if self._execution.clock() >= late:
                 raise time_limit_error("Its fit", self._limits.seconds)
 
-        return checkpoint
+        return limited
 
     def check_open(self) -> None:
         """Raise Draining if the server is stopping."""

@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy import update
 
 from fakes import FakeBackbone, JobDriver, ManualClock
 from headstart_server.database.tables import versions
-from headstart_server.datasets.erasure_claims import ErasureClaims
+from headstart_server.datasets.erasure_claims import ErasureClaims, FitClaim
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest, RebuiltVersion
 from headstart_server.errors import (
     DatabaseUnavailable,
@@ -25,13 +26,15 @@ from headstart_server.errors import (
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.reservations import Reservations
 from headstart_server.learning.heads.fitting import fit
-from headstart_server.training import version_rebuilder
+from headstart_server.training import erasure_service, version_rebuilder
 from headstart_server.training.erasure_service import ErasureService, Execution
 from postgres import on_both_databases
 from workbench import Workbench, pets
 
 REQUEST = ErasureRequest(example_id="cat0", model="pets", request_id="r1")
 MIB = 1 << 20
+#: Time limit of a wait that is over quickly unless the code is wrong.
+SECONDS = 60.0
 
 
 class KilledError(BaseException):
@@ -263,6 +266,61 @@ def test_a_version_that_a_living_process_fits_is_not_fitted_twice(bench: Bench) 
     assert len(waits) == 3
     # Once by each life of the other process.
     assert bench.fits == 2
+
+
+class PairedClaims(ErasureClaims):
+    """Claims of one of two processes: both begin at the same time, and this one claims its version first."""
+
+    def __init__(self, bench: Bench, owner: str, number: int, began: threading.Barrier) -> None:
+        super().__init__(bench.driver.publisher.database, owner=owner, is_dead=lambda *_: False)
+        self._number, self._began, self._seen = number, began, set[int]()
+        self.claimed, self.waits = threading.Event(), threading.Event()
+        #: Set when the other process has claimed its version.
+        self.other_claimed = threading.Event()
+
+    def preview(self, erasure_id: str, model: str, number: int) -> FitClaim:
+        if number in {1, 2} - self._seen:
+            self._seen.add(number)
+            self._began.wait(SECONDS)
+            assert number == self._number or self.other_claimed.wait(SECONDS)
+        found = super().preview(erasure_id, model, number)
+        if not found.is_mine:
+            self.waits.set()
+        return found
+
+    def claim(self, erasure_id: str, model: str, number: int) -> FitClaim:
+        claim = super().claim(erasure_id, model, number)
+        self.claimed.set()
+        return claim
+
+
+@on_both_databases
+def test_a_process_whose_fit_is_interrupted_does_not_wait_for_one_that_waits_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure_service, "CLAIM_SECONDS", 0.01)
+    began = threading.Barrier(4)
+    one, other = PairedClaims(bench, "one", 1, began), PairedClaims(bench, "other", 2, began)
+    one.other_claimed, other.other_claimed = other.claimed, one.claimed
+
+    def interrupted() -> None:
+        if bench.fits == 1:
+            assert one.waits.wait(SECONDS)
+            assert other.waits.wait(SECONDS)
+            raise StorageUnavailable
+
+    bench.fault = interrupted
+    bench.eraser.begin(REQUEST, bench.log)
+    services = [bench.erasure_service(threads=2, claims=claims) for claims in (one, other)]
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(erased, service) for service in services)
+        try:
+            with pytest.raises(StorageUnavailable):
+                first.result(SECONDS)
+            assert second.result(SECONDS) == [(4, ""), (5, ""), (6, "")]
+        finally:
+            for service in services:
+                service.close()
 
 
 def test_a_version_that_needs_more_memory_than_jobs_may_use_is_listed(bench: Bench) -> None:
