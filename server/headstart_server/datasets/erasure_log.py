@@ -95,6 +95,7 @@ class RebuiltVersion(JsonValue):
     aliases: tuple[str, ...] = ()
     promotion: Promotion | None = None
     skipped_reason: str = ""
+    old_artifact: str = ""  # name of the replaced version's files, which the erasure removes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,7 +233,7 @@ class ErasureLog:
             if _has_result(connection, erasure_id, old):
                 return None
             try:
-                rows.artifact_of(connection, old.model, old.number)
+                old_artifact = rows.artifact_of(connection, old.model, old.number)
             except VersionNotFound:
                 return None
             # Checked after the registry's counter was locked, so no erasure can commit in between.
@@ -247,6 +248,7 @@ class ErasureLog:
                 new_dataset_digest=successor.manifest.dataset_digest,
                 aliases=tuple(moved),
                 promotion=promotion if moved else None,
+                old_artifact=old_artifact,
             )
             _set_result(connection, erasure_id, old.model, old.number, result)
         return result

@@ -173,7 +173,7 @@ class ErasureService:
             try:
                 self._replace_pending(record.erasure_id, found)
                 # Otherwise a certificate would be returned for heads that are still stored.
-                self._publisher.remove_replaced(record.erasure_id)
+                self._publisher.remove_replaced(self._erasures.get(record.erasure_id))
             except Exception:
                 self._interrupted.add(record.erasure_id)
                 with suppress(ServiceUnavailable, StorageFull):

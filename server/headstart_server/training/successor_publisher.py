@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from headstart_server.datasets.erasure_log import ErasureLog, RebuiltVersion
+from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, RebuiltVersion
 from headstart_server.errors import VersionNotFound
 from headstart_server.evaluation.promotion_check import MAX_PROMOTION_CHECKS, PromotionCheck
 from headstart_server.jobs.running import ExampleErasedError
@@ -39,8 +39,8 @@ class SuccessorPublisher:
         self._gate = gate
         self._clock = clock
         self._refreshed = -REFRESH_SECONDS
-        #: Artifacts of replaced versions whose files could not be removed, by erasure.
-        self._unremoved: dict[str, set[str]] = {}
+        #: Artifacts of replaced versions whose files this process has removed.
+        self._removed = set[str]()
 
     def publish(
         self, erasure_id: str, version: Version, rebuilt: RebuiltHead, parent: RebuiltVersion | None
@@ -82,27 +82,33 @@ class SuccessorPublisher:
                 raise
             if result is None:
                 break
-            self._forget(erasure_id, version)
+            self._forget(version)
             return result
         self._store.discard(artifact)
         return None
 
-    def remove_replaced(self, erasure_id: str) -> None:
-        """Remove the files of versions that an erasure replaced, if they could not be removed before.
+    def remove_replaced(self, record: ErasureRecord) -> None:
+        """Remove the files of the versions that an erasure replaced, unless this process has removed them.
 
-        Raise the first error at the end. After a restart, the hourly cleaning removes them.
+        The process that replaced a version may have failed or died before it removed them. Raise the first
+        error at the end.
         """
-        Attempts().run_all(sorted(self._unremoved.get(erasure_id, ())), self._store.remove)
-        self._unremoved.pop(erasure_id, None)
+        replaced = {result.old_artifact for result in record.versions.values() if result is not None}
+        Attempts().run_all(sorted(replaced - self._removed - {""}), self._remove)
+        self._removed.clear()
 
     def finish(self) -> None:
         """Make the last successors visible in this process, and remove the archives that nothing needs."""
         self._registry.finish_replacing()
 
-    def _forget(self, erasure_id: str, version: Version) -> None:
+    def _remove(self, artifact: str) -> None:
+        self._store.remove(artifact)
+        self._removed.add(artifact)
+
+    def _forget(self, version: Version) -> None:
         now = self._clock()
         is_due = now >= self._refreshed + REFRESH_SECONDS
-        if not self._registry.forget_replaced(version, refresh=is_due):
-            self._unremoved.setdefault(erasure_id, set()).add(version.artifact)
+        if self._registry.forget_replaced(version, refresh=is_due):
+            self._removed.add(version.artifact)
         if is_due:
             self._refreshed = now

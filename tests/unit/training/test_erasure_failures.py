@@ -26,6 +26,8 @@ from headstart_server.errors import (
 from headstart_server.evaluation.promotion_check import PromotionCheck
 from headstart_server.jobs.reservations import Reservations
 from headstart_server.learning.heads.fitting import fit
+from headstart_server.models.model_index import ModelIndex
+from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.training import erasure_service, version_rebuilder
 from headstart_server.training.erasure_service import ErasureService, Execution
 from postgres import on_both_databases
@@ -146,8 +148,9 @@ def test_a_version_that_this_release_cannot_read_is_listed(
         bench.registry.reader.version("pets", 1)
 
 
+@pytest.mark.parametrize("is_elsewhere", [False, True])
 def test_an_erasure_is_complete_once_the_files_of_replaced_versions_are_removed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, is_elsewhere: bool
 ) -> None:
     store = bench.driver.publisher.store
     old = [version.artifact for version in bench.registry.reader.versions("pets", limit=10)]
@@ -167,8 +170,47 @@ def test_an_erasure_is_complete_once_the_files_of_replaced_versions_are_removed(
                 service.erase(REQUEST, rebuild=True)
     assert [artifact for artifact in old if (folder / artifact).exists()] == old[:1]
     assert bench.record().finished is None
+    if is_elsewhere:
+        service = bench.erasure_service()
     assert erased(service) == [(4, ""), (5, ""), (6, "")]
     assert not set(store.artifacts()) & set(old)
+
+
+@pytest.mark.parametrize("error", [DatabaseUnavailable(), KilledError()], ids=["reply lost", "killed"])
+@pytest.mark.parametrize(("changed", "name"), [(ErasureLog, "replace"), (ModelIndex, "refresh")])
+@on_both_databases
+def test_another_process_removes_the_files_of_a_replaced_version_after_a_failure(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, changed: type, name: str, error: BaseException
+) -> None:
+    old = [version.artifact for version in bench.registry.reader.versions("pets", limit=10)]
+    work = getattr(changed, name)
+
+    def fails(*arguments: Any) -> None:
+        work(*arguments)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(changed, name, fails)
+        with pytest.raises(type(error)):
+            bench.erasure_service().erase(REQUEST, rebuild=True)
+    assert set(old) <= set(bench.driver.publisher.store.artifacts())
+    assert erased(bench.erasure_service()) == [(4, ""), (5, ""), (6, "")]
+    assert not set(old) & set(bench.driver.publisher.store.artifacts())
+
+
+def test_the_files_of_replaced_versions_are_removed_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [version.artifact for version in bench.registry.reader.versions("pets", limit=10)]
+    remove, removed = DirectoryFolder.remove, list[str]()
+
+    def counted(folder: DirectoryFolder, name: str) -> None:
+        removed.append(name)
+        remove(folder, name)
+
+    monkeypatch.setattr(DirectoryFolder, "remove", counted)
+    erased(bench.erasure_service())
+    assert sorted(each for each in removed if each in old) == sorted(old)
 
 
 @on_both_databases
