@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.database import Database
@@ -34,6 +35,11 @@ _VERSIONS = (
     .where(erasure_versions.c.erasure_id == bindparam("erasure_id"))
     .order_by(erasure_versions.c.model, erasure_versions.c.number)
 )
+# Two replicas may add the same version.
+_ADD_VERSIONS = {
+    dialect.dialect.name: dialect.insert(erasure_versions).on_conflict_do_nothing()
+    for dialect in (postgresql, sqlite)
+}
 #: Condition for one version of an erasure.
 OF_VERSION = (
     erasure_versions.c.erasure_id == bindparam("of_erasure"),
@@ -210,13 +216,10 @@ class ErasureLog:
         found = _found_json(places, archives)
         connection.execute(_NOTE_FOUND, {"of_erasure": erasure_id, "found_now": found})
 
-    def add_versions(self, erasure_id: str, versions: Collection[tuple[str, int]]) -> int:
-        """Add versions that were published since the erasure began, and return the number of new ones."""
+    def add_versions(self, erasure_id: str, versions: Collection[tuple[str, int]]) -> None:
+        """Add versions that were published since the erasure began."""
         with self._database.write("erasures.add_versions") as connection:
-            known = set(_versions(connection, erasure_id))
-            new = set(versions) - known
-            _add_versions(connection, erasure_id, new)
-        return len(new)
+            _add_versions(connection, erasure_id, set(versions) - set(_versions(connection, erasure_id)))
 
     def replace(
         self, erasure_id: str, old: Version, successor: Successor, promotion: Promotion | None
@@ -283,7 +286,7 @@ def _add_versions(connection: Connection, erasure_id: str, versions: Collection[
         {"erasure_id": erasure_id, "model": model, "number": number} for model, number in sorted(versions)
     ]
     if added:
-        connection.execute(insert(erasure_versions), added)
+        connection.execute(_ADD_VERSIONS[connection.dialect.name], added)
 
 
 def _set_result(
