@@ -25,8 +25,8 @@ class EngineClient:
 
     Args:
         on_change: called in a thread after the engine changed jobs or versions, and after it connected.
-        on_failure: called in a thread after the connection failed although the engine may still run. The
-            engine does not connect to this process again, so it must end.
+        on_failure: called in a thread when this process must be restarted: its connection failed although the
+            engine may still run, or the engine was restarted with another backbone of the same name.
     """
 
     def __init__(

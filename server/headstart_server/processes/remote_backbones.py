@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import (
@@ -23,6 +24,8 @@ from headstart_server.embedding.backbone_pool import BackboneSource
 from headstart_server.processes.engine_client import EngineClient, EngineConnection, engine_restarting
 from headstart_server.processes.engine_service import OK, LoadedFacts, cut_names, outputs_of
 from headstart_server.processes.shared_memory import OutputPlan, RowsRequest, SharedMemory
+
+log = structlog.get_logger(__name__)
 
 #: Maximum bytes of a reply, which only an error reaches.
 _REPLY_BYTES = 1 << 16
@@ -147,7 +150,9 @@ class RemoteBackbone:
             if self._attachment.connection is not connection:
                 facts: LoadedFacts = connection.call("load", self.info.name)
                 if (facts.digest, facts.runtime) != (self.digest, self.runtime):
-                    # Its features would differ: this process must be restarted to use them.
+                    # Its features would differ, and this process may have tails and heads for the old ones.
+                    log.warning("backbone_replaced", backbone=self.info.name)
+                    self._engine.on_failure()
                     raise engine_restarting(self.info.name)
                 self._attachment = _Attachment(connection, facts)
             return self._attachment

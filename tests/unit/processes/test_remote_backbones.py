@@ -418,15 +418,19 @@ def test_after_a_restart_of_the_engine_the_backbone_is_loaded_there_again(
     successor.close()
 
 
-def test_an_engine_with_another_backbone_is_not_used(
+def test_a_process_must_be_restarted_to_use_another_backbone_of_the_next_engine(
     engine: Engine, client: EngineClient, backbone: RemoteBackbone
 ):
+    failures: list[str] = []
+    client.on_failure = lambda: failures.append("failed")
     engine.close()
     eventually(lambda: client.connection is None, 60, "the end of the engine")
     successor = Engine(FakeBackbone(digest="c" * 64))
     successor.connect(client)
+    assert failures == []
     with pytest.raises(Loading):
         backbone.run(rows_of(backbone, b"a:1"))
+    assert failures == ["failed"]
     successor.close()
 
 
