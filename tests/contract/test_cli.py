@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 import grpc
 import numpy as np
@@ -703,11 +704,22 @@ def test_live_bars_show_the_upload_and_each_step(server, pets):
     ours, theirs = pty.openpty()
     arguments = [*COMMAND, "--server", server.target, "fine-tune", "pets", str(pets)]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    pieces = []
+
+    def read() -> None:
+        # One read returns at most 4 KiB. A terminal that no process has open reports EIO.
+        with suppress(OSError):
+            while piece := os.read(ours, 1 << 16):
+                pieces.append(piece)
+
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
         output, _ = process.communicate(timeout=60)
-    os.close(theirs)
-    shown = os.read(ours, 1 << 20).decode()
+    reader.join(60)
     os.close(ours)
+    shown = b"".join(pieces).decode()
 
     assert process.returncode == 0
     assert b"version 3 is ready" in output

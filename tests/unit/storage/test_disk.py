@@ -5,7 +5,7 @@ import gzip
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -73,15 +73,23 @@ def test_a_fault_of_the_storage_is_not_damage(
 
 
 def test_a_process_without_a_file_to_open_does_not_find_its_archives_damaged(datasets: DatasetStore) -> None:
+    with no_descriptor_left(), pytest.raises(LocalStorageUnavailable, match="EMFILE"):
+        datasets.open("job")
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open no file, even if another thread closes one just before."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
+    with ExitStack() as held:
         lowest = os.open("/dev/null", os.O_RDONLY)
-        os.close(lowest)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
-        with pytest.raises(LocalStorageUnavailable, match="EMFILE"):
-            datasets.open("job")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        held.callback(os.close, lowest)
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, limits[1]))
+        with suppress(OSError):
+            while True:
+                held.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+        yield
 
 
 def test_what_is_missing_or_cannot_be_decoded_is_damage(tmp_path: Path, datasets: DatasetStore) -> None:
