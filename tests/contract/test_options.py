@@ -153,7 +153,7 @@ def test_a_port_without_tls_is_recognized(server: FakeServer):
 
 def test_a_short_timeout_does_not_hide_why_a_server_does_not_answer():
     with (
-        Client("127.0.0.1:1", timeout=0.4, retries=RetryPolicy(initial_seconds=0.3)) as client,
+        Client("127.0.0.1:1", timeout=4, retries=RetryPolicy(initial_seconds=3)) as client,
         pytest.raises(Unavailable, match="refused"),
     ):
         client.models()

@@ -1,7 +1,7 @@
 """A process that runs jobs and dies of one of them. Its arguments are FOLDER DATABASE HOW.
 
-The job `deadly` ends the process once another job runs next to it, or after a second alone. The others end
-when `deadly` no longer runs next to them, so while they do, they die with it.
+The job `deadly` ends the process once another job runs next to it, or right away if it must run alone. The
+others end when `deadly` no longer runs next to them, so while they do, they die with it.
 """
 
 import os
@@ -34,8 +34,7 @@ class Run:
 
     def execute(self) -> int:
         if self._job.job_id == "deadly":
-            deadline = time.monotonic() + 1
-            while len(self._heartbeat.claimed_ids) < 2 and time.monotonic() < deadline:
+            while not self._job.runs_alone and len(self._heartbeat.claimed_ids) < 2:
                 time.sleep(0.01)
             self._die()
         while "deadly" in self._heartbeat.claimed_ids:

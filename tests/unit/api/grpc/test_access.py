@@ -386,7 +386,10 @@ async def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     found.end()
 
 
-async def test_callers_with_a_known_key_do_not_wait_for_an_issuer_that_hangs(hanging: HangingIssuer) -> None:
+async def test_callers_with_a_known_key_do_not_wait_for_an_issuer_that_hangs(
+    hanging: HangingIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "_WAIT_SECONDS", PATIENCE)
     async with serving(hanging.port) as channel, asyncio.timeout(PATIENCE):
         await hanging.list(channel, "known")
         # More than the threads that check tokens.
@@ -404,6 +407,7 @@ async def test_callers_who_wait_for_keys_are_limited_and_others_go_first(
     hanging: HangingIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access, "_MAX_WAITING", 6)
+    monkeypatch.setattr(access, "_WAIT_SECONDS", PATIENCE)
     async with serving(hanging.port) as channel, asyncio.timeout(PATIENCE):
         await hanging.list(channel, "known")
         calls = [hanging.list(channel, "unknown") for _ in range(7)]

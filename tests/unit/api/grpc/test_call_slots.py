@@ -119,7 +119,7 @@ async def test_checks_without_a_message_end_and_are_limited() -> None:
 
 
 async def test_a_call_whose_message_does_not_come_gives_its_slot_back() -> None:
-    async with site(message_seconds=0.5) as (server, channel):
+    async with site(message_seconds=3.0) as (server, channel):
         empty = [without_message(channel, PREDICT) for _ in range(SLOTS)]
         await server.until_held(SLOTS)
         assert await code_of(channel.unary_unary(PREDICT)(b"a")) is FULL
@@ -128,10 +128,10 @@ async def test_a_call_whose_message_does_not_come_gives_its_slot_back() -> None:
 
 
 async def test_a_call_that_works_for_longer_than_its_message_may_take_goes_on() -> None:
-    async with site(message_seconds=0.2) as (server, channel):
+    async with site(message_seconds=2.0) as (server, channel):
         call = channel.unary_unary(PREDICT)(b"wait")
         await server.until_held(1)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(2.5)
         server.end.set()
         assert await call == b"wait"
 
