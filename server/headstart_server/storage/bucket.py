@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,15 @@ Answer = TypeVar("Answer")
 
 #: Size of an object in bytes, and its write time in seconds since 1970.
 ObjectFacts: TypeAlias = tuple[int, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectVersion:
+    """The content of an object: its size, and a value that changes with the content."""
+
+    fingerprint: str
+    nbytes: int
+
 
 #: An object that never exists.
 _NOTHING = ".no-such-object"
@@ -119,11 +129,12 @@ class Bucket:
 
         self._call(get, nbytes=int(self._facts(path)["size"]))
 
-    def fingerprint(self, path: str) -> str:
-        """Return a value that changes with the content; raise `FileNotFoundError` if there is no object."""
+    def version(self, path: str) -> ObjectVersion:
+        """Return the version of an object; raise `FileNotFoundError` if it is missing."""
         facts = self._facts(path)
         parts = [str(facts.get(name, "")) for name in ("ETag", "etag", "generation", "size", "LastModified")]
-        return sha256("|".join(parts).encode()).hexdigest()[:32]
+        fingerprint = sha256("|".join(parts).encode()).hexdigest()[:32]
+        return ObjectVersion(fingerprint=fingerprint, nbytes=int(facts["size"]))
 
     def list(self, path: str) -> Mapping[str, ObjectFacts]:
         """Return the objects below a path at any depth; only for names with few files."""

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,13 +10,26 @@ from typing import BinaryIO
 
 from headstart_server.errors import StorageFull
 from headstart_server.storage.atomic_files import staged_file
+from headstart_server.storage.bucket import ObjectVersion
 from headstart_server.storage.disk import storage_errors
+
+#: Changes at each start of the machine; Linux only.
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Return the identity of the current start of the machine; a unique value if it is unknown."""
+    with suppress(OSError, ValueError):
+        return uuid.UUID(_BOOT_ID.read_text().strip()).hex
+    return uuid.uuid4().hex
 
 
 class LocalCopies:
     """Keeps the most recently used copies. Thread-safe, for one process.
 
-    The name of a copy contains a fingerprint of the object's content, so no copy is ever stale.
+    The name of a copy contains a fingerprint of the object's content, so no copy is ever stale. Copies are
+    not synced, so a power failure may damage them. The name therefore also contains the start of the machine
+    in which the copy was written, and copies of earlier ones are removed.
 
     Args:
         root: directory, private to this process. Incomplete copies in it are removed.
@@ -25,21 +39,27 @@ class LocalCopies:
     def __init__(self, root: Path, max_bytes: int) -> None:
         self._root = root
         self._max_bytes = max_bytes
+        self._suffix = f"@{boot_id()}"
         self._lock = threading.Lock()
         self._fetching: dict[str, threading.Lock] = {}
         root.mkdir(parents=True, exist_ok=True)
-        for path in root.glob("*.part"):
-            path.unlink(missing_ok=True)
+        for path in (*root.glob("*.part"), *root.glob("*@*")):
+            if not path.name.endswith(self._suffix):
+                path.unlink(missing_ok=True)
 
-    def open(self, name: str, fingerprint: str, fetch: Callable[[Path], None]) -> BinaryIO:
-        """Open a copy for reading, downloading it with `fetch` if missing; an open copy survives its removal.
+    def open(self, name: str, version: ObjectVersion, fetch: Callable[[Path], None]) -> BinaryIO:
+        """Open a copy for reading, downloading it with `fetch` if missing or of another size.
+
+        An open copy survives its removal.
 
         Raise StorageFull if the disk is full even without the other copies.
         """
-        path = self._path(name, fingerprint)
+        path = self._path(name, version)
         with self._turn(path.name):
-            with suppress(FileNotFoundError):
-                return self._opened(path)
+            with suppress(FileNotFoundError), storage_errors(writes=False):
+                if path.stat().st_size == version.nbytes:
+                    return self._opened(path)
+                path.unlink()
             try:
                 self._fetch(path, fetch)
             except StorageFull:
@@ -51,10 +71,10 @@ class LocalCopies:
         self._keep_to_bound()
         return file
 
-    def adopt(self, name: str, fingerprint: str, file: Path) -> None:
+    def adopt(self, name: str, version: ObjectVersion, file: Path) -> None:
         """Move a file with the content into the copies; if the disk fails, delete it instead."""
         try:
-            os.replace(file, self._path(name, fingerprint))
+            os.replace(file, self._path(name, version))
         except OSError:
             file.unlink(missing_ok=True)
             return
@@ -66,8 +86,8 @@ class LocalCopies:
             for path in self._root.glob(f"{name}@*"):
                 path.unlink(missing_ok=True)
 
-    def _path(self, name: str, fingerprint: str) -> Path:
-        return self._root / f"{name}@{fingerprint}"
+    def _path(self, name: str, version: ObjectVersion) -> Path:
+        return self._root / f"{name}@{version.fingerprint}{self._suffix}"
 
     def _fetch(self, path: Path, fetch: Callable[[Path], None]) -> None:
         with storage_errors(), staged_file(path) as staging:

@@ -81,14 +81,14 @@ class BucketFolder:
         with failpoint("bucket.upload"):
             self._bucket.upload(staging, self._path(name))
         # The replica that accepted a job often runs it.
-        self._copies.adopt(name, self._bucket.fingerprint(self._path(name)), staging)
+        self._copies.adopt(name, self._bucket.version(self._path(name)), staging)
 
     def open(self, name: str) -> BinaryIO:
         with suppress(FileNotFoundError):
             return (self._scratch / name).open("rb")
         path = self._path(name)
-        fingerprint = self._bucket.fingerprint(path)
-        return self._copies.open(name, fingerprint, lambda file: self._bucket.download(path, file))
+        version = self._bucket.version(path)
+        return self._copies.open(name, version, lambda file: self._bucket.download(path, file))
 
     def remove(self, name: str) -> None:
         private = self._scratch / name

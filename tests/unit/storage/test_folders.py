@@ -15,8 +15,12 @@ import pytest
 
 from full_disk import FullDisk
 from headstart_server.database.database import Database
+from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.errors import LocalStorageUnavailable, StorageFull, StorageUnavailable
+from headstart_server.learning.examples.dataset import DatasetLimits, Example
+from headstart_server.learning.examples.target import Target
 from headstart_server.storage import bucket as bucket_module
+from headstart_server.storage import copies as copies_module
 from headstart_server.storage.directory import Folder, old_entries
 from headstart_server.storage.storage_roots import open_storage_roots
 from s3 import Fault, S3Server
@@ -256,6 +260,44 @@ def test_copies_keep_to_their_bound_and_the_oldest_goes(
     kept = sorted(path.name.partition("@")[0] for path in (tmp_path / "data" / "copies").iterdir())
     assert kept == ["2.zip", "3.zip"]
     assert content(folder, "0.zip") == bytes(1000)
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_truncated_copy_of_examples_is_downloaded_again(bucket: Folder, tmp_path: Path, kept: int) -> None:
+    limits = DatasetLimits(max_examples=10, max_bytes=1000, max_input_bytes=100, max_classes=10)
+    store = DatasetStore(bucket, limits)
+    writer = store.writer("job")
+    writer.add([Example(content=f"{name}:1".encode(), target=Target.of_label(name)) for name in "ab"])
+    writer.finish()
+    [copy] = (tmp_path / "data" / "copies").iterdir()
+    nbytes = copy.stat().st_size
+    os.truncate(copy, kept)
+    with closing(store.open("job")) as dataset:
+        assert [dataset.read(index) for index in range(2)] == [b"a:1", b"b:1"]
+    [copy] = (tmp_path / "data" / "copies").iterdir()
+    assert copy.stat().st_size == nbytes
+
+
+def test_copies_are_used_after_a_restart_of_the_server_but_not_of_the_machine(
+    tmp_path: Path, request: pytest.FixtureRequest, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3.bucket()
+    monkeypatch.setattr(s3, "bucket", lambda: bucket)
+    put(folder_of("bucket", tmp_path, request), "job.zip", b"content")
+    [copy] = (tmp_path / "data" / "copies").iterdir()
+    # A power failure may leave the size of a file without its content.
+    copy.write_bytes(bytes(7))
+    assert content(folder_of("bucket", tmp_path, request), "job.zip") == bytes(7)
+    boots = tmp_path / "boot_id"
+    boots.write_text("5f0e6a4c-9b1d-4a58-8f6e-0c2d7b9a1e33\n")
+    monkeypatch.setattr(copies_module, "_BOOT_ID", boots)
+    assert content(folder_of("bucket", tmp_path, request), "job.zip") == b"content"
+    [copy] = (tmp_path / "data" / "copies").iterdir()
+    assert copy.read_bytes() == b"content"
+    # Where the start of the machine is unknown, no copy of an earlier process is used.
+    boots.unlink()
+    folder_of("bucket", tmp_path, request)
+    assert not copy.exists()
 
 
 def test_on_a_full_disk_the_other_copies_go_first(
