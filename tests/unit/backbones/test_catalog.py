@@ -1,6 +1,8 @@
 """What becomes of backbones that are unavailable, whatever is at fault."""
 
+import hashlib
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,8 @@ from headstart_server.backbones.contract.runtimes import Precision, RuntimeKind,
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.golden import GoldenMismatch, check_golden
 from headstart_server.backbones.networks.network import Network
-from headstart_server.backbones.sources.files import file_at
+from headstart_server.backbones.sources import files
+from headstart_server.backbones.sources.files import file_at, known_digest
 from headstart_server.backbones.sources.pytorch.checkpoint import CheckpointError
 from headstart_server.backbones.sources.registry import SOURCES
 from headstart_server.backbones.sources.source import SourceError
@@ -88,6 +91,38 @@ def test_a_download_keeps_its_ending_and_no_query(tmp_path: Path, monkeypatch: p
         f"{'a' * 75}.onnx",
         "file",
     ]
+
+
+def test_a_damaged_download_is_downloaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, requests = b"weights" * 100, []
+
+    def answer(url: str, timeout: float) -> io.BytesIO:
+        requests.append((url, timeout))
+        return io.BytesIO(content)
+
+    monkeypatch.setattr("urllib.request.urlopen", answer)
+    digest = hashlib.sha256(content).hexdigest()
+    path = file_at("https://host/net.keras", digest, tmp_path)
+    assert file_at("https://host/net.keras", digest, tmp_path) == path
+    assert len(requests) == 1
+    for place, damaged in enumerate((content[:10], b"", bytes(len(content)))):
+        path.write_bytes(damaged)
+        # Clocks of file systems are coarse.
+        os.utime(path, ns=(place, place))
+        assert file_at("https://host/net.keras", digest, tmp_path) == path
+        assert path.read_bytes() == content
+    assert len(requests) == 4
+
+
+def test_an_intact_download_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: io.BytesIO(b"weights"))
+    digest = hashlib.sha256(b"weights").hexdigest()
+    path = file_at("https://host/net.keras", digest, tmp_path)
+    read = []
+    monkeypatch.setattr(files, "file_digest", lambda path: read.append(path) or digest)
+    for _ in range(3):
+        assert known_digest(file_at("https://host/net.keras", digest, tmp_path)) == digest
+    assert read == [path]
 
 
 def test_the_command_reports_what_is_wrong_with_one_and_goes_on_with_the_next(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import importlib.util
 import shutil
 import urllib.request
 from collections.abc import Iterable
+from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
@@ -60,6 +61,17 @@ def file_at(location: str, digest: str | None, cache: Path) -> Path:
     return path
 
 
+def known_digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal, read once in this process unless the file changes."""
+    status = path.stat()
+    return _digest(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: Path, *_: int) -> str:
+    return file_digest(path)
+
+
 def folder_digest(folder: Path) -> str:
     """Return the SHA-256 over paths and contents of all files in a folder; `SourceError` if empty."""
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -80,8 +92,9 @@ def _downloaded(url: str, digest: str | None, cache: Path) -> Path:
     if digest is None:
         raise SourceError(f"The digest of {url} is missing. Add the SHA-256 of the file to the declaration.")
     path = cache / "downloads" / f"{digest}-{_name_at(url)}"
-    if path.is_file():
+    if path.is_file() and known_digest(path) == digest:
         return path
+    # Missing, or damaged: downloads are not synced, so a power failure may truncate them.
     with staged_file(path) as staging:
         _download(url, staging)
         received = file_digest(staging)

@@ -9,10 +9,9 @@ from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.keras_import import load_keras
-from headstart_server.backbones.sources.files import file_at
+from headstart_server.backbones.sources.files import file_at, known_digest
 from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
 from headstart_server.backbones.sources.keras_images import image_network, weights_digest
-from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
 
 
@@ -70,7 +69,7 @@ class KerasApplications:
     def fetch(self, declaration: Declaration, cache: Path) -> str:
         if not declaration.weights:
             return "imagenet"
-        return check_pin(declaration, file_digest(_weights(declaration, cache)))
+        return check_pin(declaration, known_digest(_weights(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
         facts, name = _facts(declaration), declaration.location
@@ -91,7 +90,7 @@ class KerasApplications:
             body,
             declaration,
             architecture=f"keras.applications.{name}",
-            weights=file_digest(path) if path else weights_digest(body),
+            weights=known_digest(path) if path else weights_digest(body),
             size=size,
             preprocess=module.preprocess_input,
             license="" if path else "Apache-2.0",

@@ -11,10 +11,9 @@ from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.keras_import import load_keras
-from headstart_server.backbones.sources.files import local_file
+from headstart_server.backbones.sources.files import known_digest, local_file
 from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
 from headstart_server.backbones.sources.keras_images import image_network, side_of
-from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.storage.zip_member import check_methods, read_entry
 
@@ -39,7 +38,7 @@ class KerasFile:
     def info(self, declaration: Declaration) -> None: ...
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
-        return check_pin(declaration, file_digest(local_file(declaration, cache)))
+        return check_pin(declaration, known_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
         path = local_file(declaration, cache)
@@ -52,7 +51,7 @@ class KerasFile:
             body,
             declaration,
             architecture="keras file",
-            weights=file_digest(path),
+            weights=known_digest(path),
             size=side_of(body, declaration),
         )
 

@@ -5,12 +5,11 @@ from pathlib import Path, PurePosixPath
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
-from headstart_server.backbones.sources.files import files_digest, local_file
+from headstart_server.backbones.sources.files import files_digest, known_digest, local_file
 from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
 from headstart_server.backbones.sources.openvino_images import image_network
 from headstart_server.backbones.sources.openvino_reading import read_model
 from headstart_server.backbones.sources.protobuf_wire import WireError, messages, texts
-from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
 
 #: Field numbers of ONNX's messages (onnx.proto): tensors, and the external location of a tensor's values.
@@ -51,7 +50,7 @@ def onnx_digest(path: Path) -> str:
     """
     places = external_files(path)
     if not places:
-        return file_digest(path)
+        return known_digest(path)
     for place in places:
         pure = PurePosixPath(place)
         if pure.is_absolute() or ".." in pure.parts or "\\" in place:

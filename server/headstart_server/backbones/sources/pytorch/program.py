@@ -8,12 +8,11 @@ from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
 from headstart_server.backbones.runtimes.openvino_import import load_openvino
-from headstart_server.backbones.sources.files import local_file
+from headstart_server.backbones.sources.files import known_digest, local_file
 from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
 from headstart_server.backbones.sources.openvino_images import image_network
 from headstart_server.backbones.sources.openvino_reading import reason_of
 from headstart_server.backbones.sources.pytorch.archive import sanitize
-from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.sources.source import SourceError, check_pin
 
 
@@ -29,11 +28,11 @@ class TorchProgram:
     def info(self, declaration: Declaration) -> None: ...
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
-        return check_pin(declaration, file_digest(local_file(declaration, cache)))
+        return check_pin(declaration, known_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
         path = local_file(declaration, cache)
-        weights = file_digest(path)
+        weights = known_digest(path)
         return image_network(
             _converted(path), declaration, architecture="torch exported program", weights=weights
         )

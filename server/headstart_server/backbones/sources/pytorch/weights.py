@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.backbones.networks.declaration import Declaration
 from headstart_server.backbones.networks.network import Network
-from headstart_server.backbones.sources.files import local_file
+from headstart_server.backbones.sources.files import known_digest, local_file
 from headstart_server.backbones.sources.image_networks import IMAGE_OPTIONS
 from headstart_server.backbones.sources.keras_images import image_network
 from headstart_server.backbones.sources.pytorch.checkpoint import (
     CheckpointError,
-    file_digest,
     read_checkpoint,
 )
 from headstart_server.backbones.sources.pytorch.layers import TorchLayers
@@ -61,7 +60,7 @@ class TorchWeights:
         _architecture(declaration)
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
-        return check_pin(declaration, file_digest(local_file(declaration, cache)))
+        return check_pin(declaration, known_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
         architecture = _architecture(declaration)
@@ -104,7 +103,7 @@ def _state(path: Path) -> tuple[Mapping[str, NDArray[np.generic]], str]:
     from safetensors.numpy import load_file  # noqa: PLC0415 - for such files only
 
     try:
-        return load_file(path), file_digest(path)
+        return load_file(path), known_digest(path)
     except Exception as error:  # one class for damaged files, others for types that NumPy lacks
         raise SourceError(
             f"Expected a file of safetensors. Received: {path.name}, {type(error).__name__}: {error}."
