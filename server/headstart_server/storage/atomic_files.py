@@ -19,7 +19,7 @@ _SUFFIX = ".part"
 
 @contextmanager
 def staged_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder that is renamed to `folder` if the block succeeds.
+    """Yield a new folder that is synced and renamed to `folder` if the block succeeds.
 
     Threads, processes and machines may make the same folder concurrently; the first one stays. Abandoned
     staging folders are removed first. Parents are created.
@@ -28,6 +28,7 @@ def staged_folder(folder: Path) -> Iterator[Path]:
     staging.mkdir()
     try:
         yield staging
+        _sync_tree(staging)
         try:
             with failpoint("staged.rename_folder"):
                 staging.rename(folder)
@@ -42,6 +43,8 @@ def staged_folder(folder: Path) -> Iterator[Path]:
 @contextmanager
 def staged_file(path: Path, *, replaces: bool = True) -> Iterator[Path]:
     """Yield the path of a new file that is renamed to `path` if the block succeeds; see `staged_folder`.
+
+    The file is not synced. After a power failure it may be empty, unless the block synced it.
 
     Args:
         replaces: whether the last of several concurrent writers wins; else the first one, where the file
@@ -79,11 +82,22 @@ def write_synced(path: Path, content: bytes) -> None:
 
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable: syncing a file alone does not."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path, os.O_DIRECTORY)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Sync a folder with its contents."""
+    for path in (*folder.rglob("*"), folder):
+        if not path.is_symlink():
+            _sync(path)
+
+
+def _sync(path: Path, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | flags)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _staging_path(path: Path) -> Path:

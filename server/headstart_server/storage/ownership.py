@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from headstart_server.errors import LocalStorageUnavailable, StorageUnavailable
-from headstart_server.storage.atomic_files import staged_file
+from headstart_server.storage.atomic_files import staged_file, sync_folder, write_synced
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.failpoints import failpoint
@@ -68,7 +68,7 @@ class OwnershipMarker(Protocol):
     name: str
 
     def read(self) -> bytes | None:
-        """Return the content; None if the marker is missing."""
+        """Return the content; None if the marker is missing or empty."""
 
     def write(self, content: bytes) -> None:
         """Write the marker, unless one exists, where the storage can detect that."""
@@ -101,12 +101,16 @@ class FileMarker:
 
     def read(self) -> bytes | None:
         with suppress(FileNotFoundError), storage_errors(writes=False):
-            return self._path.read_bytes()
+            # A power failure may leave a file without its content, empty or as zeros.
+            return self._path.read_bytes().strip(b"\0") or None
         return None
 
     def write(self, content: bytes) -> None:
-        with storage_errors(), staged_file(self._path, replaces=False) as staging, failpoint("owner.write"):
-            staging.write_bytes(content)
+        is_empty = self._path.exists() and self.read() is None
+        with storage_errors():
+            with staged_file(self._path, replaces=is_empty) as staging, failpoint("owner.write"):
+                write_synced(staging, content)
+            sync_folder(self._path.parent)
 
 
 class FolderIdentity:

@@ -61,6 +61,24 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_a_folder_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        assert not (tmp_path / "made").exists()
+        synced.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with staged_folder(tmp_path / "made") as staging:
+        (staging / "deep").mkdir()
+        (staging / "deep" / "file").write_text("content")
+        (staging / "link").symlink_to("nowhere")
+    paths = (tmp_path / "made", tmp_path / "made" / "deep", tmp_path / "made" / "deep" / "file")
+    assert sorted(synced) == sorted(path.stat().st_ino for path in paths)
+
+
 def test_others_may_read_what_was_made(tmp_path: Path) -> None:
     with staged_folder(tmp_path / "folder"), staged_file(tmp_path / "file"):
         pass

@@ -1,7 +1,9 @@
 """A place of artifacts belongs to one database, and servers of other databases reject it."""
 
 import itertools
+import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from headstart_server.errors import LocalStorageUnavailable, StorageUnavailable
 from headstart_server.settings.settings import Settings
 from headstart_server.storage import storage_roots
 from headstart_server.storage.bucket import Bucket
-from headstart_server.storage.ownership import OWNER_FILE, ForeignArtifactsError
+from headstart_server.storage.ownership import OWNER_FILE, FileMarker, ForeignArtifactsError
 from headstart_server.storage.storage_roots import StorageRoots, open_storage_roots
 from postgres import on_both_databases
 from s3 import Fault, S3Server
@@ -67,6 +69,32 @@ def test_the_note_is_no_artifact(artifacts: str, tmp_path: Path) -> None:
     root = roots(artifacts, tmp_path)
     root.claim("a")
     assert list(root.versions.entries()) == list(root.datasets.entries()) == []
+
+
+@pytest.mark.parametrize("left", [b"", bytes(50)], ids=["empty", "zeros"])
+def test_a_marker_that_a_power_failure_left_without_content_is_written_again(
+    tmp_path: Path, left: bytes
+) -> None:
+    root = roots(str(tmp_path / "artifacts"), tmp_path)
+    root.claim("a")
+    (tmp_path / "artifacts" / OWNER_FILE).write_bytes(left)
+    root.claim("a")
+    with pytest.raises(ForeignArtifactsError):
+        root.claim("b")
+
+
+def test_a_marker_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, bool]] = []
+
+    def fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append((is_folder, (tmp_path / OWNER_FILE).exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    FileMarker(tmp_path).write(b"mine")
+    assert synced == [(False, False), (True, True)]
 
 
 def test_a_note_of_something_else_is_not_written_over(artifacts: str, tmp_path: Path) -> None:
