@@ -194,16 +194,18 @@ def test_jobs_run_at_all_replicas_and_a_full_queue_says_when_to_come_again(servi
     api = service.apis[0]
     # Of what has run nothing is known before.
     assert ended(api, api.fine_tune(quick(), model="known").job_id).state == SUCCEEDED
-    jobs = [api.fine_tune(slow(700, f"many{place}"), model=f"many-{place}") for place in range(3)]
+    jobs = [api.fine_tune(slow(3000, f"many{place}"), model=f"many-{place}") for place in range(3)]
     # Each replica runs one job, whichever of them took it in.
     eventually(
         lambda: [service.apis[1].status(job.job_id).state for job in jobs] == [RUNNING] * 3,
-        15,
+        TIMEOUT,
         "a job at each replica",
     )
     jobs += [api.fine_tune(quick(), model=f"many-{place}") for place in range(6)]
     refusal = refused(lambda: service.apis[2].fine_tune(quick(), model="one-too-many"))
     waiting = api.status(jobs[-1].job_id)
+    for job in jobs[:3]:
+        api.fine_tuning.Cancel(tuning.CancelRequest(job_id=job.job_id))
     states = [ended(service.apis[1], job.job_id).state for job in jobs]
 
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "JOB_QUEUE_FULL")
@@ -211,7 +213,7 @@ def test_jobs_run_at_all_replicas_and_a_full_queue_says_when_to_come_again(servi
     assert refusal.retry_after is not None
     assert 1 <= refusal.retry_after <= 60
     assert waiting.estimated_end_time.seconds >= waiting.estimated_start_time.seconds > time.time() - 60
-    assert states == [SUCCEEDED] * 9
+    assert states == [CANCELLED] * 3 + [SUCCEEDED] * 6
 
 
 def test_a_job_of_a_killed_replica_is_taken_over_within_its_lease(service: Service):

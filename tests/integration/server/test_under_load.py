@@ -77,7 +77,7 @@ async def test_under_load_every_answer_is_to_the_bit_that_of_a_lonely_call(
     assert len({str(answer.predictions) for answer in expected.values()}) > 0.9 * len(expected)
     chance = random.Random(1)
     questions = [(chance.choice(versions), chance.choice(images)) for _ in range(CALLS)]
-    job = api.fine_tune(noise(60, seed=600), model=model)
+    job = api.fine_tune(noise(400, seed=600), model=model)
 
     async with grpc.aio.insecure_channel(server.target) as channel:
         service, room = stubs.PredictionServiceStub(channel), asyncio.Semaphore(AT_ONCE)

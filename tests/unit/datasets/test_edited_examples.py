@@ -110,5 +110,5 @@ def test_the_time_of_many_edits_grows_with_their_number() -> None:
 
     # As a server does: a collection would search the objects of all tests before this one.
     gc.freeze()
-    few, many = seconds(4_000), seconds(40_000)
-    assert many < 30 * max(few, 0.01)
+    # The processor may slow down in the middle of a measurement.
+    assert min(seconds(40_000) / max(seconds(4_000), 0.01) for _ in range(3)) < 30
