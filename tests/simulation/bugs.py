@@ -10,7 +10,7 @@ from unittest import mock
 from sqlalchemy import Connection, and_, select, update
 
 from headstart_server.database.tables import jobs
-from headstart_server.jobs import rows, running, webhook_rows
+from headstart_server.jobs import job_runs, rows, running, webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobState, Progress
 from headstart_server.jobs.job_runs import JobRuns
 from headstart_server.jobs.webhook_rows import ClaimedPost
@@ -21,7 +21,7 @@ from headstart_server.webhooks.message import headers_of, read_secrets
 from headstart_server.webhooks.sender import WebhookPostError, WebhookSender
 from simulation.data_bugs import DATA_BUGS
 
-_write = running.write
+_write, _number_of = running.write, model_rows.number_of
 
 
 @contextmanager
@@ -155,6 +155,19 @@ def _lost_cancel() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _deleted_job_is_lost() -> Iterator[None]:
+    """A run whose commit had no answer looks for its job, not for its version."""
+
+    def number_of(connection: Connection, artifact: str) -> int | None:
+        job_id = artifact.partition(".")[0]
+        is_there = connection.execute(select(jobs.c.job_id).where(jobs.c.job_id == job_id)).first()
+        return _number_of(connection, artifact) if is_there else None
+
+    with mock.patch.object(job_runs, "number_of", number_of):
+        yield
+
+
 #: Each bug as a block in which the server has it.
 BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "missing-fence": _missing_fence,
@@ -163,6 +176,7 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
     "event-gap": _event_gap,
     "lost-webhook": _lost_webhook,
     "lost-cancel": _lost_cancel,
+    "deleted-job-is-lost": _deleted_job_is_lost,
     **DATA_BUGS,
 }
 #: What a bug takes away from the tables.

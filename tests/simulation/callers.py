@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from fakes import SUMMARY
 from headstart_server.api.grpc.job_watcher import EventCursor
-from headstart_server.errors import HeadstartError, ServiceUnavailable
+from headstart_server.errors import HeadstartError, JobNotFinished, JobNotFound, ServiceUnavailable
+from headstart_server.jobs.cleaning import check_deletable
+from headstart_server.jobs.job import JobState
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.submitting import Submission
 from headstart_server.models.version import Selector
@@ -32,6 +34,7 @@ class Callers:
 
     Attributes:
         accepted: the id of each job that was accepted, by its number.
+        deleted: the last state of each job that was deleted, by its id.
         moving: the calls of jobs that move the alias, by their ids.
         waiting: callers that have not had their last answer.
     """
@@ -39,6 +42,7 @@ class Callers:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.accepted: dict[int, str] = {}
+        self.deleted: dict[str, JobState] = {}
         self.moving: dict[str, Operation] = {}
         self.waiting = len(world.plan.steps)
         self._tries = 0
@@ -67,6 +71,7 @@ class Callers:
             "read": lambda _: self.read_everywhere(),
             "predict": self._predict,
             "delete": self._delete,
+            "delete_job": self._delete_job,
         }[step.kind]
         work(step)
 
@@ -77,8 +82,9 @@ class Callers:
 
     def look_at_everything(self) -> None:
         """Read every job and alias at the end, when every replica must know all."""
-        for number in sorted(self.accepted):
-            self._status_of(number, 0)
+        for number, job_id in sorted(self.accepted.items()):
+            if job_id not in self.deleted:
+                self._status_of(number, 0)
         self.read_everywhere()
 
     def read_everywhere(self) -> None:
@@ -187,6 +193,29 @@ class Callers:
             step.replica,
             lambda replica: replica.registry.delete_version(MODEL, step.number, force=True),
         )
+
+    def _delete_job(self, step: Step) -> None:
+        """Delete a job as soon as a replica says that it has ended."""
+        job_id = self._job_of(step)
+        if job_id is None:
+            return
+
+        def delete(replica: Replica) -> None:
+            job = replica.job_store.reader.get(job_id)
+            check_deletable(job)
+            self.deleted[job_id] = job.state
+            replica.job_store.queue.delete(job_id)
+
+        while True:
+            try:
+                self._insist(step, delete, "delete job")
+                break
+            except JobNotFound:
+                # The answer to the first try was lost.
+                break
+            except JobNotFinished:
+                self._world.scheduler.sleep(0.1)
+        self._world.coverage["deleted jobs"] += 1
 
     def call_of(self, kind: str, place: int, key: str, **sent: Any) -> Operation:
         # A process that is started again knows nothing of what was changed through the one before.

@@ -20,6 +20,7 @@ TROUBLES = (
     "lost jobs",
     "requeued jobs",
     "cancelled jobs",
+    "deleted jobs",
     "lost notifications",
     "webhook failures",
     "cleanings",

@@ -80,6 +80,8 @@ def _final(world: "World") -> dict[str, FinalJob]:
         job_id: FinalJob(state=state, versions=published[job_id], events=events[job_id])
         for job_id, state in world.tables.rows("SELECT job_id, state FROM jobs")
     }
+    for job_id, state in world.callers.deleted.items():
+        final[job_id] = FinalJob(state=state.value, versions=published[job_id], events=[(1, state.value)])
     if world.has_data:
         final[BASE] = FinalJob(state="succeeded", versions=published[BASE], events=[(1, "succeeded")])
     return final
@@ -98,8 +100,9 @@ def _of_jobs(world: "World") -> Iterator[str]:
             yield f"job {job_id} failed: {error}"
     submitted = sum(step.kind == "submit" for step in world.plan.steps)
     rows = [row for row in rows if row[5] == MODEL]
-    if len(rows) != submitted and not world.faults:
-        yield f"{submitted} fine-tunes were submitted until one was accepted, and there are {len(rows)} jobs"
+    count = len(rows) + len(world.callers.deleted)
+    if count != submitted and not world.faults:
+        yield f"{submitted} fine-tunes were submitted until one was accepted, and there are {count} jobs"
 
 
 def _of_events(world: "World") -> Iterator[str]:
@@ -165,11 +168,11 @@ def _of_files(world: "World") -> Iterator[str]:
     known = {artifact for (artifact,) in tables.rows("SELECT artifact FROM versions")}
     if left := sorted(world.bucket.files.keys() - known):
         yield f"files of no version are left: {left}"
-    query = "SELECT job_id FROM versions WHERE model = ? AND job_id IN (SELECT job_id FROM jobs)"
+    jobs = {job_id for (job_id,) in tables.rows("SELECT job_id FROM jobs")} | world.callers.deleted.keys()
     needed = {
         archive_name(job_id)
-        for (job_id,) in tables.rows(query, MODEL)
-        if "discard" not in world.callers.step_of(job_id).flags
+        for (job_id,) in tables.rows("SELECT job_id FROM versions WHERE model = ?", MODEL)
+        if job_id in jobs and "discard" not in world.callers.step_of(job_id).flags
     }
     if missing := sorted(needed - world.archives.files.keys()):
         yield f"archives of versions are gone: {missing}"

@@ -118,6 +118,8 @@ DATA_SHARE = 0.25
 SUCCESSOR_SHARE = 0.15
 #: Share of these with feedback about a captured input that is erased meanwhile.
 ERASED_CAPTURE_SHARE = 0.15
+#: Share of the others with a job that a caller deletes as soon as it has ended.
+DELETED_JOB_SHARE = 0.15
 #: What may go wrong; each plan has some of them only, so that rare ones meet undisturbed.
 _TROUBLE = ("pause", "pause", "crash", "stop", "outage", "partition", "jump", "clean", "receiver", "storage")
 
@@ -151,6 +153,9 @@ def plan_of(seed: int) -> Plan:
         kinds = chance.sample(_TROUBLE, chance.randint(1, 3))
         for _ in range(chance.randint(1, 3)):
             steps.append(_trouble(chance, chance.choice(kinds), replicas, steps))
+    of_deletions = random.Random(f"{seed} deletions")
+    if not has_data and of_deletions.random() < DELETED_JOB_SHARE:
+        steps += _deleted_job(of_deletions, replicas)
     return Plan(
         seed=seed,
         replicas=replicas,
@@ -193,6 +198,13 @@ def _job(chance: random.Random, job: int, replicas: int) -> Iterator[Step]:
         if chance.random() < share:
             at = begins + chance.expovariate(1.2)
             yield Step(at=at, kind=kind, replica=chance.randrange(replicas), number=job)
+
+
+def _deleted_job(chance: random.Random, replicas: int) -> Iterator[Step]:
+    """Draw a job, and its deletion."""
+    at, seconds = chance.uniform(0.0, 2.0), chance.choice((0.1, 0.5, 1.5))
+    for kind in ("submit", "delete_job"):
+        yield Step(at=at, kind=kind, replica=chance.randrange(replicas), number=40, seconds=seconds)
 
 
 def _data(chance: random.Random, replicas: int) -> Iterator[Step]:

@@ -33,6 +33,7 @@ LIKELY = {
     "retrain-forgets": 754,
     "erased-in-successor": 584,
     "erased-capture-returns": 2087,
+    "deleted-job-is-lost": 1877,
 }
 
 pytestmark = pytest.mark.timeout(600)
