@@ -31,8 +31,9 @@ LIKELY = {
     "stale-alias": 580,
     "erased-is-copied": 361,
     "retrain-forgets": 754,
-    "erased-in-successor": 584,
-    "erased-capture-returns": 2087,
+    "erased-in-successor": 9971,
+    "successor-overwritten": 1888,
+    "erased-capture-returns": 3122,
     "deleted-job-is-lost": 1877,
 }
 
