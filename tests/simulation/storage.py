@@ -97,5 +97,9 @@ class SimulatedFolder:
         self.put(name, path.read_bytes())
         path.unlink()
 
+    def discard_copy(self, name: str) -> bool:
+        del name
+        return False
+
     def open(self, name: str) -> BinaryIO:
         return io.BytesIO(self.read(name, _ONLY))

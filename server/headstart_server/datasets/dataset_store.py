@@ -21,6 +21,7 @@ from headstart_server.datasets.example_archive import (
     archive_name,
     damage_reported,
     member_name,
+    read_again,
     write_list,
 )
 from headstart_server.datasets.parents import Parent
@@ -158,6 +159,9 @@ class DatasetStore:
 
     def listed(self, job_id: str) -> ExampleList:
         """Return the list in a job's archive; raise StorageUnavailable if the bucket does not answer."""
+        return read_again(self._folder, job_id, lambda: self._listed(job_id))
+
+    def _listed(self, job_id: str) -> ExampleList:
         with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
             return archive.listed()
 
@@ -177,7 +181,7 @@ class DatasetStore:
         count = 0
         try:
             while True:
-                removed, archives = self._rewrite(job_id, unwanted)
+                removed, archives = read_again(self._folder, job_id, lambda: self._rewrite(job_id, unwanted))
                 count += removed
                 # Another replica may have rewritten it at the same time, without the members it knew of.
                 if unwanted.issuperset(self.erased(archives)):
@@ -239,6 +243,9 @@ class DatasetStore:
 
     def read(self, example: StoredExample) -> Content:
         """Return the content of one example, without opening its whole archive."""
+        return read_again(self._folder, example.archive, lambda: self._read(example))
+
+    def _read(self, example: StoredExample) -> Content:
         with damage_reported(example.archive), self._folder.open(archive_name(example.archive)) as file:
             return decode(example.kind, read_stored(file, member_name(example.member), example.member))
 

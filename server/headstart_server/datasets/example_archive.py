@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
+from typing import TypeVar
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from headstart_server.backbones.contract.backbone import Content
@@ -16,6 +17,8 @@ from headstart_server.models.version import Version
 from headstart_server.storage.directory import Folder
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.zip_member import check_methods
+
+Result = TypeVar("Result")
 
 #: Name of the member that lists the examples.
 INDEX = "examples.json"
@@ -82,10 +85,9 @@ class ArchiveReader:
 
     def read(self, example: StoredExample) -> Content:
         """Return the content of an example; raise StorageUnavailable if the bucket does not answer."""
-        with damage_reported(example.archive):
-            with self._lock:
-                content = self._archive(example.archive).members.read(member_name(example.member))
-            return decode(example.kind, content)
+        return read_again(
+            self._folder, example.archive, lambda: self._content(example), lambda: self._drop(example.archive)
+        )
 
     def hold(self, archives: Collection[str]) -> None:
         """Open archives and keep them open, so that reads from them do not wait for the bucket.
@@ -104,6 +106,17 @@ class ArchiveReader:
             for job_id in self._open:
                 if (archive := self._open.pop(job_id)) is not None:
                     archive.close()
+
+    def _content(self, example: StoredExample) -> Content:
+        with damage_reported(example.archive):
+            with self._lock:
+                content = self._archive(example.archive).members.read(member_name(example.member))
+            return decode(example.kind, content)
+
+    def _drop(self, job_id: str) -> None:
+        with self._lock:
+            if (archive := self._open.pop(job_id)) is not None:
+                archive.close()
 
     def _archive(self, job_id: str) -> OpenArchive:
         if self._closed:
@@ -131,6 +144,25 @@ def damage_reported(job_id: str) -> Iterator[None]:
             "Send the fine-tune again.",
             metadata={"job_id": job_id},
         ) from error
+
+
+def read_again(
+    folder: Folder, job_id: str, read: Callable[[], Result], drop: Callable[[], None] = lambda: None
+) -> Result:
+    """Return the result of `read`; if it finds an archive damaged, repeat it once with a new local copy.
+
+    Args:
+        drop: closes the damaged copy.
+    """
+    try:
+        return read()
+    except ArtifactDamaged as error:
+        # An archive without the member was rewritten, and is intact.
+        is_intact = isinstance(error.__cause__, FileNotFoundError | KeyError)
+        if is_intact or not folder.discard_copy(archive_name(job_id)):
+            raise
+    drop()
+    return read()
 
 
 class RetainedExamples:

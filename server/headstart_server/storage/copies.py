@@ -42,6 +42,7 @@ class LocalCopies:
         self._suffix = f"@{boot_id()}"
         self._lock = threading.Lock()
         self._fetching: dict[str, threading.Lock] = {}
+        self._discarded: set[str] = set()
         root.mkdir(parents=True, exist_ok=True)
         for path in (*root.glob("*.part"), *root.glob("*@*")):
             if not path.name.endswith(self._suffix):
@@ -79,6 +80,14 @@ class LocalCopies:
             file.unlink(missing_ok=True)
             return
         self._keep_to_bound()
+
+    def discard(self, name: str) -> None:
+        """Remove damaged copies of an object, each once, because the object itself may be damaged."""
+        with self._lock, storage_errors(writes=False):
+            for path in self._root.glob(f"{name}@*"):
+                if path.name not in self._discarded:
+                    path.unlink(missing_ok=True)
+                    self._discarded.add(path.name)
 
     def remove(self, name: str) -> None:
         """Remove every copy of an object."""

@@ -51,6 +51,9 @@ class Folder(Protocol):
     def open(self, name: str) -> BinaryIO:
         """Open a seekable file that survives the removal of its name; raise `OSError` if it is missing."""
 
+    def discard_copy(self, name: str) -> bool:
+        """Remove a damaged local copy of a file; return whether to read again, from another copy."""
+
     def remove(self, name: str) -> None:
         """Remove everything under a name, if anything; raise an error if something is left."""
 
@@ -146,6 +149,10 @@ class DirectoryFolder:
     def open(self, name: str) -> BinaryIO:
         with self._missing_checked(), storage_errors(writes=False):
             return (self._root / name).open("rb")
+
+    def discard_copy(self, name: str) -> bool:
+        del name
+        return False
 
     def remove(self, name: str) -> None:
         with storage_errors(writes=False):

@@ -90,6 +90,10 @@ class BucketFolder:
         version = self._bucket.version(path)
         return self._copies.open(name, version, lambda file: self._bucket.download(path, file))
 
+    def discard_copy(self, name: str) -> bool:
+        self._copies.discard(name)
+        return True
+
     def remove(self, name: str) -> None:
         private = self._scratch / name
         if private.exists():

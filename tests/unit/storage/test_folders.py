@@ -16,7 +16,12 @@ import pytest
 from full_disk import FullDisk
 from headstart_server.database.database import Database
 from headstart_server.datasets.dataset_store import DatasetStore
-from headstart_server.errors import LocalStorageUnavailable, StorageFull, StorageUnavailable
+from headstart_server.errors import (
+    ArtifactDamaged,
+    LocalStorageUnavailable,
+    StorageFull,
+    StorageUnavailable,
+)
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.storage import bucket as bucket_module
@@ -262,20 +267,56 @@ def test_copies_keep_to_their_bound_and_the_oldest_goes(
     assert content(folder, "0.zip") == bytes(1000)
 
 
-@pytest.mark.parametrize("kept", [0, 100])
-def test_a_truncated_copy_of_examples_is_downloaded_again(bucket: Folder, tmp_path: Path, kept: int) -> None:
+@pytest.fixture
+def examples(bucket: Folder) -> DatasetStore:
     limits = DatasetLimits(max_examples=10, max_bytes=1000, max_input_bytes=100, max_classes=10)
     store = DatasetStore(bucket, limits)
     writer = store.writer("job")
     writer.add([Example(content=f"{name}:1".encode(), target=Target.of_label(name)) for name in "ab"])
     writer.finish()
+    return store
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_truncated_copy_of_examples_is_downloaded_again(
+    examples: DatasetStore, tmp_path: Path, kept: int
+) -> None:
     [copy] = (tmp_path / "data" / "copies").iterdir()
     nbytes = copy.stat().st_size
     os.truncate(copy, kept)
-    with closing(store.open("job")) as dataset:
+    with closing(examples.open("job")) as dataset:
         assert [dataset.read(index) for index in range(2)] == [b"a:1", b"b:1"]
     [copy] = (tmp_path / "data" / "copies").iterdir()
     assert copy.stat().st_size == nbytes
+
+
+@pytest.mark.parametrize("damaged", [slice(None), slice(0, 60)], ids=["everything", "member"])
+def test_a_damaged_copy_of_examples_is_downloaded_again(
+    examples: DatasetStore, tmp_path: Path, damaged: slice
+) -> None:
+    def damage() -> Path:
+        [copy] = (tmp_path / "data" / "copies").iterdir()
+        written = bytearray(copy.read_bytes())
+        written[damaged] = bytes(len(written[damaged]))
+        copy.write_bytes(written)
+        return copy
+
+    copy = damage()
+    with closing(examples.open("job")) as dataset:
+        assert [dataset.read(index) for index in range(2)] == [b"a:1", b"b:1"]
+    assert b"a:1" in copy.read_bytes()
+    # If the copy is damaged again, the bucket is not read each time.
+    damage()
+    with pytest.raises(ArtifactDamaged), closing(examples.open("job")) as dataset:
+        dataset.read(0)
+
+
+def test_a_damaged_copy_does_not_prevent_an_erasure(examples: DatasetStore, tmp_path: Path) -> None:
+    [copy] = (tmp_path / "data" / "copies").iterdir()
+    copy.write_bytes(bytes(copy.stat().st_size))
+    assert examples.rewrite("job", [0]) == 1
+    with closing(examples.open("job")) as dataset:
+        assert [dataset.read(index) for index in range(len(dataset))] == [b"b:1"]
 
 
 def test_copies_are_used_after_a_restart_of_the_server_but_not_of_the_machine(
