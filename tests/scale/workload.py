@@ -408,9 +408,9 @@ class Workload:
             "erased places",
             lambda: ErasedMembers(self._publisher.database).among([self._any_job() for _ in range(10)]),
         )
-        yield "drop what was erased", eraser.drop_here
+        yield "drop what was erased", eraser.follower.drop_here
         yield "carry out", eraser.carry_out
-        yield "forget digests", eraser.forget_digests
+        yield "forget digests", eraser.follower.forget_digests
         yield "erase of a tenant", lambda: eraser.erase("none", scope=Scope(tenant="t5"))
         yield "erase of a model", lambda: eraser.erase("none", "big/m1")
         yield "note what is to be erased", self._note

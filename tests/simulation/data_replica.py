@@ -167,9 +167,9 @@ class DataLoop:
         """Return the steps of a cleaning of rows."""
         return {
             "erased_examples": self.eraser.carry_out,
-            "erased_digests": self.eraser.forget_digests,
+            "erased_digests": self.eraser.follower.forget_digests,
             "captured_inputs": self.capture_eraser.clean,
-            "dropped": self.eraser.drop_here,
+            "dropped": self.eraser.follower.drop_here,
         }
 
 

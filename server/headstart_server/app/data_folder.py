@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from headstart_server.database.database import Database
-from headstart_server.datasets.example_eraser import AGAIN_SECONDS
+from headstart_server.datasets.erasure_follower import AGAIN_SECONDS
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.sqlite_file import delete
 from headstart_server.errors import DatabaseUnavailable, StorageUnavailable

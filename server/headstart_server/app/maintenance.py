@@ -123,7 +123,7 @@ class Maintenance:
         run_steps(steps)
 
     def _drop_erased(self) -> None:
-        self._objects.eraser.drop_here()
+        self._objects.eraser.follower.drop_here()
         if self._objects.part.runs_jobs:
             note_erasures(self._objects.settings.storage.data_dir)
 
@@ -137,7 +137,7 @@ class Maintenance:
                 # First, because it writes a new archive without the example. The later steps free space.
                 "erased_examples": objects.eraser.carry_out,
                 "abandoned_datasets": self._delete_abandoned_datasets,
-                "erased_digests": objects.eraser.forget_digests,
+                "erased_digests": objects.eraser.follower.forget_digests,
                 "archives": objects.archives.sweep,
                 "traffic": objects.traffic.clean,
                 "captured_inputs": objects.capture_eraser.clean,

@@ -229,7 +229,7 @@ def _erase_calls(objects: Objects) -> Callable[..., tuple[Erasure, ErasureRecord
             return erasures.erase(request, rebuild=rebuild)
         call = part.engine.current().call
         erased: tuple[Erasure, ErasureRecord | None] = call("erase", request, checkpoint=erasures.check_open)
-        objects.eraser.drop_here()
+        objects.eraser.follower.drop_here()
         objects.registry.index.sync()
         return erased
 

@@ -1,15 +1,13 @@
 """Erases examples: contents and features, with a record that excludes them from training."""
 
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, bindparam, exists, func, insert, literal_column, or_, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select, update
 
 from headstart_server.auth.permissions import Scope
 from headstart_server.capture.capture_eraser import CaptureEraser
@@ -18,10 +16,11 @@ from headstart_server.database.dataset_tables import forgotten
 from headstart_server.database.locks import Lock
 from headstart_server.datasets import dataset_rows
 from headstart_server.datasets.dataset_store import DatasetStore
+from headstart_server.datasets.erasure_follower import AGAIN_SECONDS, ErasureFollower
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest
 from headstart_server.datasets.example_finder import ExampleFinder, FoundExample
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField
-from headstart_server.jobs.archive_retention import CHUNK, held_archives, remove_released
+from headstart_server.jobs.archive_retention import held_archives, remove_released
 from headstart_server.jobs.erased_members import erased_members
 from headstart_server.models import feedback_rows
 from headstart_server.models.registry import Registry
@@ -30,19 +29,11 @@ from headstart_server.storage.attempts import Attempts, Errors, raise_first
 
 log = structlog.get_logger(__name__)
 
-#: Seconds for which erased features are removed again, because a running job may write them back. After this
-#: time, each archive is checked once more: a replica that was killed while it rewrote an old copy may have
-#: restored an erased example.
-AGAIN_SECONDS = 3600.0
-_DIGESTS_AT_ONCE = 1000
 # Built once: building a statement takes longer than executing it.
 # The first condition uses the index: nearly all rows are completed.
 _PENDING = select(forgotten.c.archive, forgotten.c.digest).where(
     forgotten.c.removed < 2,
     or_(forgotten.c.removed == 0, func.coalesce(forgotten.c.rewritten, 0.0) < bindparam("long_ago")),
-)
-_NEXT = (
-    select(forgotten).where(forgotten.c.number > bindparam("seen")).order_by(forgotten.c.number).limit(CHUNK)
 )
 _IS_NEW = select(exists().where(forgotten.c.archive == bindparam("of_archive"), forgotten.c.removed == 0))
 _REWRITTEN = (
@@ -73,7 +64,7 @@ class ExampleEraser:
         drop: removes this machine's copies of some contents, given their digests, and the jobs in whose
             archives they were stored.
         captures: erases captured inputs by prediction ID; None without capture.
-        dropping: lock of `drop_here`; None for a lock between threads.
+        dropping: lock of `follower`; None for a lock between threads.
     """
 
     def __init__(
@@ -93,13 +84,8 @@ class ExampleEraser:
         self._finder = ExampleFinder(database, registry, datasets)
         self._drop = drop
         self._captures = captures
-        self._clock = clock
         self._rewrites = Attempts()
-        # The highest number that was dropped here, and the incarnation of the database that it was read from.
-        self._seen, self._incarnation = 0, ""
-        self._dropping = dropping or threading.RLock()
-        #: Time at which each erased content was dropped here, its digest and its archive.
-        self._recent: list[tuple[float, str, str]] = []
+        self.follower = ErasureFollower(database, drop, clock=clock, dropping=dropping)
 
     def erase(self, example_id: str, model: str = "", scope: Scope | None = None) -> Erasure:
         """Delete the data of all examples with an ID. Safe to repeat.
@@ -117,7 +103,7 @@ class ExampleEraser:
         found = self._exclude_found(request, self._with_late_feedback(request, found))
         self.carry_out(found)
         contents = captured + self._removed(found)
-        self.drop_here()
+        self.follower.drop_here()
         log.info("example_erased", versions=len(found.versions), contents=contents)
         return Erasure(
             versions=found.versions,
@@ -194,7 +180,7 @@ class ExampleEraser:
             except ArtifactDamaged as error:
                 log.warning("archive_rewrite_failed", job_id=archive, error=error.message)
         self._drop(set(found.places.values()), found.archives)
-        self.drop_here()
+        self.follower.drop_here()
         return found.versions
 
     def _with_late_feedback(self, request: ErasureRequest, found: FoundExample) -> FoundExample:
@@ -224,30 +210,6 @@ class ExampleEraser:
         found.datasets = before.datasets
         found.stored = before.stored
         return found
-
-    def forget_digests(self) -> None:
-        """Remove digests of erased contents from the database when no replica needs them.
-
-        Other replicas need them to drop their features. An SQLite file has no other replicas.
-        """
-        while self._forget_some_digests() == _DIGESTS_AT_ONCE:
-            pass
-        self._database.empty_log()
-
-    def _forget_some_digests(self) -> int:
-        with self._database.write("examples.forget_digests") as connection:
-            is_same = self._database.incarnation(connection) == self._incarnation
-            seen = self._seen if is_same else 0
-            # The condition must equal the index's condition, so it has no parameter.
-            done = [forgotten.c.number <= seen, forgotten.c.digest != literal_column("''")]
-            if self._database.is_shared:
-                done.append(forgotten.c.time < self._database.now(connection) - AGAIN_SECONDS)
-            some = select(forgotten.c.number).where(*done).order_by(forgotten.c.number)
-            numbers = list(connection.execute(some.limit(_DIGESTS_AT_ONCE)).scalars())
-            if numbers:
-                within_some = forgotten.c.number.between(numbers[0], numbers[-1])
-                connection.execute(update(forgotten).where(*done, within_some).values(digest=""))
-        return len(numbers)
 
     def _search(self, request: ErasureRequest) -> FoundExample:
         if not request.example_id:
@@ -324,28 +286,6 @@ class ExampleEraser:
         with self._database.read() as connection:
             state = erased_members(connection, {archive for archive, _ in found.stored})
         return sum(state[place] > 0 for place in found.stored)
-
-    def drop_here(self) -> None:
-        """Remove this machine's copies of contents erased on any replica: features and archives."""
-        with self._dropping:
-            since = self._clock() - AGAIN_SECONDS
-            self._recent = [each for each in self._recent if each[0] > since]
-            if self._recent:
-                self._drop({digest for _, digest, _ in self._recent}, {name for _, _, name in self._recent})
-            while found := self._next_erased():
-                self._drop({row.digest for row in found if row.digest}, {row.archive for row in found})
-                # A job that has read the content may write its features back.
-                self._recent += [(self._clock(), row.digest, row.archive) for row in found if row.digest]
-                self._seen = int(found[-1].number)
-
-    def _next_erased(self) -> Sequence[Row[Any]]:
-        """Return the next erased examples that this process has not seen yet."""
-        with self._database.read() as connection:
-            incarnation = self._database.incarnation(connection)
-            if incarnation != self._incarnation:
-                # A failover may have lost erasures whose numbers were used again.
-                self._seen, self._incarnation = 0, incarnation
-            return connection.execute(_NEXT, {"seen": self._seen}).all()
 
     def _note(
         self, found: FoundExample, also: Callable[[Connection, FoundExample], None] | None = None

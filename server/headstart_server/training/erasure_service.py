@@ -183,7 +183,7 @@ class ErasureService:
                 self._running = None
                 self._rebuilder.forget()
                 self._publisher.finish()
-            self._eraser.forget_digests()
+            self._eraser.follower.forget_digests()
             record = self._erasures.finish(record.erasure_id)
         log.info("versions_rebuilt", versions=len(record.versions), contents=record.contents)
         return record

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fakes import FakeBackbone, JobDriver, Publisher
-from headstart_server.datasets.example_eraser import AGAIN_SECONDS, ExampleEraser
+from headstart_server.datasets.erasure_follower import AGAIN_SECONDS
+from headstart_server.datasets.example_eraser import ExampleEraser
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ModelNotFound
 from headstart_server.models.version import Selector
@@ -68,14 +69,14 @@ def test_an_erasure_with_the_number_of_a_lost_one_is_carried_out_on_every_replic
     )
     server.remember()
     bench.eraser.erase("cat0")
-    replica.drop_here()
+    replica.follower.drop_here()
     assert content_digest(pet("cat", 0).content) in dropped
 
     server.fail_over()
     bench.eraser.erase("cat1")
     # A replica must not remove a digest that it has not read yet.
     driver.publisher.clock.advance(AGAIN_SECONDS + 1)
-    replica.forget_digests()
-    replica.drop_here()
+    replica.follower.forget_digests()
+    replica.follower.drop_here()
     assert content_digest(pet("cat", 1).content) in dropped
     bench.close()

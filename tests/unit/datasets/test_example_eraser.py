@@ -15,10 +15,10 @@ from sqlalchemy import select
 from fakes import FakeBackbone, JobDriver, ManualClock
 from headstart_server.auth.permissions import Scope
 from headstart_server.database.dataset_tables import forgotten
-from headstart_server.datasets import example_eraser
+from headstart_server.datasets import erasure_follower
+from headstart_server.datasets.erasure_follower import AGAIN_SECONDS
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRequest
 from headstart_server.datasets.example_archive import RetainedExamples
-from headstart_server.datasets.example_eraser import AGAIN_SECONDS
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import (
     ArtifactDamaged,
@@ -396,10 +396,10 @@ def test_another_replica_drops_what_it_has_when_it_looks(bench: Workbench, drive
     other = type(bench.eraser)(
         driver.publisher.database, bench.registry, bench.datasets, lambda *what: dropped.append(what)
     )
-    other.drop_here()
+    other.follower.drop_here()
     assert dropped == []
     bench.eraser.erase("cat0")
-    other.drop_here()
+    other.follower.drop_here()
     [(digests, archives)] = dropped
     assert (digests, len(archives)) == ({DIGEST}, 1)
 
@@ -407,7 +407,7 @@ def test_another_replica_drops_what_it_has_when_it_looks(bench: Workbench, drive
 def test_digests_are_removed_in_parts_once_they_are_not_needed(
     bench: Workbench, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(example_eraser, "_DIGESTS_AT_ONCE", 2)
+    monkeypatch.setattr(erasure_follower, "_DIGESTS_AT_ONCE", 2)
     bench.published(pets(8))
     for place in range(5):
         bench.eraser.erase(f"cat{place}")
@@ -417,9 +417,9 @@ def test_digests_are_removed_in_parts_once_they_are_not_needed(
             return sorted(connection.execute(select(forgotten.c.digest)).scalars())
 
     assert all(digests())
-    bench.eraser.drop_here()
+    bench.eraser.follower.drop_here()
     clock.advance(AGAIN_SECONDS + 1)
-    bench.eraser.forget_digests()
+    bench.eraser.follower.forget_digests()
     assert digests() == [""] * 5
 
 
