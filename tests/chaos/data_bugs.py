@@ -80,7 +80,7 @@ def _erased_is_inherited() -> Iterator[None]:
 @contextmanager
 def _feedback_stays() -> Iterator[None]:
     """An erasure does not delete the feedback of the example."""
-    with mock.patch.object(feedback_rows, "erase", return_value=set()):
+    with mock.patch.object(feedback_rows, "erase"):
         yield
 
 

@@ -29,6 +29,8 @@ from headstart_server.storage.attempts import Attempts, Errors, raise_first
 
 log = structlog.get_logger(__name__)
 
+#: Maximum searches for an example, of which each follows a record of what the one before found.
+MAX_SEARCHES = 10
 # Built once: building a statement takes longer than executing it.
 # The first condition uses the index: nearly all rows are completed.
 _PENDING = select(forgotten.c.archive, forgotten.c.digest).where(
@@ -100,7 +102,7 @@ class ExampleEraser:
         request = ErasureRequest(example_id=example_id, model=model, scope=scope)
         found = self._search(request)
         captured = self._erase_captured(request)
-        found = self._exclude_found(request, self._with_late_feedback(request, found))
+        found = self._exclude_found(request, found)
         self.carry_out(found)
         contents = captured + self._removed(found)
         self.follower.drop_here()
@@ -183,32 +185,22 @@ class ExampleEraser:
         self.follower.drop_here()
         return found.versions
 
-    def _with_late_feedback(self, request: ErasureRequest, found: FoundExample) -> FoundExample:
-        """Search again if feedback arrived between the search and the erasure of the captured input."""
-        late = self._finder.find_feedback(request)
-        return self._find_again(request, found) if set(late.feedback_ids) - set(found.feedback_ids) else found
-
     def _exclude_found(
         self,
         request: ErasureRequest,
         found: FoundExample,
         also: Callable[[Connection, FoundExample], None] | None = None,
     ) -> FoundExample:
-        """Record the erasure and return the found example.
+        """Record the erasure, and return what a search finds afterwards.
 
-        Search again if a retrain copied the feedback, or may have copied it before another erasure deleted
-        it, or if a job has ended since the search: its version was published before the record.
+        What was accepted or published before the record, and is not found by a search before it, is found
+        by one after it: a version, a job that copied feedback, or feedback about a captured input.
         """
-        taken, missing = self._note(found, also)
-        while missing or taken - found.archives or self._finder.has_ended(found.job_ids):
-            found = self._find_again(request, found)
-            taken, missing = self._note(found, also)
-        return found
-
-    def _find_again(self, request: ErasureRequest, before: FoundExample) -> FoundExample:
-        found = self._finder.find(request, before)
-        found.datasets = before.datasets
-        found.stored = before.stored
+        for _ in range(MAX_SEARCHES):
+            self._note(found, also)
+            before, found = found, self._finder.find(request, found)
+            if not found.feedback_ids and found.places.keys() <= before.places.keys():
+                break
         return found
 
     def _search(self, request: ErasureRequest) -> FoundExample:
@@ -289,14 +281,10 @@ class ExampleEraser:
 
     def _note(
         self, found: FoundExample, also: Callable[[Connection, FoundExample], None] | None = None
-    ) -> tuple[set[str], set[str]]:
-        """Record the erased members, delete the feedback, and remove examples from named datasets.
-
-        Return the jobs that train on the feedback, or whose versions were trained on it; and the feedback
-        that was deleted already.
-        """
+    ) -> None:
+        """Record the erased members, delete the feedback, and remove examples from named datasets."""
         if not found.places and not found.feedback_ids and also is None:
-            return set(), set()
+            return
         with self._database.write("examples.erase") as connection:
             # Numbers follow the order of commits, so a reader that sees a number has seen all before it.
             self._database.lock(connection, Lock.QUEUE)
@@ -326,7 +314,7 @@ class ExampleEraser:
                 also(connection, found)
             changed = dataset_rows.erase(connection, found.places.keys())
             found.datasets = sorted({*found.datasets, *changed})
-            return feedback_rows.erase(connection, found.feedback_ids)
+            feedback_rows.erase(connection, found.feedback_ids)
 
     def _rewrite(self, archive: str) -> int:
         count = 0

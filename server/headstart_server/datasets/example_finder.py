@@ -1,6 +1,6 @@
 """Finds examples by ID in feedback, unfinished jobs, versions and named datasets."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
@@ -38,6 +38,8 @@ class FoundExample:
     datasets: list[str] = field(default_factory=list)
     #: Members whose contents were still stored when the erasure was recorded.
     stored: set[ArchiveMember] = field(default_factory=set)
+    #: Versions whose lists were read; they never change.
+    read: set[tuple[str, int]] = field(default_factory=set)
 
     @property
     def is_empty(self) -> bool:
@@ -65,16 +67,18 @@ class ExampleFinder:
     def find(self, request: ErasureRequest, before: FoundExample | None = None) -> FoundExample:
         """Search feedback, unfinished jobs, versions and named datasets.
 
-        The lists of versions in `before`, an earlier search, are not read again: they never change.
+        The lists of versions that `before`, an earlier search, has read are not read again.
         """
         example_id, model, scope = request.example_id, request.model, request.scope
         # Feedback is searched before jobs, because a job may take it meanwhile.
         found = self.find_feedback(request)
-        known = set(before.versions) if before else set()
+        known = set[tuple[str, int]]()
         if before is not None:
+            known.update(before.versions)
             # The feedback that had them may have been deleted since.
             found.places |= before.places
             found.archives |= before.archives
+            found.datasets, found.stored, found.read = before.datasets, before.stored, before.read
         # Jobs are searched before versions: a job that ends in between has its version then.
         for job_id in self._under_way(model, scope):
             try:
@@ -86,8 +90,9 @@ class ExampleFinder:
                 continue
         for version in self._registry.reader.all_versions(model, scope):
             name = (version.model, version.number)
-            if name in known:
-                found.versions.append(name)
+            if name in found.read:
+                if name in known:
+                    found.versions.append(name)
                 continue
             try:
                 listed = self._registry.files.examples_alone(version, having=example_id)
@@ -96,6 +101,7 @@ class ExampleFinder:
             except ArtifactDamaged:
                 found.unread.append(name)
                 continue
+            found.read.add(name)
             if listed is not None and found.add(listed.examples, example_id):
                 found.versions.append(name)
                 found.archives.add(version.manifest.job_id)
@@ -116,10 +122,6 @@ class ExampleFinder:
                 if row.nbytes:
                     found.places[row.feedback_id, 0] = row.digest
         return found
-
-    def has_ended(self, job_ids: Collection[str]) -> bool:
-        """Return whether one of these jobs has ended."""
-        return bool(job_ids) and not set(job_ids) <= set(self._under_way("", None))
 
     def _under_way(self, model: str, scope: Scope | None) -> Sequence[str]:
         query = _UNDER_WAY

@@ -313,21 +313,11 @@ def of_example(connection: Connection, example_id: str, *conditions: ColumnEleme
     return connection.execute(query, {"example_id": example_id}).all()
 
 
-def erase(connection: Connection, feedback_ids: Collection[str]) -> tuple[set[str], set[str]]:
-    """Delete feedback in the transaction that records the erasure.
-
-    Returns:
-        The jobs that train or trained on it: their archives have copies of its content. And the feedback that
-        was deleted already, about which no job is known.
-    """
-    job_ids, missing = set[str](), set(feedback_ids)
+def erase(connection: Connection, feedback_ids: Collection[str]) -> None:
+    """Delete feedback in the transaction that records the erasure."""
     for part in batched(sorted(feedback_ids), usage.AT_ONCE):
-        here = delete(feedback).where(feedback.c.feedback_id.in_(part))
-        found = connection.execute(here.returning(feedback.c.feedback_id, feedback.c.job_id)).all()
-        job_ids.update(row.job_id for row in found if row.job_id is not None)
-        missing.difference_update(row.feedback_id for row in found)
+        connection.execute(delete(feedback).where(feedback.c.feedback_id.in_(part)))
     usage.release(connection, feedback_ids)
-    return job_ids, missing
 
 
 def delete_model(connection: Connection, model: str) -> None:

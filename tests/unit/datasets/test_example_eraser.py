@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -231,17 +231,31 @@ def test_the_version_of_a_job_that_ends_between_the_search_and_the_record_is_lis
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.accept(pets(4))
-    record, waiting = bench.eraser._note, [True]
-
-    def record_late(*arguments: Any) -> set[str]:
-        if waiting:
-            waiting.clear()
-            bench.run()
-        return record(*arguments)
-
-    monkeypatch.setattr(bench.eraser, "_note", record_late)
+    before_record(bench, monkeypatch, bench.run)
     found = bench.eraser.erase("cat0")
     assert (found.versions, found.job_ids) == ([("pets", 1)], [])
+
+
+def test_a_version_that_is_published_between_the_search_and_the_record_is_listed(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.published(pets(4))
+    before_record(bench, monkeypatch, lambda: bench.published(pets(4), seed=2))
+    assert bench.eraser.erase("cat0").versions == [("pets", 1), ("pets", 2)]
+    assert CAT.content not in on_disk(bench)
+
+
+def before_record(bench: Workbench, monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> None:
+    """Do something once, between the search for an example and the record of its erasure."""
+    record, waiting = bench.eraser._note, [True]
+
+    def record_late(*arguments: Any) -> None:
+        if waiting:
+            waiting.clear()
+            work()
+        record(*arguments)
+
+    monkeypatch.setattr(bench.eraser, "_note", record_late)
 
 
 def test_the_archive_of_a_job_that_ended_without_a_version_is_removed(
