@@ -68,7 +68,7 @@ def free_port() -> int:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     # Linux gives connections ports from 32768 on.
     ports = range(10_000, 32_000)[place % workers :: workers]
-    while True:
+    while len(_taken) < len(ports):
         # At random, because other runs of the tests may use the same ports.
         port = secrets.choice(ports)
         with closing(socket.socket()) as listener, suppress(OSError):
@@ -76,6 +76,7 @@ def free_port() -> int:
             if port not in _taken:
                 _taken.add(port)
                 return port
+    raise RuntimeError(f"This process has handed out all {len(ports)} ports.")
 
 
 class ServerProcess:

@@ -9,6 +9,7 @@ from server_process import free_port
 @pytest.fixture(autouse=True)
 def _only_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_process, "_taken", set())
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "1")
 
 
 def test_a_port_is_handed_out_once() -> None:

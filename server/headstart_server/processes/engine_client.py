@@ -11,13 +11,15 @@ from typing import Any
 import structlog
 
 from headstart_server.embedding.feature_rows import Vectors
-from headstart_server.errors import NOT_STARTED, Draining, Loading
+from headstart_server.errors import NOT_STARTED, BackboneUnavailable, Draining, Loading
 from headstart_server.processes.channel import Channel
 
 log = structlog.get_logger(__name__)
 
 #: Seconds between two calls of the checkpoint of a long request.
 _CHECK_SECONDS = 0.1
+#: Engines that may end while they handle a request before it is given up: it may be what ends them.
+MAX_ENDS = 2
 
 
 class EngineClient:
@@ -69,19 +71,24 @@ class EngineClient:
             raise engine_restarting(backbone)
         return connection
 
-    def call_when_connected(self, method: str, *arguments: object) -> "tuple[EngineConnection, Any]":
+    def call_when_connected(self, method: str, backbone: str) -> "tuple[EngineConnection, Any]":
         """Send a request that may be repeated, and wait for its answer, also while the engine is restarted.
 
-        Return the connection to the engine that answered, and the answer. Raise Draining after `end_waits` if
-        the engine ended.
+        Return the connection to the engine that answered, and the answer. Raise BackboneUnavailable if the
+        request may be what ends engines, and Draining after `end_waits` if the engine ended.
         """
-        while True:
+        for _ in range(MAX_ENDS):
             connection = self._next_connection()
             try:
-                return connection, connection.call(method, *arguments)
+                return connection, connection.call(method, backbone)
             except Loading:
                 if not connection.has_ended:
                     raise
+        raise BackboneUnavailable(
+            f"The process that runs the backbones ended {MAX_ENDS} times while it handled '{method}' of the "
+            f"backbone '{backbone}'. Read its log, and check the memory of the machine.",
+            metadata={"backbone": backbone},
+        )
 
     def note(self, method: str, *arguments: object) -> None:
         """Send a request without an answer; it is not repeated for a restarted engine."""

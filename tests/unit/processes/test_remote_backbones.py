@@ -24,6 +24,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import BatchSizes, Lane, LaneQueue
 from headstart_server.errors import (
     BackboneNotFound,
+    BackboneUnavailable,
     DatabaseUnavailable,
     DataUnavailable,
     Draining,
@@ -384,6 +385,27 @@ async def test_a_loading_continues_in_the_engine_that_replaces_one_that_ended(en
     pool.close()
     client.close()
     successor.close()
+
+
+async def test_a_backbone_that_ends_each_engine_is_given_up(engine: Engine):
+    client, engines = EngineClient(), [engine, Engine(), Engine()]
+    pool = BackbonePool(EngineBackbones(engine.source, client, processes=1), embedder_of, "fake")
+    for one in engines:
+        one.source.before_load = lambda _, service=one.service: service.close()  # type: ignore[misc]
+    engine.connect(client)
+    waiting = asyncio.create_task(pool.ready(partial(pool.get, "fake"), lambda: 1))
+    for one in engines[1:]:
+        await asyncio.to_thread(eventually, lambda: client.connection is None, 60, "the end of the engine")
+        one.connect(client)
+    async with asyncio.timeout(60):
+        with pytest.raises(BackboneUnavailable, match="ended 2 times while it handled 'load'"):
+            await waiting
+    assert pool.problem("fake")
+    assert [one.source.loads for one in engines] == [["fake"], ["fake"], []]
+    pool.close()
+    client.close()
+    for one in engines[1:]:
+        one.close()
 
 
 def test_the_stop_of_the_server_ends_the_wait_for_an_engine(engine: Engine):
