@@ -462,6 +462,7 @@ class Workload:
             )
             log.replace(erasure_id, old, successor, None)
         log.skip(erasure_id, model, numbers[1], RebuiltVersion(head_digest="", dataset_digest=""))
+        log.forget_found(erasure_id)
         log.finish(erasure_id)
 
     # Cleaning, webhooks and a stop

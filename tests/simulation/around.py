@@ -42,6 +42,7 @@ _UNSEEN = {
     "erasures.skip",
     "erasures.claim",
     "erasures.release",
+    "erasures.forget_found",
     "erasures.finish",
 }
 #: Transactions of jobs that change versions or aliases, too.

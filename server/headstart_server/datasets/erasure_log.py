@@ -261,13 +261,18 @@ class ErasureLog:
         with self._database.write("erasures.skip") as connection:
             _set_result(connection, erasure_id, model, number, result)
 
+    def forget_found(self, erasure_id: str) -> None:
+        """Remove what an erasure has found, because all of it is erased."""
+        with self._database.write("erasures.forget_found") as connection:
+            connection.execute(_NOTE_FOUND, {"of_erasure": erasure_id, "found_now": None})
+
     def finish(self, erasure_id: str) -> ErasureRecord:
         """Store that an erasure is complete, and return it."""
         with self._database.write("erasures.finish") as connection:
             connection.execute(
                 update(erasures)
                 .where(erasures.c.erasure_id == erasure_id, erasures.c.finished.is_(None))
-                .values(finished=self._database.now(connection), found=None)
+                .values(finished=self._database.now(connection))
             )
         return self.get(erasure_id)
 

@@ -40,6 +40,8 @@ class FoundExample:
     stored: set[ArchiveMember] = field(default_factory=set)
     #: Versions whose lists were read; they never change.
     read: set[tuple[str, int]] = field(default_factory=set)
+    #: Unfinished jobs whose lists do not contain the example; they never get other lists.
+    read_jobs: set[str] = field(default_factory=set)
 
     @property
     def is_empty(self) -> bool:
@@ -67,7 +69,7 @@ class ExampleFinder:
     def find(self, request: ErasureRequest, before: FoundExample | None = None) -> FoundExample:
         """Search feedback, unfinished jobs, versions and named datasets.
 
-        The lists of versions that `before`, an earlier search, has read are not read again.
+        The lists that `before`, an earlier search, has read are not read again.
         """
         example_id, model, scope = request.example_id, request.model, request.scope
         # Feedback is searched before jobs, because a job may take it meanwhile.
@@ -78,37 +80,51 @@ class ExampleFinder:
             # The feedback that had them may have been deleted since.
             found.places |= before.places
             found.archives |= before.archives
-            found.datasets, found.stored, found.read = before.datasets, before.stored, before.read
+            found.datasets, found.stored = before.datasets, before.stored
+            found.read, found.read_jobs = before.read, before.read_jobs
         # Jobs are searched before versions: a job that ends in between has its version then.
-        for job_id in self._under_way(model, scope):
+        self._search_jobs(request, found)
+        self._search_versions(request, found, known)
+        if not model:
+            with self._database.snapshot() as connection:
+                found.add(dataset_rows.examples_with_id(connection, example_id, scope), example_id)
+        return found
+
+    def _search_jobs(self, request: ErasureRequest, found: FoundExample) -> None:
+        for job_id in self._under_way(request.model, request.scope):
+            if job_id in found.read_jobs:
+                continue
             try:
-                if found.add(self._datasets.listed(job_id).examples, example_id):
+                if found.add(self._datasets.listed(job_id).examples, request.example_id):
                     found.job_ids.append(job_id)
                     found.archives.add(job_id)
+                else:
+                    found.read_jobs.add(job_id)
             except ArtifactDamaged:
                 # The job ended meanwhile, or will fail because of the damage.
                 continue
-        for version in self._registry.reader.all_versions(model, scope):
+
+    def _search_versions(
+        self, request: ErasureRequest, found: FoundExample, known: set[tuple[str, int]]
+    ) -> None:
+        """Search the versions; the lists of known ones are known to have the example."""
+        for version in self._registry.reader.all_versions(request.model, request.scope):
             name = (version.model, version.number)
             if name in found.read:
                 if name in known:
                     found.versions.append(name)
                 continue
             try:
-                listed = self._registry.files.examples_alone(version, having=example_id)
+                listed = self._registry.files.examples_alone(version, having=request.example_id)
             except VersionNotFound:
                 continue
             except ArtifactDamaged:
                 found.unread.append(name)
                 continue
             found.read.add(name)
-            if listed is not None and found.add(listed.examples, example_id):
+            if listed is not None and found.add(listed.examples, request.example_id):
                 found.versions.append(name)
                 found.archives.add(version.manifest.job_id)
-        if not model:
-            with self._database.snapshot() as connection:
-                found.add(dataset_rows.examples_with_id(connection, example_id, scope), example_id)
-        return found
 
     def find_feedback(self, request: ErasureRequest) -> FoundExample:
         """Search feedback alone."""

@@ -183,6 +183,8 @@ class ErasureService:
                 self._running = None
                 self._rebuilder.forget()
                 self._publisher.finish()
+            # Before the log of SQLite is emptied with the digests.
+            self._erasures.forget_found(record.erasure_id)
             self._eraser.follower.forget_digests()
             record = self._erasures.finish(record.erasure_id)
         log.info("versions_rebuilt", versions=len(record.versions), contents=record.contents)
