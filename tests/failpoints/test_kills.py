@@ -14,7 +14,7 @@ from postgres import PostgresServer
 
 #: Chains of lives on SQLite and on PostgreSQL. One of n chains is killed at every n-th failpoint, so that no
 #: job is interrupted so often that it fails.
-CHAINS, SHARED_CHAINS = 20, 6
+CHAINS, SHARED_CHAINS = 21, 6
 #: Reached only by a database of one server, or only by one of several.
 ONLY_SQLITE = {"jobs.expire_leases", "webhooks.expire"}
 ONLY_POSTGRES = {"replicas.leave"}
