@@ -1,6 +1,7 @@
 """Periodic tasks continue after an unexpected error, and a server starts next to files it cannot remove."""
 
 import asyncio
+from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,8 +31,12 @@ async def test_erasures_are_resumed_after_an_unexpected_error(monkeypatch: pytes
         erasures=SimpleNamespace(resume=resume),
     )
     monkeypatch.setattr(maintenance, "ERASURE_SECONDS", 0.0)
-    running = asyncio.create_task(Maintenance(objects).resume_erasures_repeatedly())
-    waiting = asyncio.create_task(resumed.wait())
+    await run_until(resumed, Maintenance(objects).resume_erasures_repeatedly())
+
+
+async def run_until(event: asyncio.Event, loop: Coroutine[Any, Any, object]) -> None:
+    """Run a loop that never ends until an event is set; fail if the loop ends before."""
+    running, waiting = asyncio.create_task(loop), asyncio.create_task(event.wait())
     done, _ = await asyncio.wait({running, waiting}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
     running.cancel()
     assert done == {waiting}
@@ -51,11 +56,7 @@ async def test_traffic_counts_are_written_after_an_error(
 
     objects: Any = SimpleNamespace(traffic=SimpleNamespace(write=write))
     monkeypatch.setattr(maintenance, "TRAFFIC_SECONDS", 0.0)
-    running = asyncio.create_task(Maintenance(objects).write_traffic_repeatedly())
-    waiting = asyncio.create_task(written.wait())
-    done, _ = await asyncio.wait({running, waiting}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-    running.cancel()
-    assert done == {waiting}
+    await run_until(written, Maintenance(objects).write_traffic_repeatedly())
 
 
 @pytest.mark.parametrize("error", [LocalStorageUnavailable("The folder cannot be emptied."), StorageFull()])

@@ -262,15 +262,8 @@ def test_an_answer_that_cannot_be_received_ends_the_waiting_calls(
 
     engine.source.before_load = load
     client.on_failure = lambda: failures.append("failed")
-    connection, receive = client.current(), Channel.receive
-
-    def fail(channel: Channel) -> Any:
-        received = receive(channel)
-        if channel is connection.channel:
-            raise MemoryError
-        return received
-
-    monkeypatch.setattr(Channel, "receive", fail)
+    connection = client.current()
+    fail_after_receiving(monkeypatch, connection.channel)
     results: list[object] = []
     loading = threading.Thread(
         target=lambda: results.append(in_time(lambda: connection.call("load", "fake")))
@@ -293,21 +286,26 @@ def test_a_request_that_cannot_be_received_ends_the_waiting_calls(
     failures: list[str] = []
     client.on_failure = lambda: failures.append("failed")
     (served,) = engine.service._clients
-    receive = Channel.receive
-
-    def fail(channel: Channel) -> Any:
-        received = receive(channel)
-        if channel is served.channel:
-            raise MemoryError
-        return received
-
-    monkeypatch.setattr(Channel, "receive", fail)
+    fail_after_receiving(monkeypatch, served.channel)
     connection = client.current()
     # The thread may wait for the first request in the original method.
     answers = [in_time(lambda: connection.call("cached", "key", [])) for _ in range(2)]
     assert isinstance(answers[-1], Loading)
     eventually(lambda: failures == ["failed"], 60, "a report of the failure")
     eventually(lambda: not engine.service._clients, 60, "the end of the connection")
+
+
+def fail_after_receiving(monkeypatch: pytest.MonkeyPatch, failing: Channel) -> None:
+    """Let one channel fail with what it has received."""
+    receive = Channel.receive
+
+    def fail(channel: Channel) -> Any:
+        received = receive(channel)
+        if channel is failing:
+            raise MemoryError
+        return received
+
+    monkeypatch.setattr(Channel, "receive", fail)
 
 
 def in_time(call: Callable[[], object]) -> object:
