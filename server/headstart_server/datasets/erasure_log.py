@@ -35,7 +35,7 @@ _VERSIONS = (
     .where(erasure_versions.c.erasure_id == bindparam("erasure_id"))
     .order_by(erasure_versions.c.model, erasure_versions.c.number)
 )
-# Two replicas may add the same version.
+# It may have been added before, also by another replica.
 _ADD_VERSIONS = {
     dialect.dialect.name: dialect.insert(erasure_versions).on_conflict_do_nothing()
     for dialect in (postgresql, sqlite)
@@ -219,7 +219,7 @@ class ErasureLog:
     def add_versions(self, erasure_id: str, versions: Collection[tuple[str, int]]) -> None:
         """Add versions that were published since the erasure began."""
         with self._database.write("erasures.add_versions") as connection:
-            _add_versions(connection, erasure_id, set(versions) - set(_versions(connection, erasure_id)))
+            _add_versions(connection, erasure_id, versions)
 
     def replace(
         self, erasure_id: str, old: Version, successor: Successor, promotion: Promotion | None
@@ -304,10 +304,6 @@ def _set_result(
 def _has_result(connection: Connection, erasure_id: str, version: Version) -> bool:
     here = {"of_erasure": erasure_id, "of_model": version.model, "of_number": version.number}
     return connection.execute(_RESULT, here).first() is not None
-
-
-def _versions(connection: Connection, erasure_id: str) -> dict[tuple[str, int], RebuiltVersion | None]:
-    return {key: result for key, (result, _) in _rows(connection, erasure_id).items()}
 
 
 def _rows(
