@@ -7,8 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sqlalchemy import Connection
+
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.database.database import Database
+from headstart_server.errors import JobNotFound
 from headstart_server.jobs import rows, running, stored
 from headstart_server.jobs.erased_members import check_not_erased
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, Progress
@@ -122,7 +125,7 @@ class JobRuns:
         Raise JobCancelledError if it was canceled, and JobLostError if it belongs to another attempt.
         """
         with self._database.write("jobs.fail") as connection:
-            progress = rows.get(connection, job.job_id).progress
+            progress = _current(connection, job).progress
             try:
                 running.write(
                     connection,
@@ -158,14 +161,15 @@ class JobRuns:
 
     def _hand_over(self, job: Job, state: JobState, *, retry_seconds: float | None = None) -> None:
         with self._database.write("jobs.hand_over") as connection:
-            # Locked, so that no cancel can commit between the read and the write.
-            now = rows.get(connection, job.job_id, lock=True)
-            if now.cancel:
-                state = JobState.CANCELLED
-            moment, values = self._database.now(connection), {}
-            if retry_seconds is not None:
-                values = {"not_before": moment + retry_seconds, "storage_retries": now.storage_retries + 1}
             try:
+                # Locked, so that no cancel can commit between the read and the write.
+                now = _current(connection, job, lock=True)
+                if now.cancel:
+                    state = JobState.CANCELLED
+                moment, values = self._database.now(connection), {}
+                if retry_seconds is not None:
+                    retries = now.storage_retries + 1
+                    values = {"not_before": moment + retry_seconds, "storage_retries": retries}
                 running.write(
                     connection,
                     job,
@@ -178,3 +182,11 @@ class JobRuns:
             except JobLostError:
                 return
         self._notifier.publish(job.job_id)
+
+
+def _current(connection: Connection, job: Job, *, lock: bool = False) -> Job:
+    """Return the stored job. Raise JobLostError if another attempt ended it, and it was deleted."""
+    try:
+        return rows.get(connection, job.job_id, lock=lock)
+    except JobNotFound:
+        raise JobLostError(job.job_id) from None

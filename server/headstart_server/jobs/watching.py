@@ -49,11 +49,11 @@ class Position:
         try:
             unpack = zlib.decompressobj()
             content = unpack.decompress(base64.urlsafe_b64decode(token.encode()), _MAX_TOKEN_BYTES)
+            # Counted before it is parsed: a million values in a few compressed bytes take 0.3 s.
+            if content.count(b"[") + content.count(b"{") > 2 or content.count(b",") > _MAX_JOBS:
+                raise ValueError
             number, read = json.loads(content)
-            if (
-                not (_is_number(number) and isinstance(read, dict) and all(map(_is_number, read.values())))
-                or len(read) > _MAX_JOBS
-            ):
+            if not (_is_number(number) and isinstance(read, dict) and all(map(_is_number, read.values()))):
                 raise ValueError
             return cls(number=number, read={_job_id(name): last for name, last in read.items()})
         except (ValueError, TypeError, RecursionError, binascii.Error, zlib.error):

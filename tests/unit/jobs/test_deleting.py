@@ -5,6 +5,8 @@ import pytest
 from fakes import JobDriver
 from headstart_server.errors import JobNotFinished, JobNotFound
 from headstart_server.jobs import webhook_rows
+from headstart_server.jobs.job import Findings, JobError
+from headstart_server.jobs.running import JobLostError
 from postgres import on_both_databases
 
 pytestmark = on_both_databases
@@ -34,6 +36,20 @@ def test_a_job_that_has_not_ended_is_not_deleted(driver: JobDriver) -> None:
         driver.job_store.queue.delete("a")
     driver.succeed(job)
     driver.job_store.queue.delete("a")
+
+
+def test_a_run_whose_job_was_deleted_has_lost_it(driver: JobDriver) -> None:
+    job = driver.running("a")
+    driver.crash()
+    driver.succeed(driver.claim())
+    driver.job_store.queue.delete("a")
+    driver.job_store.runs.release(job)
+    driver.job_store.runs.postpone(job, 1)
+    driver.job_store.runs.finish_cancelled(job)
+    with pytest.raises(JobLostError):
+        driver.job_store.runs.fail(job, JobError(reason="INTERNAL", message=""), Findings())
+    with pytest.raises(JobNotFound):
+        driver.job_store.reader.get("a")
 
 
 def test_a_job_whose_webhook_is_not_delivered_is_not_deleted(driver: JobDriver) -> None:

@@ -178,6 +178,18 @@ def test_a_malformed_token_is_rejected(driver: JobDriver, token: str) -> None:
     assert caught.value.field == "resume_token"
 
 
+@pytest.mark.parametrize(
+    "values", ["[" + "[]," * 1_000_000 + "[]]", "{" + '"a":1,' * 500_000 + '"a":1}'], ids=["lists", "pairs"]
+)
+def test_a_token_of_many_values_is_rejected_before_they_are_parsed(
+    driver: JobDriver, monkeypatch: pytest.MonkeyPatch, values: str
+) -> None:
+    content = zlib.compress(f'[1,{{"a":{values}}}]'.encode())
+    with monkeypatch.context() as patched, pytest.raises(InvalidField, match="resume token is invalid"):
+        patched.setattr(json, "loads", lambda content: pytest.fail("It was parsed."))
+        Position.of_token(base64.urlsafe_b64encode(content).decode())
+
+
 def test_followers_of_all_jobs_are_woken_by_other_replicas(driver: JobDriver) -> None:
     notifier = JobNotifier()
     here = driver.restarted(notifier=notifier)
