@@ -7,7 +7,7 @@ import numpy as np
 from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.analysis.analyzed_dataset import AnalyzedDataset
 from headstart_server.learning.analysis.dataset_findings import LearningPoint
-from headstart_server.learning.examples.target import Targets, balancing
+from headstart_server.learning.examples.target import Targets, balancing, normalized_weights
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64, Ints, Scaling
 from headstart_server.learning.features.result_cache import RESULT_CACHE
@@ -71,7 +71,7 @@ def _of_parts(
     gram: Float64 = RESULT_CACHE.get(
         None if rows.key is None else ("products", rows.key), lambda: _products(rows)
     )
-    weights = targets.weights / targets.weights.mean()
+    weights = normalized_weights(targets.weights)
     weights = weights * balancing(targets) if settings.balanced else weights
     # Sorted by quarter, so that the examples of a part are neighbors.
     order = np.argsort(quarters.assignment, kind="stable")

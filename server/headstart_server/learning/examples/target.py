@@ -12,6 +12,8 @@ from headstart_server.learning.features.feature_matrix import Float64, Ints
 
 #: Ratio of the largest to the smallest class above which classes are balanced.
 IMBALANCE = 3
+#: Lowest weight that solvers use, relative to the mean: they divide by weights and subtract their sums.
+LEAST_WEIGHT = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +169,12 @@ class Targets:
         return replace(self, matrix=self.matrix[places], weights=self.weights[places])
 
 
+def normalized_weights(weights: Float64) -> Float64:
+    """Return weights with a mean of 1, each at least `LEAST_WEIGHT`, [N]."""
+    normalized: Float64 = np.maximum(weights / weights.mean(), LEAST_WEIGHT)
+    return normalized
+
+
 def is_imbalanced(targets: Targets) -> bool:
     """Return whether the largest class of a single label outweighs the smallest by more than `IMBALANCE`."""
     if targets.task is not Task.SINGLE_LABEL:
@@ -179,6 +187,8 @@ def balancing(targets: Targets) -> Float64:
     """Return factors of the weights that give each class of a single label the same sum, [N]."""
     masses = targets.weights @ targets.matrix
     present = masses > 0
-    inverse = np.divide(1.0, masses, out=np.zeros_like(masses), where=present)
+    # A class may have only a tiny share of a soft label.
+    bounded = np.maximum(masses, LEAST_WEIGHT * masses.mean())
+    inverse = np.divide(1.0, bounded, out=np.zeros_like(masses), where=present)
     factors: Float64 = targets.weights.sum() / present.sum() * (targets.matrix @ inverse)
     return factors

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headstart_server.backbones.contract.backbone import LAST, Modality
 from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
-from headstart_server.learning.examples.target import Targets, balancing, is_imbalanced
+from headstart_server.learning.examples.target import Targets, balancing, is_imbalanced, normalized_weights
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64, Ints, Scaling
 from headstart_server.learning.features.matrices import Matrices
@@ -193,7 +193,7 @@ def _sorted(
     order = np.array(sorted(range(len(groups)), key=by))
     names = [groups[place] for place in order]
     shown = targets.subset(order)
-    shown = replace(shown, weights=shown.weights / shown.weights.mean())
+    shown = replace(shown, weights=normalized_weights(shown.weights))
     alike = next(iter(views)) if LAST not in views else LAST
     return TrainingExamples(
         views=views,

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from headstart_server.learning.examples.target import Targets, balancing
+from headstart_server.learning.examples.target import Targets, balancing, normalized_weights
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float32, Float64
 from headstart_server.learning.features.matrices import least_regularization
@@ -59,7 +59,7 @@ class RidgeInfluence:
         self._views = [views[name] for name in recipe.views]
         self._recipe = recipe
         self._rows = FeatureMatrix(views, recipe.views, recipe.scaling)
-        weights = targets.weights / targets.weights.mean()
+        weights = normalized_weights(targets.weights)
         self._weights = weights * balancing(targets) if recipe.balanced else weights
         self._total = float(self._weights.sum())
         self._target_mean = self._weights @ targets.matrix / self._total
