@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart_server.learning.examples.target import Targets
+from headstart_server.learning.examples.target import LEAST_WEIGHT, Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import FeatureMatrix, Float64
 from headstart_server.learning.heads.calibration import Calibration, sigmoid
@@ -113,7 +113,7 @@ class _Path:
         self._weights = targets.weights if weights is None else weights
         self._loss = _binary_losses if targets.task is Task.MULTI_LABEL else _losses
         shares = self._weights @ self._targets / self._weights.sum()
-        shares = np.maximum(shares, np.finfo(np.float64).tiny)
+        shares = np.maximum(shares, LEAST_WEIGHT)
         self._shift = np.log(shares) if balanced else 0.0 * shares
         judged = folds.weights_once(self._weights * (self._targets @ (1 / shares) if balanced else 1.0))
         # Their sum is the number of different examples, against which calibration weighs its prior.
@@ -131,6 +131,10 @@ class _Path:
             self._basis = matrix.T @ (vectors[:, kept] / roots)
             matrix = vectors[:, kept] * roots
         self._matrix = np.hstack([matrix, np.ones((len(matrix), 1))])
+        # From the frequencies that `_shift` subtracts: the bias of a tiny class hardly moves, and from 0 this
+        # class would always be predicted.
+        begun = self._shift - self._shift.mean()
+        self._start = np.vstack([np.zeros((matrix.shape[1], len(shares))), begun]).ravel()
         self._starts: dict[int, Float64] = {}
 
     def at(self, regularization: float, temperature: float | None, is_late: Callable[[], bool]) -> _Trial:
@@ -182,7 +186,7 @@ class _Path:
 
         found = minimize(
             evaluate,
-            self._starts.get(fold, np.zeros(shape).ravel()),
+            self._starts.get(fold, self._start),
             tolerance=max(_FINE * regularization, _FINEST) if fine else _ROUGH,
             max_steps=_FINE_STEPS if fine else _ROUGH_STEPS,
             is_late=is_late,

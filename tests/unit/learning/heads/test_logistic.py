@@ -112,8 +112,8 @@ def test_a_balanced_head_takes_the_shares_of_the_classes_off() -> None:
     targets = np.eye(3)[labels]
     plain = fit_logistic(rows, soft(targets), NO_FOLDS, regularization=0.01)
     balanced = fit_logistic(rows, soft(targets), NO_FOLDS, regularization=0.01, balanced=True)
-    np.testing.assert_allclose(balanced.weights, plain.weights)
-    np.testing.assert_allclose(plain.bias - balanced.bias, np.log(targets.mean(axis=0)))
+    np.testing.assert_allclose(balanced.weights, plain.weights, rtol=1e-3)
+    np.testing.assert_allclose(plain.bias - balanced.bias, np.log(targets.mean(axis=0)), atol=1e-4)
 
 
 def test_when_the_time_is_up_the_best_so_far_is_taken() -> None:

@@ -67,3 +67,10 @@ def test_examples_of_decayed_weight_are_predicted_out_of_fold_as_before(halvings
     assert before.outputs is not None
     assert after.outputs is not None
     np.testing.assert_allclose(after.outputs, before.outputs, atol=1e-3)
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-6, 1e-12, 1e-310])
+def test_a_class_of_a_tiny_share_is_not_predicted_everywhere(share: float) -> None:
+    found = fitted(Logistic(), with_share(share))
+    assert found.recipe.balanced
+    assert (found.metrics.accuracy or 0) > 0.9
