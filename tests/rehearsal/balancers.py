@@ -18,6 +18,7 @@ import grpc
 
 from certificates import Identity
 from chaos.replica import HOST
+from http2_frames import call_with_empty_message
 from postgres import unprivileged
 from programs import HAPROXY, NGINX
 from server_process import eventually, free_port
@@ -129,31 +130,6 @@ class Tls:
     trusted: Identity
 
 
-def health_check() -> bytes:
-    """What a client sends for a health check of the whole server: a preface and three frames of HTTP/2."""
-    headers = {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": "/grpc.health.v1.Health/Check",
-        ":authority": "headstart",
-        "content-type": "application/grpc",
-        "te": "trailers",
-    }
-    # Each is literal, and not to be remembered (RFC 7541, 6.2.2).
-    block = b"".join(
-        bytes([0, len(name), *name.encode(), len(value), *value.encode()]) for name, value in headers.items()
-    )
-
-    def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-        return b"".join(
-            (len(payload).to_bytes(3, "big"), bytes([kind, flags]), stream.to_bytes(4, "big"), payload)
-        )
-
-    settings, end_headers, end_stream = frame(4, 0, 0, b""), 4, 1
-    request = frame(1, end_headers, 1, block) + frame(0, end_stream, 1, bytes(5))
-    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + request
-
-
 class Balancer:
     """One process that passes calls on to servers; never root, even if root runs the tests.
 
@@ -192,7 +168,7 @@ class Balancer:
                 host=HOST,
                 port=self.port,
                 servers=servers,
-                health_check=health_check().hex(),
+                health_check=call_with_empty_message("/grpc.health.v1.Health/Check").hex(),
             )
         )
         account: dict[str, object] = {}

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from headstart.v1 import (
@@ -31,6 +30,7 @@ from headstart.v1 import (
 from headstart_server.api.compat.descriptor_pool import DescribedPools
 from headstart_server.api.compat.services import BoundService
 from headstart_server.api.grpc.call_slots import CHECKS_PER_ADDRESS, STREAMS, CallSlots
+from headstart_server.api.grpc.health_service import HealthService
 from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.grpc.tls import TlsFiles, server_credentials
 from headstart_server.api.http.in_process_server import InProcessServer
@@ -140,7 +140,7 @@ class Server:
         compat: Sequence[BoundService] = (),
     ) -> None:
         self._names = (*SERVICE_NAMES, *(service.name for service in compat))
-        self._health = health_aio.HealthServicer()
+        self._health = HealthService(self._names)
         self._drain = interceptor.drain
         # gRPC's own limit of concurrent calls would also count health checks.
         slots = CallSlots(settings.max_concurrent_calls, interceptor.knows)
@@ -162,17 +162,12 @@ class Server:
 
     async def start(self) -> None:
         """Open the port; every service is NOT_SERVING until `set_serving`."""
-        await self.set_serving(False)
         await self._server.start()
         self._is_started = True
 
-    async def set_serving(self, serving: bool) -> None:
+    def set_serving(self, serving: bool) -> None:
         """Set the status that health checks report."""
-        status = (
-            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
-        for name in ("", *self._names):
-            await self._health.set(name, status)
+        self._health.set_serving(serving)
 
     async def stop(self, grace: float, other_port: Callable[[float], Awaitable[None]] | None = None) -> None:
         """Reject new calls, give running ones some seconds to end, then end them.
@@ -190,7 +185,7 @@ class Server:
             grace: seconds that running calls have.
             other_port: stops another port with the same handlers, within the given seconds.
         """
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
         self._drain.hold_new_calls()

@@ -176,7 +176,7 @@ class App:
         stopping.callback(objects.pool.stop_loading)
         stopping.callback(objects.watcher.drain)
         if server is not None:
-            stopping.push_async_callback(server.set_serving, False)
+            stopping.callback(server.set_serving, False)
         stopping.callback(objects.submissions.close)
         maintenance = self._maintenance
         loops = [maintenance.clean_repeatedly, maintenance.write_traffic_repeatedly]

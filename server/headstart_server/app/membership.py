@@ -22,7 +22,7 @@ class Membership:
     async def ready(self, objects: Objects, server: Server | None, embedder: Embedder) -> None:
         """Report that the default backbone is loaded, so calls are answered."""
         if server is not None:
-            await server.set_serving(True)
+            server.set_serving(True)
         seconds = round(process_age(), 2)
         objects.telemetry.serving_started(seconds)
         log.info(

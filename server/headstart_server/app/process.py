@@ -98,7 +98,7 @@ class SupervisedMembership(Membership):
 
     def _serving(self, is_serving: bool) -> None:
         if self._server is not None and self._loop is not None:
-            asyncio.run_coroutine_threadsafe(self._server.set_serving(is_serving), self._loop)
+            self._loop.call_soon_threadsafe(self._server.set_serving, is_serving)
 
     def _collect(self) -> None:
         if self._objects is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 
 import grpc
 import pytest
@@ -21,6 +22,7 @@ from headstart_server.api.grpc.call_observer import CallObserver
 from headstart_server.api.grpc.interceptor import CallInterceptor
 from headstart_server.api.server import Server, ServerSettings
 from headstart_server.observability.telemetry import Telemetry
+from http2_frames import HEADERS, INITIAL_WINDOW_SIZE, call_with_empty_message
 from integration.server.calls import SERVICES
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -69,7 +71,7 @@ async def test_a_service_is_serving_only_once_the_server_is_warm(
 ):
     request = health_pb2.HealthCheckRequest(service=service)
     before = await health.Check(request)
-    await server.set_serving(True)
+    server.set_serving(True)
     after = await health.Check(request)
 
     assert (before.status, after.status) == (NOT_SERVING, SERVING)
@@ -82,11 +84,34 @@ async def test_a_watch_reports_when_a_service_begins_and_ceases_to_serve(
     watch = health.Watch(health_pb2.HealthCheckRequest(service=service))
     seen = [(await watch.read()).status]
     for serving in (True, False):
-        await server.set_serving(serving)
+        server.set_serving(serving)
         seen.append((await watch.read()).status)
     watch.cancel()
 
     assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
+
+
+async def test_a_watcher_that_reads_nothing_keeps_a_server_neither_from_serving_nor_from_stopping(
+    server: Server, health: health_pb2_grpc.HealthStub
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    with closing(writer):
+        async with asyncio.timeout(60):
+            writer.write(call_with_empty_message("/grpc.health.v1.Health/Watch", {INITIAL_WINDOW_SIZE: 0}))
+            kind = None
+            # The server sends the headers of the response together with the status, which has to wait.
+            while kind != HEADERS:
+                head = await reader.readexactly(9)
+                size, kind = int.from_bytes(head[:3], "big"), head[3]
+                await reader.readexactly(size)
+
+            watch = health.Watch(health_pb2.HealthCheckRequest())
+            seen = [(await watch.read()).status]
+            server.set_serving(True)
+            seen.append((await watch.read()).status)
+            await server.stop(1)
+
+    assert seen == [NOT_SERVING, SERVING]
 
 
 async def test_a_server_waits_for_the_next_call_once_and_not_for_each_method(server: Server) -> None:
