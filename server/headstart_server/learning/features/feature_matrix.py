@@ -73,13 +73,20 @@ def concatenate_views(views: Mapping[str, NDArray[T]], names: Sequence[str]) -> 
 def robust_scale(features: NDArray[np.floating]) -> tuple[Float64, Float64]:
     """Return median and deviation of each feature, [D]; the deviation of a constant feature is infinite.
 
-    A single outlier makes a standard deviation so large that all other values would count as equal, so the
-    median absolute deviation is used if it is smaller.
+    A single outlier makes a standard deviation so large that all other values would count as equal, so a
+    median of the absolute deviations is used if it is smaller. If more than half of the values are equal, as
+    often in counts, it is the median of the other values, the lower one of two.
     """
     exact = features.astype(np.float64)
-    center = np.median(exact, axis=0)
-    robust, deviation = MAD_TO_DEVIATION * np.median(np.abs(exact - center), axis=0), exact.std(axis=0)
-    scale = np.where(robust > 0, np.minimum(robust, deviation), deviation)
+    center, deviation = np.median(exact, axis=0), exact.std(axis=0)
+    apart = np.abs(exact - center)
+    robust = MAD_TO_DEVIATION * np.median(apart, axis=0)
+    (sparse,) = np.nonzero((robust == 0) & (deviation > 0))
+    if len(sparse):
+        ascending = np.sort(apart[:, sparse], axis=0)
+        equal = (ascending == 0).sum(axis=0)
+        robust[sparse] = ascending[(equal + len(exact) - 1) // 2, np.arange(len(sparse))]
+    scale = np.minimum(robust, deviation)
     return center, np.where(scale > 0, scale, np.inf)
 
 

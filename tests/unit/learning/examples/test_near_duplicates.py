@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import datasets
 
-from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.backbones.contract.backbone import LAST, Modality
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
+from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import Float32, Ints
+from headstart_server.learning.heads.fitting import fit
+from headstart_server.learning.heads.recipe import Auto
 from headstart_server.learning.heads.split import assign_folds
 
 
@@ -108,6 +111,34 @@ def test_an_outlier_does_not_make_all_other_rows_equal() -> None:
     rows = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
     rows[0] = [1e30, 1e30, -1e30]
     assert len(set(grouped_rows(rows, np.zeros(300, np.int64)))) > 290
+
+
+def rows_of_counts(count: int, seed: int) -> tuple[Float32, Ints]:
+    """Rows of which most numbers are 0, of two classes that overlap."""
+    labels = np.arange(count) % 2
+    rates = np.where(labels == 1, 0.35, 0.2)[:, np.newaxis]
+    rows = np.random.default_rng(seed).poisson(rates, (count, 40)).astype(np.float32)
+    return rows, labels
+
+
+@pytest.mark.parametrize("wrong", [-9999.0, 1e6])
+def test_a_wrong_row_does_not_make_rows_of_counts_equal(wrong: float) -> None:
+    rows, labels = rows_of_counts(400, seed=0)
+    rows[7] = wrong
+    # Equal rows are near-duplicates.
+    assert len(set(grouped_rows(rows, labels))) == len({row.tobytes() for row in rows})
+
+
+def test_a_wrong_row_does_not_raise_the_reported_accuracy() -> None:
+    rows, labels = rows_of_counts(400, seed=0)
+    rows[7] = -9999.0
+    targets = Targets.of_labels(labels, ["few", "many"])
+    fitted = fit(Auto(), {LAST: rows}, targets, row_names(rows), seed=0, modality=Modality.TENSOR)
+    fresh, expected = rows_of_counts(3000, seed=1)
+    accuracy = (fitted.head.outputs({LAST: fresh}).argmax(axis=1) == expected).mean()
+    # Was 0.995 of 200 examples.
+    assert fitted.metrics.example_count >= 390
+    assert fitted.metrics.accuracy == pytest.approx(accuracy, abs=0.1)
 
 
 def test_rows_that_were_rounded_or_converted_are_near_duplicates() -> None:
