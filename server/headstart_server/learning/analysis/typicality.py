@@ -13,7 +13,7 @@ from headstart_server.learning.features.result_cache import feature_key
 
 #: Maximum number of references, and of stored distances. More hardly improve typicality and enlarge versions.
 REFERENCES = 2048
-#: Minimum number of groups: three distances have no tail.
+#: Minimum number of groups, and of distances: three distances have no tail.
 _FEWEST = 4
 #: Lower bounds: with zero or equal distances the tail would fall without bound.
 _LEAST_DISTANCE, _LEAST_SLOPE = 1e-6, 0.02
@@ -54,6 +54,9 @@ class TypicalityModel:
         """Return the typicality [n], above 0, at most 1, of inputs from features by view."""
         far = self.references.nearest(self.references.prepared(views)).astype(np.float64)
         count = len(self.distances)
+        # A stored model may have no tail: then every input is typical, as without a model.
+        if count < 2:
+            return np.ones_like(far, np.float32)
         as_far = count - np.searchsorted(self.distances, far, side="left")
         share = (1 + as_far) / (count + 1)
         return np.where(as_far == 0, share * self._beyond(far), share).astype(np.float32)
@@ -83,7 +86,7 @@ def fit_typicality_model(
     modality: Modality = Modality.IMAGE,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> TypicalityModel | None:
-    """Return the model of N training examples in any order; None if too few of them differ.
+    """Return the model of N training examples in any order; None if too few sampled ones differ.
 
     `views` has features [N, D of the view] by view, `names` the views to compare by. The order of the content
     digests samples many examples; `groups` name equal or nearly equal ones. Feature rows are compared by
@@ -104,5 +107,9 @@ def fit_typicality_model(
         checkpoint()
         parts.append(references.prepared(views, measured[start : start + BLOCK]))
     key = feature_key([views[name] for name in names], "typicality", modality, order)
-    distances = references.nearest(np.concatenate(parts), own, checkpoint, key)
-    return TypicalityModel(references=references, distances=np.sort(distances[np.isfinite(distances)]))
+    nearest = references.nearest(np.concatenate(parts), own, checkpoint, key)
+    # A sampled example has no distance if all sampled references are of its group.
+    distances = np.sort(nearest[np.isfinite(nearest)])
+    if len(distances) < _FEWEST:
+        return None
+    return TypicalityModel(references=references, distances=distances)

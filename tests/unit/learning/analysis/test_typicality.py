@@ -1,5 +1,7 @@
 """Whether an input is like the training examples: a share that means what it says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,6 +112,21 @@ def test_examples_of_one_group_do_not_count_as_neighbors_of_each_other() -> None
 def test_fewer_than_four_groups_have_no_typicality_model() -> None:
     views = features(8, 1)
     assert fit_typicality_model(views, VIEWS, names(8), ["a", "b", "c", "c", "c", "b", "a", "a"]) is None
+
+
+def test_a_sample_of_a_single_group_has_no_typicality_model() -> None:
+    count = 2 * REFERENCES + 4
+    digests = [f"{place:06d}" for place in range(count)]
+    groups = ["most"] * count
+    # Examples that are in neither sample.
+    groups[REFERENCES : REFERENCES + 3] = ["first", "second", "third"]
+    assert fit_typicality_model(features(count, 1), VIEWS, digests, groups) is None
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_every_input_is_typical_for_a_stored_model_without_a_tail(count: int) -> None:
+    known = replace(learned(features(30, 1)), distances=np.full(count, 1e-3, np.float32))
+    assert known.typicality(features(5, 2, shift=3.0)).tolist() == [1.0] * 5
 
 
 def test_a_version_of_many_examples_stays_small() -> None:
