@@ -39,7 +39,8 @@ have the status 408.
 
 The Python client raises the exception of each section, whose `reason` is that of this page. It sends a
 call that failed with `UNAVAILABLE` again, if the call may be repeated, up to `retries` times within its
-timeout. Batch predictions wait for `RESOURCE_EXHAUSTED` that has a delay.
+timeout. Batch predictions, uploads to datasets and waits for jobs also repeat a call that failed with
+`RESOURCE_EXHAUSTED` and a delay.
 """
 _CLI = """\
 # Command line

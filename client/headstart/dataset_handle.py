@@ -7,7 +7,7 @@ from typing import Any, TypeVar, Unpack
 
 from headstart.calls import dataset_calls, example_calls, server_calls
 from headstart.calls.calls import Call
-from headstart.calls.dataset_calls import DatasetUpload, Outage
+from headstart.calls.dataset_calls import DatasetUpload
 from headstart.calls.example_calls import ExampleKey, ExampleQuery, ThumbnailSize
 from headstart.calls.model_calls import Details
 from headstart.errors import AlreadyExists, HeadstartError, NotFound
@@ -15,6 +15,7 @@ from headstart.inputs.examples import Examples, ExampleSettings, ExampleSource, 
 from headstart.inputs.task import Task, TaskName
 from headstart.results import Dataset, ExampleContent, ExampleRecord
 from headstart.transport.connection import Connection, Exchange
+from headstart.transport.retries import Outage
 from headstart.transport.upload import UploadReport
 from headstart.twins import async_iterator, coroutine
 

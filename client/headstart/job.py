@@ -15,11 +15,11 @@ from headstart.calls.job_watcher import (
     wait_timeout,
 )
 from headstart.calls.model_calls import get_version
-from headstart.errors import DeadlineExceeded, Unavailable
+from headstart.errors import HeadstartError
 from headstart.progress import ProgressBar
 from headstart.results import JobEvent, JobStatus, Version
 from headstart.transport.connection import Connection
-from headstart.transport.retries import Backoff, Deadline
+from headstart.transport.retries import Deadline, Outage
 from headstart.transport.settings import seconds
 from headstart.twins import async_iterator, coroutine
 from headstart.version_ref import VersionRef
@@ -80,12 +80,10 @@ class BaseJob:
                 pause = 0.0
                 if not cursor.ended:
                     pause = cursor.settle(await self._fetch(calls.job_status(self._id, 0.0)))
-            except Unavailable as error:
+            except HeadstartError as error:
                 pause = cursor.interrupted(error)
-            except DeadlineExceeded:
                 if deadline.passed:
-                    raise wait_timeout(None, self._id) from None
-                raise
+                    raise wait_timeout(None, self._id) from error
             if not cursor.ended:
                 await self._exchange.wire.pause(deadline.within(pause))
 
@@ -101,15 +99,15 @@ class BaseJob:
             await self._exchange.wire.pause(deadline.within(self._exchange.settings.retries.initial_seconds))
 
     async def _persist(self, call: calls.Call[Result], deadline: Deadline) -> Result:
-        policy = self._exchange.settings.retries
-        backoff = Backoff(policy, seconds=policy.outage_seconds)
+        outage = Outage(self._exchange.settings.retries)
         while True:
             try:
                 return await self._exchange.send(call)
-            except Unavailable as error:
+            except HeadstartError as error:
+                pause = outage.interrupted(error)
                 if deadline.passed:
                     raise wait_timeout(None, self._id) from error
-                await self._exchange.wire.pause(deadline.within(backoff.delay_after(error)))
+                await self._exchange.wire.pause(deadline.within(pause))
 
 
 class Job(BaseJob):
@@ -149,6 +147,7 @@ class Job(BaseJob):
             TimeoutError: the job has not ended in time. It continues.
             NotFound: the job does not exist, or its version was deleted.
             Unavailable: no server answered for `RetryPolicy.outage_seconds`.
+            ResourceExhausted: the server was busy for so long.
         """
         deadline = Deadline(None if timeout is None else seconds(timeout))
         return self._connection.finish(self._result(deadline, on_event, progress))
@@ -164,6 +163,7 @@ class Job(BaseJob):
         Raises:
             NotFound: the job does not exist.
             Unavailable: no server answered for `RetryPolicy.outage_seconds`.
+            ResourceExhausted: the server was busy for so long.
         """
         return self._connection.iterate(self._events(after, Deadline(None)))
 

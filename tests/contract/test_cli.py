@@ -201,6 +201,16 @@ def test_without_waiting_it_says_how_to_follow_the_job(run, server, pets):
     assert not server.requests["Watch"]
 
 
+@pytest.mark.parametrize("command", [["fine-tune", "pets", "FOLDER"], ["rebase", "pets@2", "-b", "other"]])
+def test_an_accepted_job_is_named_if_its_status_is_refused(run, server, pets, command):
+    server.script("Status", Fault(code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="RATE_EXCEEDED"))
+
+    result = run(*[pets if each == "FOLDER" else each for each in command], "--no-wait", code=1)
+
+    assert "The server accepted the job. Watch it: " in result.stderr
+    assert "job watch job-1" in result.stderr
+
+
 def test_a_uri_is_left_to_the_server_to_read(run, server):
     run("fine-tune", "pets", "s3://bucket/pets/labels.csv", "--no-wait")
     result = run("fine-tune", "pets", "s3://b/a.csv", "--text-column", "t", code=2)

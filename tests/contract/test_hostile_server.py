@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import islice, repeat
 from pathlib import Path
 
 import grpc
@@ -153,13 +154,15 @@ def test_a_command_survives_nonsense(
 def test_commands_survive_senseless_errors(
     server: HostileServer, folder: Path, name: str, code: grpc.StatusCode
 ) -> None:
-    server.answers = lambda _: [NONSENSE[name].error(code, ERRORS[code])]
+    values = NONSENSE[name]
     for command in (
         "predict pets --text fun",
         "fine-tune pets {examples}",
         "job watch j",
         "version show pets@3",
     ):
+        errors = repeat(values.error(code, ERRORS[code]), 3)  # the command waits for a busy server
+        server.answers = lambda method, left=errors: [*islice(left, 1)] or values.responses(method)
         check(server, folder, command, "json")
 
 

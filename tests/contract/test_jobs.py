@@ -16,6 +16,7 @@ from headstart import (
     JobState,
     JobStep,
     NotFound,
+    ResourceExhausted,
     RetryPolicy,
     Ridge,
     Unavailable,
@@ -24,6 +25,8 @@ from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import job_pb2
 
 LOST = Fault(code=grpc.StatusCode.UNAVAILABLE, message="connection lost")
+BUSY = Fault(code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="RATE_EXCEEDED", retry_after=0.001)
+LATE = Fault(code=grpc.StatusCode.DEADLINE_EXCEEDED, message="a proxy waited for too long")
 
 
 def failed_job() -> job_pb2.Job:
@@ -103,6 +106,37 @@ def test_waiting_bears_with_an_outage_longer_than_grpc_s_own_retries(client: Cli
     server.script("Status", *[UNAVAILABLE] * 12)
 
     assert client.job("job-1").result().version == 3
+
+
+@pytest.mark.parametrize("fault", [BUSY, LATE])
+def test_waiting_goes_on_after_a_temporary_refusal_of_each_call(
+    client: Client, server: FakeServer, fault: Fault
+):
+    server.script("Watch", [fault], [event(1), fault], [event(2, "SUCCEEDED")])
+    server.script("Status", fault, tuning.StatusResponse(job=job("RUNNING")), fault)
+    server.script("GetVersion", fault)
+    numbers = []
+
+    found = client.job("job-1").result(on_event=lambda each: numbers.append(each.number))
+
+    assert found.version == 3
+    assert numbers == [1, 2]
+    assert len(server.requests["GetVersion"]) == 2
+
+
+def test_a_refusal_that_is_not_temporary_ends_the_wait(client: Client, server: FakeServer):
+    server.script("Status", Fault(code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="QUOTA_EXCEEDED"))
+
+    with pytest.raises(ResourceExhausted):
+        client.job("job-1").result()
+
+
+def test_a_server_that_stays_busy_ends_the_wait_after_the_policy_s_outage(server: FakeServer):
+    server.standing["Status"] = BUSY
+    policy = RetryPolicy(initial_seconds=0.001, outage_seconds=0.02)
+
+    with Client(server.target, retries=policy) as client, pytest.raises(ResourceExhausted):
+        client.job("job-1").result()
 
 
 def test_waiting_gives_up_after_the_policy_s_outage(server: FakeServer):
@@ -254,10 +288,13 @@ def test_monitoring_all_jobs_survives_an_outage_and_a_stream_that_ends(client: C
     def watched(number: int, token: str = "") -> tuning.WatchJobsResponse:
         return tuning.WatchJobsResponse(event=event(number), resume_token=token)
 
-    server.script("WatchJobs", [watched(1, "t1"), LOST], [UNAVAILABLE], [watched(2, "t2")], [watched(3)])
+    server.script(
+        "WatchJobs",
+        *[[watched(1, "t1"), LOST], [UNAVAILABLE], [BUSY], [LATE], [watched(2, "t2")], [watched(3)]],
+    )
     with closing(client.watch_jobs()) as events:
         assert [next(events).number for _ in range(3)] == [1, 2, 3]
-    assert [request.resume_token for request in server.requests["WatchJobs"]] == ["", "t1", "t1", "t2"]
+    assert [each.resume_token for each in server.requests["WatchJobs"]] == ["", *["t1"] * 4, "t2"]
 
 
 def test_a_job_is_deleted(client: Client, server: FakeServer):

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from headstart.calls.calls import Call, Page, page_of
 from headstart.calls.model_calls import Details
 from headstart.decode import decode
-from headstart.errors import DeadlineExceeded, HeadstartError, ResourceExhausted, Unavailable
 from headstart.inputs.checksum import NO_EXAMPLES, checksum_after
 from headstart.inputs.examples import ExampleSource
 from headstart.results import Dataset, DatasetState
-from headstart.transport.retries import Backoff, RetryPolicy
 from headstart.transport.status import too_large
 from headstart.transport.upload import batches
 from headstart.v1 import dataset_service_pb2 as pb
@@ -81,28 +79,6 @@ def dataset_finish(name: str, example_count: int | None) -> Call[Dataset]:
 def dataset_deletion(name: str, etag: str | None) -> Call[None]:
     """Return the call of DeleteDataset."""
     return Call.of(pb.DeleteDatasetRequest(dataset=name, etag=etag or ""), read=lambda _: None)
-
-
-class Outage:
-    """The time that an upload waits for a server.
-
-    Args:
-        policy: limits the outage.
-    """
-
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._backoff = Backoff(policy, seconds=policy.outage_seconds)
-
-    def answered(self) -> None:
-        """Record that the server answered."""
-        self._backoff.reset()
-
-    def interrupted(self, error: HeadstartError) -> float:
-        """Return the seconds to wait after a transient error; raise other errors, and after a long outage."""
-        is_busy = isinstance(error, ResourceExhausted) and error.retry_after is not None
-        if not is_busy and not isinstance(error, Unavailable | DeadlineExceeded):
-            raise error
-        return self._backoff.delay_after(error)
 
 
 class DatasetUpload:

@@ -7,7 +7,7 @@ from typing import TypedDict
 from headstart.calls.calls import Call
 from headstart.decode import decode
 from headstart.encode import gate_message, recipe_message
-from headstart.errors import Unavailable
+from headstart.errors import HeadstartError
 from headstart.results import JobEvent, WatchedJobs
 from headstart.spec import (
     PromotionGate,
@@ -18,7 +18,7 @@ from headstart.spec import (
     parse_candidates,
     parse_recipe,
 )
-from headstart.transport.retries import Backoff, RetryPolicy
+from headstart.transport.retries import Outage, RetryPolicy
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.version_ref import VersionRef, parse_version, selector, version_ref
 
@@ -98,7 +98,7 @@ class JobsCursor:
         self._model = model
         self._token = resume_token
         self._policy = policy
-        self._backoff = Backoff(policy, seconds=policy.outage_seconds)
+        self._outage = Outage(policy)
         # Events since the last token, which are repeated after a lost connection.
         self._seen: dict[str, int] = {}
 
@@ -108,7 +108,7 @@ class JobsCursor:
 
     def accept(self, watched: WatchedJobs) -> JobEvent | None:
         """Record a response; return its event if it is new."""
-        self._backoff.reset()
+        self._outage.answered()
         event = watched.event
         is_new = event is not None and event.number > self._seen.get(event.job_id, 0)
         if watched.resume_token:
@@ -120,9 +120,9 @@ class JobsCursor:
 
     def ended(self) -> float:
         """Return the seconds to wait after the server ended a stream without an error."""
-        self._backoff.reset()
+        self._outage.answered()
         return self._policy.delay(1)
 
-    def interrupted(self, error: Unavailable) -> float:
-        """Return the seconds to wait after a lost connection; raise its error after the outage limit."""
-        return self._backoff.delay_after(error)
+    def interrupted(self, error: HeadstartError) -> float:
+        """Return the seconds to wait after a transient error; raise other errors, and after a long outage."""
+        return self._outage.interrupted(error)

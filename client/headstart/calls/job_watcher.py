@@ -3,10 +3,10 @@
 import grpc
 
 from headstart.calls.calls import Call, job_events
-from headstart.errors import ErrorDetails, HeadstartError, JobCancelled, JobFailed, Unavailable
+from headstart.errors import ErrorDetails, HeadstartError, JobCancelled, JobFailed
 from headstart.results import JobEvent, JobState, JobStatus
 from headstart.transport.call_log import LOGGER
-from headstart.transport.retries import Backoff, RetryPolicy
+from headstart.transport.retries import Outage, RetryPolicy
 
 STATUS_SLICE_SECONDS = 30.0
 """Maximum seconds that one Status call waits: proxies end calls that are silent for a minute."""
@@ -20,7 +20,7 @@ class EventCursor:
         self._job_id = job_id
         self._after = after
         self._policy = policy
-        self._backoff = Backoff(policy, seconds=policy.outage_seconds)
+        self._outage = Outage(policy)
 
     def call(self) -> Call[JobEvent]:
         """Return the call for the events after the last one."""
@@ -28,7 +28,7 @@ class EventCursor:
 
     def accept(self, event: JobEvent) -> bool:
         """Record an event; return False for a repeated event and for a keepalive, which has no number."""
-        self._backoff.reset()
+        self._outage.answered()
         self.ended = event.state.ended
         is_new = event.number > self._after
         self._after = max(event.number, self._after)
@@ -36,13 +36,13 @@ class EventCursor:
 
     def settle(self, status: JobStatus) -> float:
         """Return the seconds to wait after the server ended a stream before the job's last event."""
-        self._backoff.reset()
+        self._outage.answered()
         self.ended = status.state.ended and status.last_event <= self._after
         return self._policy.delay(1)
 
-    def interrupted(self, error: Unavailable) -> float:
-        """Return the seconds to wait after a lost connection; raise its error after the outage limit."""
-        delay = self._backoff.delay_after(error)
+    def interrupted(self, error: HeadstartError) -> float:
+        """Return the seconds to wait after a transient error; raise other errors, and after a long outage."""
+        delay = self._outage.interrupted(error)
         LOGGER.info("Watching job %s continues in %.2f s: %s", self._job_id, delay, error)
         return delay
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Unpack
 from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.calls import calls
 from headstart.calls.job_calls import JobsCursor, RebaseSettings, job_deletion, rebase
-from headstart.errors import Unavailable
+from headstart.errors import HeadstartError
 from headstart.inputs.examples import Examples
 from headstart.job import Job
 from headstart.methods.base import Methods
@@ -164,6 +164,7 @@ class TrainingMethods(Methods):
 
         Raises:
             Unavailable: no server answered for `RetryPolicy.outage_seconds`.
+            ResourceExhausted: the server was busy for so long.
         """
         return self._connection.iterate(_watched(self._connection.exchange, model, resume_token))
 
@@ -192,6 +193,6 @@ async def _watched(
                     if (event := cursor.accept(response)) is not None:
                         yield event
             pause = cursor.ended()
-        except Unavailable as error:
+        except HeadstartError as error:
             pause = cursor.interrupted(error)
         await exchange.wire.pause(pause)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headstart.errors import HeadstartError, ResourceExhausted, Unavailable
+from headstart.errors import DeadlineExceeded, HeadstartError, ResourceExhausted, Unavailable
 from headstart.transport.call_log import LOGGER
 
 #: Seconds for which an upload is repeated while the server loads its backbone.
@@ -26,7 +26,8 @@ class RetryPolicy:
         maximum_seconds: maximum delay, unless the server requests a longer one. A call is not retried if the
             server requests more than 10 minutes.
         multiplier: ratio of consecutive delays.
-        outage_seconds: maximum seconds without an answer while waiting for or watching a job.
+        outage_seconds: maximum seconds without an answer, or with a busy server, of a wait for a job, a watch
+            and an upload to a dataset.
     """
 
     attempts: int = 5
@@ -137,6 +138,28 @@ class Backoff:
         # Half of it is random, so that clients that were disconnected together do not reconnect together.
         delay = self._policy.delay(self._failures) * (0.5 + 0.5 * self._spread())
         return max(delay, requested_seconds(error))
+
+
+class Outage:
+    """The time for which a wait, a watch or an upload goes on without a server that accepts its calls.
+
+    Args:
+        policy: limits the outage.
+    """
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._backoff = Backoff(policy, seconds=policy.outage_seconds)
+
+    def answered(self) -> None:
+        """Record that the server accepted a call."""
+        self._backoff.reset()
+
+    def interrupted(self, error: HeadstartError) -> float:
+        """Return the seconds to wait after a transient error; raise other errors, and after a long outage."""
+        is_busy = isinstance(error, ResourceExhausted) and error.retry_after is not None
+        if not is_busy and not isinstance(error, Unavailable | DeadlineExceeded):
+            raise error
+        return self._backoff.delay_after(error)
 
 
 class Attempts:

@@ -8,7 +8,15 @@ import typer
 
 from headstart.cli.session import Session
 from headstart.cli.training.submission import Submission
-from headstart.errors import ErrorDetails, Unavailable
+from headstart.errors import (
+    DeadlineExceeded,
+    ErrorDetails,
+    HeadstartError,
+    JobCancelled,
+    JobFailed,
+    ResourceExhausted,
+    Unavailable,
+)
 
 
 class FakeSession:
@@ -95,7 +103,25 @@ def test_a_refusal_and_an_incomplete_upload_start_nothing():
     assert ended(unavailable(), reports=[(1, 2)])[0] == []
 
 
-def test_a_confirmed_job_can_be_watched_after_an_outage():
-    notes, _ = ended(unavailable(), job=SimpleNamespace(job_id="job-1"))
+def failed(kind: type[HeadstartError], reason: str) -> HeadstartError:
+    return kind(ErrorDetails(code=grpc.StatusCode.UNKNOWN, message="no", reason=reason))
 
-    assert notes == ["Watch the job when the server answers again: headstart job watch job-1"]
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        unavailable(),
+        unavailable("DATABASE_UNAVAILABLE"),
+        failed(DeadlineExceeded, ""),
+        failed(ResourceExhausted, "RATE_EXCEEDED"),
+    ],
+)
+def test_a_confirmed_job_is_named_whatever_ends_the_wait(error: HeadstartError):
+    notes, _ = ended(error, job=SimpleNamespace(job_id="job-1"))
+
+    assert notes == ["The server accepted the job. Watch it: headstart job watch job-1"]
+
+
+@pytest.mark.parametrize("kind", [JobFailed, JobCancelled])
+def test_a_job_that_has_ended_is_not_watched(kind: type[HeadstartError]):
+    assert ended(failed(kind, "CANCELLED"), job=SimpleNamespace(job_id="job-1"))[0] == []

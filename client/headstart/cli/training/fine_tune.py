@@ -149,6 +149,8 @@ def run_fine_tune(
         )
         upload = timedelta(seconds=time.monotonic() - begin)
         version = job.result(on_event=view.event) if wait else None
+        if not wait:
+            job.status()  # for `show_job`; a failure here names the job
     show_job(session, client, job, version, upload)
     return version
 
@@ -157,7 +159,7 @@ def show_job(
     session: Session, client: Client, job: Job, version: Version | None, upload: timedelta | None = None
 ) -> None:
     """Print an accepted job or, after a wait, its version, and the next commands."""
-    status = job.status()
+    status = job.last_status or job.status()
     if version is None:
         session.show(session.response("Status"), job_facts(status), Listing([status.job_id]))
         session.note(f"Follow it: {session.command(f'job watch {job.job_id}')}")

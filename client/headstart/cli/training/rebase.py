@@ -82,5 +82,7 @@ def rebase(
                 **settings,
             )
             published = job.result(on_event=view.event) if wait else None
+            if not wait:
+                job.status()  # for `show_job`; a failure here names the job
         show_job(session, client, job, published)
     require_promoted(published, required=require_promotion)

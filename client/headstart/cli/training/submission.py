@@ -9,7 +9,7 @@ import typer
 
 from headstart.cli.exits import ExitCode
 from headstart.cli.session import Session
-from headstart.errors import DeadlineExceeded, Unavailable
+from headstart.errors import DeadlineExceeded, HeadstartError, JobCancelled, JobFailed, Unavailable
 from headstart.job import Job
 
 
@@ -32,15 +32,14 @@ class Submission:
 
     @contextmanager
     def followed(self) -> Iterator[None]:
-        """Print the next commands if the block is interrupted, or no server answers."""
+        """Print the next commands if the block is interrupted or fails while the job may exist."""
         try:
             yield
         except KeyboardInterrupt:
             self._print_after_interruption()
             raise typer.Exit(ExitCode.INTERRUPTED) from None
-        except (DeadlineExceeded, Unavailable) as error:
-            if not error.reason:  # with a reason, it is the server's answer
-                self._print_after_outage()
+        except HeadstartError as error:
+            self._print_after(error)
             raise
 
     def _print_after_interruption(self) -> None:
@@ -54,11 +53,15 @@ class Submission:
         else:
             note("Interrupted before the server took the job. Nothing was started.")
 
-    def _print_after_outage(self) -> None:
+    def _print_after(self, error: HeadstartError) -> None:
+        if isinstance(error, JobFailed | JobCancelled):
+            return
+        # With a reason, the error is the answer of a server that started nothing.
+        is_outage = isinstance(error, DeadlineExceeded | Unavailable) and not error.reason
         if self.job is not None:
             watch = self._session.command(f"job watch {self.job.job_id}")
-            self._session.note(f"Watch the job when the server answers again: {watch}")
-        elif self.is_sent:
+            self._session.note(f"The server accepted the job. Watch it: {watch}")
+        elif self.is_sent and is_outage:
             self._print_repetition("If the server received the request, the job may still start.")
 
     def _print_repetition(self, problem: str) -> None:
