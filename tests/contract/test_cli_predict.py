@@ -324,6 +324,94 @@ def test_another_command_does_not_continue(run, server, tmp_path):
     assert len(rows_of(out)) == 300
 
 
+def test_a_changed_table_is_predicted_from_its_start(run, server, tmp_path):
+    table, out = long_table(tmp_path, 300), tmp_path / "out.csv"
+    server.script("Predict", server.standing["Predict"], LOST)
+    run("predict", "m", table, "-o", out, code=1)
+    new = ["inserted", *(f"new {place}" for place in range(300))]
+    table.write_text("\n".join(["text", *new]))
+
+    result = run("predict", "m", table, "-o", out)
+
+    assert "Starting again: the command or a file changed after the interrupted run." in result.stderr
+    assert [row["predicted_label"] for row in rows_of(out)] == new
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_changed_image_is_predicted_again(run, server, tmp_path, is_listed, is_replaced):
+    folder, out = tmp_path / "images", tmp_path / "out.csv"
+    folder.mkdir()
+    images = [folder / f"{place:03}.jpg" for place in range(300)]
+    for place, image in enumerate(images):
+        image.write_bytes(b"old %d" % place)
+    source = tmp_path / "images.csv" if is_listed else folder
+    if is_listed:
+        source.write_text("\n".join(["path", *map(str, images)]))
+    server.script("Predict", server.standing["Predict"], LOST)
+    run("predict", "m", source, "-o", out, code=1)
+    changed, unchanged = images[7], images[8].stat()
+    if is_replaced:
+        changed.write_bytes(b"new 7")
+        os.utime(changed, ns=(unchanged.st_atime_ns, unchanged.st_mtime_ns + 10**9))
+    else:
+        changed.unlink()
+
+    result = run("predict", "m", source, "-o", out, code=6 if is_listed and not is_replaced else 0)
+
+    assert "Starting again" in result.stderr
+    labels = [row["predicted_label"] for row in rows_of(out)]
+    expected = [f"old {place}" for place in range(300)]
+    expected[7:8] = ["new 7"] if is_replaced else []
+    assert labels == expected
+
+
+def test_a_table_that_is_missing_for_a_moment_keeps_the_predictions(run, server, tmp_path):
+    table, out = long_table(tmp_path, 300), tmp_path / "out.csv"
+    server.script("Predict", server.standing["Predict"], LOST)
+    run("predict", "m", table, "-o", out, code=1)
+    moved = table.rename(tmp_path / "moved.csv")
+
+    assert f"No such file or directory: {table}" in run("predict", "m", table, "-o", out, code=2).stderr
+
+    moved.rename(table)
+    assert "Continuing after 256 predictions" in run("predict", "m", table, "-o", out).stderr
+
+
+def test_inputs_from_stdin_are_never_continued(server, tmp_path):
+    out, folder = tmp_path / "out.csv", tmp_path / "images"
+    folder.mkdir()
+    for place in range(300):
+        (folder / f"{place}.jpg").write_bytes(b"%d" % place)
+    arguments = ["--server", server.target, "predict", "m", "-", str(folder), "-o", str(out)]
+    server.script("Predict", server.standing["Predict"], LOST)
+
+    interrupted = CliRunner().invoke(app, arguments, input=b"old")
+    result = CliRunner().invoke(app, arguments, input=b"new")
+
+    assert interrupted.exit_code == 1
+    assert "kept" not in interrupted.stderr
+    assert result.exit_code == 0, result.stderr
+    assert rows_of(out)[0] == {"input": "-", "predicted_label": "new", "probability": "0.75"}
+    assert len(rows_of(out)) == 301
+
+
+def test_predictions_of_a_deleted_version_do_not_block_later_runs(run, server, tmp_path):
+    table, out = long_table(tmp_path, 300), tmp_path / "out.csv"
+    deleted = Fault(code=grpc.StatusCode.NOT_FOUND, message="m has no version 3.", reason="VERSION_NOT_FOUND")
+    server.script("Predict", server.standing["Predict"], LOST, deleted)
+    run("predict", "m", table, "-o", out, code=1)
+
+    result = run("predict", "m", table, "-o", out, code=4)
+
+    assert "256 predictions of the deleted version 3 discarded." in result.stderr
+    assert "again to continue" not in result.stderr
+    before = len(server.requests["Predict"])
+    run("predict", "m", table, "-o", out)
+    assert not server.requests["Predict"][before].targets[0].version
+    assert len(rows_of(out)) == 300
+
+
 def test_a_row_that_was_cut_off_is_predicted_again(run, server, tmp_path):
     table, out = long_table(tmp_path, 300), tmp_path / "out.csv"
     partial = out.with_name("out.csv.partial")

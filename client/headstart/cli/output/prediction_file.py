@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -26,9 +26,9 @@ _BATCH: Final = 256  # rows of one write
 class PredictionFile:
     """A file of predictions, which appears when it is complete.
 
-    Until then, ``FILE.partial`` has its rows, and a later run of the same command continues there. Rows are
-    written in batches; a truncated row is dropped, as are the rows of another command. The file is UTF-8,
-    with ``?`` for each byte of an input's name that is not.
+    Until then, ``FILE.partial`` has its rows, and a later run of the same command continues there. It starts
+    again if a file of a row has changed. Rows are written in batches; a truncated row is dropped, as are the
+    rows of another command. The file is UTF-8, with ``?`` for each byte of an input's name that is not.
     """
 
     def __init__(self, path: Path, command: Mapping[str, Any], *, abstains: bool) -> None:
@@ -42,11 +42,14 @@ class PredictionFile:
         self._abstains = abstains
         self._waiting: list[str] = []
         self._finished: Counter[str] = Counter()  # inputs of the interrupted run
+        self._sent: deque[tuple[str, Any]] = deque()  # names of inputs with the states of their files
         self.count = 0
         """Number of rows."""
         self.version: int | None = None
         """The version that the rows are from; None if there are none."""
-        self._file = self._opened(json.dumps(command, sort_keys=True))
+        self.is_restarted = False
+        """Whether the partial file of an interrupted run had to be discarded."""
+        self._file = self._opened(json.dumps(command, sort_keys=True).encode() + b"\n")
 
     def __enter__(self) -> "PredictionFile":
         return self
@@ -69,15 +72,21 @@ class PredictionFile:
             if finished[item.name]:
                 finished[item.name] -= 1
             elif os.path.abspath(item.name) not in own:
+                is_file = isinstance(item.content, str | os.PathLike)
+                self._sent.append((item.name, _current_state(item.content) if is_file else None))
                 yield item
 
     def add(self, predicted: PredictedInput, prediction: Prediction) -> None:
-        """Add a row."""
+        """Add the row of an input that `missing` returned; the rows are in the same order."""
+        name, state = self._sent.popleft()
+        while name != predicted.name:  # it cannot be used
+            name, state = self._sent.popleft()
         self.count += 1
         self.version = prediction.version
         row = {
-            "name": predicted.name,
+            "name": name,
             "version": prediction.version,
+            "file": state,
             "row": self._row(predicted, prediction),
         }
         # In ASCII: names of files may not be UTF-8.
@@ -114,17 +123,25 @@ class PredictionFile:
             for line in file:
                 yield json.loads(line)["row"]
 
-    def _opened(self, command: str) -> IO[bytes]:
+    def _opened(self, command: bytes) -> IO[bytes]:
         """Open the partial file after its last complete row, or a new one."""
         file = self._partial.open("a+b")
+        size = file.seek(0, os.SEEK_END)
         file.seek(0)
-        first = file.readline()
-        if first != command.encode() + b"\n":
-            file.truncate(0)
-            file.write(command.encode() + b"\n")
+        end = self._resume(file, command)
+        self.is_restarted = size > 0 and not end
+        file.truncate(end)
+        if not end:
+            file.write(command)
             file.flush()
-            return file
-        end = file.tell()
+        return file
+
+    def _resume(self, file: IO[bytes], command: bytes) -> int:
+        """Read the rows of the interrupted run; return their end, or 0 if their inputs have changed."""
+        if file.readline() != command:
+            return 0
+        finished: Counter[str] = Counter()
+        version, end = None, len(command)
         for line in file:
             if not line.endswith(b"\n"):
                 break
@@ -132,18 +149,33 @@ class PredictionFile:
                 row = json.loads(line)
             except ValueError:  # after a power failure
                 break
-            self._finished[row["name"]] += 1
-            self.count += 1
-            self.version = row["version"]
+            if row["file"] is not None and row["file"] != _current_state(row["file"][0]):
+                return 0
+            finished[row["name"]] += 1
+            version = row["version"]
             end += len(line)
-        file.truncate(end)
-        return file
+        self._finished, self.count, self.version = finished, finished.total(), version
+        return end
 
     def _flush(self) -> None:
         if self._waiting:
             self._file.write("".join(self._waiting).encode())
             self._file.flush()
             self._waiting.clear()
+
+
+def file_state(path: str) -> list[Any]:
+    """Return a path with the size and the modification time of its file, which reveal a changed file."""
+    status = os.stat(path)
+    return [path, status.st_size, status.st_mtime_ns]
+
+
+def _current_state(path: str | os.PathLike[str]) -> list[Any]:
+    name = os.fspath(path)
+    try:
+        return file_state(name)
+    except (OSError, ValueError):  # missing, or not a path
+        return [name, None, None]
 
 
 def json_row(predicted: PredictedInput, prediction: Prediction) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -17,11 +18,11 @@ from google.protobuf.message import Message
 from headstart.arguments import PredictSettings
 from headstart.cli.exits import ExitCode
 from headstart.cli.output.layout import plural
-from headstart.cli.output.prediction_file import PredictionFile, StandardOutput
+from headstart.cli.output.prediction_file import PredictionFile, StandardOutput, file_state
 from headstart.cli.output.progress import progress_view
 from headstart.cli.session import Session
 from headstart.control_characters import valid_unicode
-from headstart.errors import ErrorDetails, InvalidArgument, PredictionError
+from headstart.errors import ErrorDetails, InvalidArgument, NotFound, PredictionError
 from headstart.inputs.inputs import Text
 from headstart.inputs.prediction_inputs import InputSettings, NamedInput, is_collection, open_inputs
 from headstart.protojson import to_dict
@@ -106,6 +107,8 @@ class BatchPrediction:
             raise ValueError(f"{path} is an input. Write the predictions to another file")
         with PredictionFile(path, self._command(), abstains=self._abstains) as file:
             target = parse_version(self.model)
+            if file.is_restarted:
+                self.session.note("Starting again: the command or a file changed after the interrupted run.")
             finished = file.count
             if finished and file.version is not None:
                 self.session.note(f"Continuing after {plural(finished, 'prediction')} of an interrupted run.")
@@ -115,11 +118,8 @@ class BatchPrediction:
                     file.missing(self._inputs()), target, finished
                 ):
                     file.add(predicted, prediction)
-            except BaseException:
-                if file.count:
-                    self.session.note(
-                        f"{plural(file.count, 'prediction')} kept. Run the command again to continue."
-                    )
+            except BaseException as error:
+                self._keep(file, error)
                 raise
             if file.count:
                 file.finish()
@@ -132,6 +132,19 @@ class BatchPrediction:
         elif count:
             self.session.note(f"Wrote {plural(count, 'prediction')} to {path}.")
         return count
+
+    def _keep(self, file: PredictionFile, error: BaseException) -> None:
+        """Keep the rows of an interrupted run, unless the command cannot continue after them."""
+        if not file.count:
+            return
+        rows = plural(file.count, "prediction")
+        if isinstance(error, NotFound) and error.reason == "VERSION_NOT_FOUND":
+            file.discard()
+            self.session.note(f"{rows} of the deleted version {file.version} discarded.")
+        elif "-" in self.sources and not self.is_text:  # another run reads another stdin
+            file.discard()
+        else:
+            self.session.note(f"{rows} kept. Run the command again to continue.")
 
     def _predictions(
         self, items: Iterable[NamedInput], target: VersionRef, finished: int = 0
@@ -173,7 +186,7 @@ class BatchPrediction:
         command = {
             "server": self.session.connection.server,
             "model": self.model,
-            "inputs": list(self.sources),
+            "inputs": list(self.sources) if self.is_text else list(map(_identity, self.sources)),
             "text": self.is_text,
             "columns": self.columns,
             "settings": settings,
@@ -196,6 +209,13 @@ class BatchPrediction:
             code=grpc.StatusCode.INVALID_ARGUMENT, message=f"{first.message}{others}", reason=first.reason
         )
         raise InvalidArgument(details)
+
+
+def _identity(source: str) -> list[Any]:
+    """Return a source, with the state of a table or of stdin; rows have the state of other files."""
+    if source == "-":
+        return [source, time.time_ns()]  # cannot be recognized later
+    return file_state(source) if is_collection(source) and not os.path.isdir(source) else [source]
 
 
 def _reason(error: PredictionError) -> str:
