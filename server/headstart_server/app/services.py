@@ -31,6 +31,7 @@ from headstart_server.app.build import TRAIN_WINDOW, Objects
 from headstart_server.datasets.erasure_log import ErasureRecord, ErasureRequest
 from headstart_server.datasets.example_archive import RetainedExamples
 from headstart_server.datasets.example_eraser import Erasure
+from headstart_server.evaluation.evaluation_memory import evaluation_budget
 from headstart_server.evaluation.evaluator import Evaluator
 from headstart_server.prediction.prediction_monitor import SHADOW_ALIAS, PredictionMonitor
 from headstart_server.prediction.predictor import Predictor
@@ -184,6 +185,8 @@ def _monitor(objects: Objects) -> PredictionMonitor | None:
 
 
 def _bench(objects: Objects) -> Evaluator:
+    job_bytes = objects.memory_bytes
+    part_bytes = None if job_bytes is None else objects.part.share(job_bytes)
     return Evaluator(
         objects.registry,
         objects.pool,
@@ -191,6 +194,7 @@ def _bench(objects: Objects) -> Evaluator:
         objects.datasets.reader,
         limits=objects.datasets.limits,
         window=TRAIN_WINDOW,
+        memory_bytes=evaluation_budget(part_bytes),
     )
 
 

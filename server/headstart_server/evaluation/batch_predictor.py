@@ -1,7 +1,7 @@
 """Predicts a caller's examples with some versions, batch by batch, on the train lane."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import check_modality
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import Cancelled, HeadstartError
-from headstart_server.evaluation.paired_predictions import head_views, required_cuts
+from headstart_server.evaluation.paired_predictions import BLOCK, head_views, required_cuts
 from headstart_server.learning.examples.dataset import DatasetCount, DatasetLimits, Example, ExampleFault
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.resident import ResidentVersion
@@ -60,8 +60,12 @@ class BatchPredictor:
         self._received = 0
         self._left = threading.Event()
 
-    def answer(self, examples: Sequence[Example]) -> PredictedBatch:
-        """Predict some examples."""
+    def answers(self, examples: Sequence[Example]) -> Iterator[PredictedBatch]:
+        """Predict some examples in order, at most `BLOCK` at a time: outputs are larger than inputs."""
+        for start in range(0, len(examples), BLOCK):
+            yield self._answer(examples[start : start + BLOCK])
+
+    def _answer(self, examples: Sequence[Example]) -> PredictedBatch:
         for index, example in enumerate(examples, self._received):
             for embedder in self._embedders.values():
                 check_modality(embedder.info, example.content, f"examples[{index}].input", example.id)

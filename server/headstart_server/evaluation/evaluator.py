@@ -1,6 +1,7 @@
 """Evaluates a version, or compares two versions, on labeled examples. Nothing is stored."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.errors import EmptyDataset, ModelNotFound, NoCommonExamples, WrongTask
 from headstart_server.evaluation.batch_predictor import BatchPredictor, LoadedVersion, PredictedBatch
+from headstart_server.evaluation.evaluation_memory import EvaluationMemory
 from headstart_server.evaluation.paired_predictions import ComparedHead, ExampleAccess, pair_predictions
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
@@ -15,7 +17,7 @@ from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.metrics.comparison import Comparison, PairedOutcome, compare, differing
 from headstart_server.learning.metrics.evaluation import Evaluation, evaluate
 from headstart_server.learning.metrics.example_list import ExampleList
-from headstart_server.learning.metrics.metrics import MetricsSource
+from headstart_server.learning.metrics.metrics import Metrics, MetricsSource
 from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
@@ -27,53 +29,64 @@ class EvaluationRun:
     """The evaluation of one version on the examples of one caller.
 
     Args:
+        memory: the memory of all evaluations.
         trained: content digests of the examples that the version was trained on.
 
     Attributes:
         trained_count: number of the caller's examples that the version was trained on.
     """
 
-    def __init__(self, predictor: BatchPredictor, trained: Collection[str] = frozenset()) -> None:
+    def __init__(
+        self, predictor: BatchPredictor, memory: EvaluationMemory, trained: Collection[str] = frozenset()
+    ) -> None:
         self.predictor = predictor
         self.trained_count = 0
+        self._memory = memory
         self._trained = trained
-        self._digests: list[str] = []
-        self._targets: list[Target] = []
-        self._weights: list[float] = []
-        self._ids: list[str] = []
-        self._usable: list[np.ndarray] = []
+        self._received = 0
+        self._names = set(predictor.versions[0].head.class_names)
+        # The usable examples: their positions among the received ones, and the outputs in parts.
+        self._places: list[int] = []
+        self._examples: list[tuple[Target, float, str, str]] = []
         self._outputs: list[Float32] = []
 
     def add(self, examples: Sequence[Example]) -> None:
-        """Predict some examples, and keep the outputs."""
-        batch = self.predictor.answer(examples)
-        self._targets += [example.target for example in batch.examples]
-        self._weights += [example.weight for example in batch.examples]
-        self._ids += [example.id for example in batch.examples]
-        self._digests += batch.digests
-        usable = np.flatnonzero(batch.usable).tolist()
-        self.trained_count += sum(batch.digests[place] in self._trained for place in usable)
-        self._usable.append(batch.usable)
-        self._outputs.append(batch.outputs[0])
+        """Predict some examples, and keep the outputs; raise JobMemoryLimit if they are too many."""
+        for batch in self.predictor.answers(examples):
+            usable = np.flatnonzero(batch.usable)
+            for place in usable.tolist():
+                example, digest = batch.examples[place], batch.digests[place]
+                self._names.update(example.target.shares)
+                self.trained_count += digest in self._trained
+                self._places.append(self._received + place)
+                self._examples.append((example.target, example.weight, example.id, digest))
+            self._received += len(batch.examples)
+            self._memory.take(self, len(self._places), len(self._names))
+            self._outputs.append(batch.outputs[0][usable])
 
     def evaluation(self) -> Evaluation:
         """Return the evaluation of the version on the added examples."""
-        if not self._targets:
+        if not self._received:
             raise EmptyDataset("There are no examples to evaluate the version on. Send labeled examples.")
+        if not self._examples:
+            return Evaluation(metrics=Metrics())
         head = self.predictor.versions[0].head
+        targets, weights, ids, digests = zip(*self._examples, strict=True)
+        self._outputs = [np.concatenate(self._outputs)]
         labeled = LabeledOutputs.from_head(
-            self._targets, self._weights, np.concatenate(self._outputs), head.thresholds, head.class_names
+            targets, weights, self._outputs[0], head.thresholds, head.class_names
         )
-        return evaluate(
+        found = evaluate(
             labeled.targets,
             labeled.outputs,
             labeled.thresholds,
-            self._ids,
+            ids,
             source=MetricsSource.HELD_OUT,
-            groups=self._digests,
-            counted=np.concatenate(self._usable),
+            groups=digests,
             interval=head.interval,
         )
+        worst = tuple(replace(outcome, index=self._places[outcome.index]) for outcome in found.worst)
+        return replace(found, worst=worst)
 
 
 class ComparisonRun:
@@ -104,7 +117,10 @@ class ComparisonRun:
     def add(self, examples: Sequence[Example]) -> None:
         """Predict some examples, and keep the predictions."""
         self._trained = self._trained or self._read_trained()
-        batch = self.predictor.answer(examples)
+        for batch in self.predictor.answers(examples):
+            self._add(batch)
+
+    def _add(self, batch: PredictedBatch) -> None:
         received, self._received = self._received, self._received + len(batch.examples)
         places = np.flatnonzero(batch.usable).tolist()
         if not places:
@@ -162,6 +178,7 @@ class Evaluator:
         is_under_way: whether a job for a model is queued or running.
         reader: opens a reader of stored contents.
         window: maximum number of examples in flight to a backbone.
+        memory_bytes: maximum memory of all evaluations together; None for no limit.
     """
 
     def __init__(
@@ -173,6 +190,7 @@ class Evaluator:
         *,
         limits: DatasetLimits,
         window: int,
+        memory_bytes: int | None = None,
     ) -> None:
         self._registry = registry
         self.pool = pool
@@ -180,11 +198,12 @@ class Evaluator:
         self._reader = reader
         self._limits = limits
         self._window = window
+        self._memory = EvaluationMemory(memory_bytes)
 
     def evaluation(self, target: Selector) -> EvaluationRun:
         """Start the evaluation of a version."""
         loaded = self._load(target)
-        return EvaluationRun(self._predictor([loaded]), self._trained(loaded.version))
+        return EvaluationRun(self._predictor([loaded]), self._memory, self._trained(loaded.version))
 
     def comparison(self, first: Selector, second: Selector) -> ComparisonRun:
         """Start the comparison of two versions."""

@@ -20,6 +20,7 @@ from headstart_server.errors import (
     WrongModality,
     WrongTask,
 )
+from headstart_server.evaluation.paired_predictions import BLOCK
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.comparison import Comparison
@@ -54,13 +55,16 @@ def compared(bench: Workbench, first: Selector, second: Selector, *batches: Sequ
     return run.comparison()
 
 
+def wrong() -> Example:
+    return pet("dog", 40, label="cat")
+
+
 # Evaluate
 
 
 def test_a_version_is_measured_on_new_examples_that_come_in_batches(bench: Workbench) -> None:
     bench.published(pets(8))
-    wrong = pet("dog", 40, label="cat")
-    found = evaluated(bench, pets(3, start=20), [wrong])
+    found = evaluated(bench, pets(3, start=20), [wrong()])
     assert found.metrics.source is MetricsSource.HELD_OUT
     assert (found.metrics.example_count, found.metrics.accuracy) == (10, 0.9)
     assert [(one.name, one.support) for one in found.classes] == [("cat", 4), ("dog", 3), ("emu", 3)]
@@ -102,6 +106,19 @@ def test_examples_that_cannot_be_decoded_are_faults_with_their_places_in_the_str
     assert run.predictor.faults[0].reason == "UNDECODABLE_INPUT"
     assert found.metrics.example_count == 2
     assert found.worst[0].index == 3
+
+
+def test_a_large_batch_is_predicted_in_parts_and_keeps_its_places(bench: Workbench) -> None:
+    bench.published(pets(8))
+    batch = [*[pet("cat", 20)] * BLOCK, Example(content=b"broken:1", target=Target.of_label("cat")), wrong()]
+    run = bench.bench.evaluation(version())
+    sizes = [len(part.examples) for part in bench.bench.evaluation(version()).predictor.answers(batch)]
+    run.add(batch)
+    found = run.evaluation()
+    assert sizes == [BLOCK, 2]
+    assert [fault.index for fault in run.predictor.faults] == [BLOCK]
+    assert found.worst[0].index == BLOCK + 1
+    assert compared(bench, version(1), version(1), batch).example_count == BLOCK + 1
 
 
 def test_faults_are_listed_up_to_a_bound_and_counted_beyond(bench: Workbench) -> None:

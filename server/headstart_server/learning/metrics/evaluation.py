@@ -126,9 +126,11 @@ def evaluate(
         counted: whether each example counts in metrics of the head, [N]; None for all.
         metrics: the summary metrics, if they are known.
     """
-    places = np.arange(len(targets)) if counted is None else np.flatnonzero(counted)
-    targets, outputs = targets.subset(places), outputs[places]
-    groups = None if groups is None else [groups[place] for place in places.tolist()]
+    places = np.arange(len(targets))
+    if counted is not None:
+        places = np.flatnonzero(counted)
+        targets, outputs = targets.subset(places), outputs[places]
+        groups = None if groups is None else [groups[place] for place in places.tolist()]
     if metrics is None:
         metrics = measure(targets, outputs, thresholds, source=source, groups=groups)
     if not len(targets):
