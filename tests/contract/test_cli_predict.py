@@ -1,6 +1,7 @@
 """`headstart predict` of files, folders and tables, into a file."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -410,6 +411,22 @@ def test_predictions_of_a_deleted_version_do_not_block_later_runs(run, server, t
     run("predict", "m", table, "-o", out)
     assert not server.requests["Predict"][before].targets[0].version
     assert len(rows_of(out)) == 300
+
+
+@pytest.mark.parametrize("output", ["out.csv", "-"])
+def test_a_carriage_return_in_a_cell_does_not_end_a_row(run, tmp_path, output):
+    table, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    table.write_bytes(b'text,note\na joy,"first\rsecond"\nboring,\n')
+
+    printed = run("predict", "m", table, "-o", out if output == "out.csv" else "-").stdout_bytes
+
+    written = out.read_bytes() if output == "out.csv" else printed
+    rows = list(csv.DictReader(io.StringIO(written.decode(), newline="")))
+    assert [(row["note"], row["predicted_label"]) for row in rows] == [
+        ("first\rsecond", "a joy"),
+        ("", "boring"),
+    ]
+    assert b"\r\n" not in written
 
 
 def test_a_row_that_was_cut_off_is_predicted_again(run, server, tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item")
 
@@ -28,6 +28,27 @@ LIST = (*RESULT, Format.CSV)
 """Formats of a command that prints a list."""
 
 
+class TextOutput(Protocol):
+    """A file that a text is written to."""
+
+    def write(self, text: str, /) -> int:
+        """Write a text."""
+
+
+class LineFeeds:
+    """The file of a `csv` writer whose rows end in a line feed.
+
+    The writer itself ends rows in CR LF, and therefore puts cells with either character in quotes.
+    """
+
+    def __init__(self, file: TextOutput) -> None:
+        self._file = file
+
+    def write(self, row: str) -> int:
+        """Write a row."""
+        return self._file.write(row.removesuffix("\r\n") + "\n")
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
     """A list as references that other commands accept, and as rows of cells."""
@@ -39,7 +60,7 @@ class Listing:
     def csv(self) -> str:
         """Return the rows as CSV with a header."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(LineFeeds(text))
         writer.writerow(self.columns)
         writer.writerows([_cell(each) for each in row] for row in self.rows)
         return text.getvalue()

@@ -11,6 +11,7 @@ from typing import IO, Any, Final, cast
 
 from google.protobuf.message import Message
 
+from headstart.cli.output.formats import LineFeeds
 from headstart.cli.output.safe_console import SafeOutput, print_json
 from headstart.inputs.prediction_inputs import NamedInput
 from headstart.inputs.task import Task
@@ -214,7 +215,7 @@ def write_rows(file: IO[str], suffix: str, rows: Any) -> None:
         return
     columns = dict.fromkeys(name for row in rows() for name in row)
     dialect = "excel-tab" if suffix == ".tsv" else "excel"
-    writer = csv.DictWriter(file, list(columns), dialect=dialect, lineterminator="\n")
+    writer = csv.DictWriter(LineFeeds(file), list(columns), dialect=dialect)
     writer.writeheader()
     writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows())
 
@@ -236,7 +237,7 @@ class StandardOutput:
             return
         cells = prediction_cells(predicted, prediction, abstains=self._abstains)
         if self._writer is None:
-            self._writer = csv.DictWriter(SafeOutput(), list(cells), lineterminator="\n")
+            self._writer = csv.DictWriter(LineFeeds(SafeOutput()), list(cells))
             self._writer.writeheader()
         if lacking := [name for name in cells if name not in self._writer.fieldnames]:
             raise ValueError(
