@@ -266,8 +266,8 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
     lifetime, moment = settings.get("ttl"), settings.get("expire_time")
     if lifetime is not None and moment is not None:
         raise ValueError("Give ttl or expire_time, not both.")
-    if moment is not None and moment.tzinfo is None:
-        raise ValueError(f"expire_time must have a time zone, such as UTC. Received: {moment!r}")
+    if moment is not None:
+        check_time("expire_time", moment)
     if lifetime is not None and not isinstance(lifetime, timedelta):
         arguments["ttl"] = timedelta(seconds=lifetime)
     arguments.pop("remove", None)
@@ -286,6 +286,17 @@ def check_names(method: str, settings: Mapping[str, Any], annotated: type) -> No
         if unknown == "labels":
             remedy = "To give each example its class, pair them: zip(inputs, classes)"
         raise TypeError(f"{method} has no setting {unknown!r}. {remedy}")
+
+
+def check_time(name: str, time: datetime) -> None:
+    """Check that a time has a time zone; without one, a local time would be sent as UTC."""
+    if not isinstance(time, datetime):
+        raise TypeError(f"{name} must be a datetime. Received: {time!r}")
+    if time.utcoffset() is None:
+        raise ValueError(
+            f"{name} must have a time zone, such as UTC, or that of this machine with astimezone(). "
+            f"Received: {time!r}"
+        )
 
 
 def parse_candidates(names: Collection[str] | None) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
 import gc
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import grpc
 import pytest
@@ -307,6 +307,33 @@ def test_a_change_of_nothing_or_of_two_expirations_is_rejected(client: Client):
         client.update_model("pets")
     with pytest.raises(ValueError, match="not both"):
         client.update_version("pets", 3, expire_time="never", ttl=timedelta(hours=1))
+
+
+def test_a_time_without_a_time_zone_is_rejected(client: Client, server: FakeServer):
+    local = datetime(2030, 1, 1, 12)
+
+    for send in (
+        lambda: client.update_version("pets", 3, expire_time=local),
+        lambda: client.model("pets")[3].update(expire_time=local),
+        lambda: client.versions("pets", created_after=local),
+        lambda: client.versions("pets", created_before=local),
+    ):
+        with pytest.raises(ValueError, match="must have a time zone"):
+            send()
+    with pytest.raises(TypeError, match="expire_time must be a datetime"):
+        client.update_version("pets", 3, expire_time="tomorrow")
+    assert not server.requests
+
+
+def test_a_time_is_sent_with_its_time_zone(client: Client, server: FakeServer):
+    zoned = datetime(2030, 1, 1, 12, tzinfo=timezone(timedelta(hours=-5)))
+
+    client.update_version("pets", 3, expire_time=zoned)
+    list(client.versions("pets", created_after=zoned, created_before=zoned))
+
+    sent = server.requests["ListVersions"][0].filter
+    for time in (server.requests["UpdateVersion"][0].expire_time, sent.created_after, sent.created_before):
+        assert time.ToDatetime(UTC) == zoned
 
 
 def test_versions_are_listed_page_by_page_with_a_filter(client: Client, server: FakeServer):

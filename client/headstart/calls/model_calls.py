@@ -9,6 +9,7 @@ from headstart.calls.calls import Call, Page, page_of
 from headstart.decode import decode
 from headstart.encode import encode
 from headstart.results import AliasEvent, CapturePolicy, Model, RetrainPolicy, Traffic, Version
+from headstart.spec import check_time
 from headstart.v1 import capture_policy_pb2, retrain_policy_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
@@ -30,6 +31,11 @@ class VersionQuery:
     created_before: datetime | None = None
     order_by: str = ""
     view: VersionView = "basic"
+
+    def __post_init__(self) -> None:
+        for name in ("created_after", "created_before"):
+            if (time := getattr(self, name)) is not None:
+                check_time(name, time)
 
     def filter(self) -> pb.VersionFilter:
         """Return the filter as a message."""
@@ -72,6 +78,8 @@ def version_change(
     if not details and not expires:
         raise ValueError("The update is empty. Pass display_name, description, tags, expire_time or ttl.")
     time = None if expire_time == "never" else expire_time
+    if time is not None:
+        check_time("expire_time", time)
     return version_update(model, version, details, expires=expires, expire_time=time, ttl=ttl)
 
 

@@ -73,14 +73,15 @@ class ModelMethods(Methods):
             tags: tags that the version has, with these values.
             alias: an alias that names the version.
             backbone: the backbone of the version.
-            created_after: the earliest time of publication.
-            created_before: the end of the times of publication, exclusive.
+            created_after: the earliest time of publication, a datetime with a time zone.
+            created_before: the end of the times of publication, exclusive; as `created_after`.
             order_by: ``version``, ``create_time`` or ``size_bytes``, with or without `` desc``.
             view: ``full`` includes confusion matrices.
 
         Raises:
             NotFound: the model does not exist.
             InvalidArgument: the order is unknown.
+            ValueError: a time has no time zone.
         """
         query = VersionQuery(
             tags=tags or {},
@@ -107,14 +108,14 @@ class ModelMethods(Methods):
         Args:
             model: the model.
             version: the number of the version.
-            expire_time: the time of expiration, or ``never``.
+            expire_time: the time of expiration, a datetime with a time zone; or ``never``.
             ttl: the duration from now until the expiration.
             **details: the new ``display_name``, ``description`` and ``tags``.
 
         Raises:
             NotFound: the version does not exist.
             InvalidArgument: a value is out of range.
-            ValueError: no change is given, or both a time and a duration are given.
+            ValueError: no change is given, both a time and a duration, or a time without a time zone.
         """
         call = version_change(model, version, details, expire_time=expire_time, ttl=ttl)
         return self._connection.send(call)
