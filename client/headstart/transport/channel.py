@@ -18,22 +18,16 @@ MAX_MESSAGE_BYTES: Final = 64 * 2**20
 SERVER_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 """Schemes of gRPC targets. Other addresses are ``host:port``."""
 
-# Idempotent methods (Rebase has a request ID).
+#: Names of methods that only read begin with one of these.
+_READS: Final = ("Get", "List")
+#: The other idempotent methods (Rebase has a request ID).
 _REPEATABLE: Final = {
-    "headstart.v1.PredictionService": ("Predict", "Embed"),
-    "headstart.v1.FineTuningService": ("Rebase", "Status", "Cancel", "ListJobs"),
-    "headstart.v1.ModelService": (
-        "ListModels",
-        "GetModel",
-        "GetVersion",
-        "ListVersions",
-        "GetTraffic",
-        "ListAliasEvents",
-        "ListBackbones",
-        "GetEvaluation",
-        "GetReport",
-    ),
-    "headstart.v1.ServerService": ("GetServerInfo", "WhoAmI", "GetUsage"),
+    "headstart.v1.FineTuningService/Cancel",
+    "headstart.v1.FineTuningService/Rebase",
+    "headstart.v1.FineTuningService/Status",
+    "headstart.v1.PredictionService/Embed",
+    "headstart.v1.PredictionService/Predict",
+    "headstart.v1.ServerService/WhoAmI",
 }
 _UPLOAD: Final = {"service": "headstart.v1.FineTuningService", "method": "FineTune"}
 
@@ -74,8 +68,8 @@ def target_uri(target: str) -> str:
 
 def is_repeatable(path: str) -> bool:
     """Return whether a method is idempotent, by its full name."""
-    service, _, method = path.strip("/").partition("/")
-    return method in _REPEATABLE.get(service, ())
+    name = path.removeprefix("/")
+    return name in _REPEATABLE or name.partition("/")[2].startswith(_READS)
 
 
 def is_local(target: str) -> bool:

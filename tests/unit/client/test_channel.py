@@ -1,21 +1,69 @@
 from datetime import timedelta
+from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
 
+from headstart import v1
 from headstart.transport.channel import TlsConfig, credentials, is_repeatable, service_config, target_uri
 from headstart.transport.settings import connection_settings
-from headstart.v1 import (
-    fine_tuning_service_pb2,
-    model_service_pb2,
-    prediction_service_pb2,
-    server_service_pb2,
-)
 
-SERVICES = {
-    service.full_name: service
-    for file in (fine_tuning_service_pb2, model_service_pb2, prediction_service_pb2, server_service_pb2)
-    for service in file.DESCRIPTOR.services_by_name.values()
-}
+FILES = [
+    import_module(f"{v1.__name__}.{each.name}").DESCRIPTOR
+    for each in iter_modules(v1.__path__)
+    if each.name.endswith("_pb2")
+]
+SERVICES = {service.full_name: service for file in FILES for service in file.services_by_name.values()}
+REPEATABLE = [
+    "Predict",
+    "Embed",
+    "Rebase",
+    "Status",
+    "Cancel",
+    "ListJobs",
+    "ListModels",
+    "GetModel",
+    "GetVersion",
+    "ListVersions",
+    "GetTraffic",
+    "ListAliasEvents",
+    "ListBackbones",
+    "GetEvaluation",
+    "GetReport",
+    "GetServerInfo",
+    "WhoAmI",
+    "GetUsage",
+    "GetDataset",
+    "ListDatasets",
+    "ListExamples",
+    "GetExampleContent",
+    "GetExampleMap",
+    "ListReview",
+    "GetCaptureStatus",
+    "GetCapturedInput",
+    "ListFeedback",
+    "GetFeedbackSummary",
+]
+#: Some of these are repeatable with certain requests; then `Call.repeatable` is set.
+UNSAFE = [
+    "CreateDataset",
+    "WriteExamples",
+    "FinishDataset",
+    "UpdateDataset",
+    "DeleteDataset",
+    "SubmitFineTune",
+    "DeleteJob",
+    "SetAlias",
+    "DeleteAlias",
+    "DeleteVersion",
+    "DeleteModel",
+    "EraseExample",
+    "UpdateVersion",
+    "UpdateModel",
+    "SendFeedback",
+]
+#: Uploads are restarted by `deliver`, watches by their cursors, and exports are not repeated.
+STREAMS = ["FineTune", "Evaluate", "Compare", "Watch", "WatchJobs", "ExportVersion"]
 
 
 @pytest.mark.parametrize(
@@ -42,34 +90,20 @@ def test_each_method_that_the_service_config_names_is_one_of_the_contract_s():
             assert name["method"] in SERVICES[name["service"]].methods_by_name
 
 
-def test_only_what_may_be_carried_out_twice_is_repeatable():
-    names = {
-        method.name
-        for service in SERVICES.values()
-        for method in service.methods
-        if is_repeatable(f"/{service.full_name}/{method.name}")
-    }
+def test_each_method_of_the_contract_is_repeatable_or_not():
+    methods = [method for service in SERVICES.values() for method in service.methods]
+    streams = [each.name for each in methods if each.client_streaming or each.server_streaming]
+    repeatable = [
+        each.name for each in methods if is_repeatable(f"/{each.containing_service.full_name}/{each.name}")
+    ]
 
-    assert names == {
-        "Predict",
-        "Embed",
-        "Rebase",
-        "Status",
-        "Cancel",
-        "ListJobs",
-        "ListModels",
-        "GetModel",
-        "GetVersion",
-        "ListVersions",
-        "GetTraffic",
-        "ListAliasEvents",
-        "ListBackbones",
-        "GetEvaluation",
-        "GetReport",
-        "GetServerInfo",
-        "WhoAmI",
-        "GetUsage",
-    }
+    assert sorted(repeatable) == sorted(REPEATABLE)
+    assert sorted(streams) == sorted(STREAMS)
+    assert sorted(each.name for each in methods) == sorted([*REPEATABLE, *UNSAFE, *STREAMS])
+
+
+def test_a_method_of_this_name_elsewhere_is_not_repeatable():
+    assert not is_repeatable("/other.v1.Service/Predict")
 
 
 def test_without_tls_there_are_no_credentials():
