@@ -21,7 +21,7 @@ from headstart.results import PredictedInput, Prediction
 FORMATS: Final = (".csv", ".tsv", ".jsonl")
 """Suffixes of files of predictions."""
 
-_BATCH: Final = 256  # rows of one write
+_BATCH: Final = 256  # rows; the file has all of them after each batch
 
 
 class PredictionFile:
@@ -41,7 +41,6 @@ class PredictionFile:
         self.path = path
         self._partial = path.with_name(f"{path.name}.partial")
         self._abstains = abstains
-        self._waiting: list[str] = []
         self._finished: Counter[str] = Counter()  # inputs of the interrupted run
         self._sent: deque[tuple[str, Any]] = deque()  # names of inputs with the states of their files
         self.count = 0
@@ -61,9 +60,7 @@ class PredictionFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._file.closed:
-            self._flush()
-            self._file.close()
+        self._file.close()
 
     def missing(self, items: Iterable[NamedInput]) -> Iterator[NamedInput]:
         """Yield the inputs that the interrupted run has not finished, except the file itself."""
@@ -82,8 +79,6 @@ class PredictionFile:
         name, state = self._sent.popleft()
         while name != predicted.name:  # it cannot be used
             name, state = self._sent.popleft()
-        self.count += 1
-        self.version = prediction.version
         row = {
             "name": name,
             "version": prediction.version,
@@ -91,13 +86,14 @@ class PredictionFile:
             "row": self._row(predicted, prediction),
         }
         # In ASCII: names of files may not be UTF-8.
-        self._waiting.append(json.dumps(row) + "\n")
-        if len(self._waiting) >= _BATCH:
-            self._flush()
+        self._file.write(json.dumps(row).encode() + b"\n")
+        self.count += 1
+        self.version = prediction.version
+        if self.count % _BATCH == 0:
+            self._file.flush()
 
     def finish(self) -> None:
         """Write the complete file and remove the partial one."""
-        self._flush()
         self._file.flush()
         made = self.path.with_name(f"{self.path.name}.new")
         with made.open("w", encoding="utf-8", errors="replace", newline="") as file:
@@ -157,12 +153,6 @@ class PredictionFile:
             end += len(line)
         self._finished, self.count, self.version = finished, finished.total(), version
         return end
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._file.write("".join(self._waiting).encode())
-            self._file.flush()
-            self._waiting.clear()
 
 
 def file_state(path: str) -> list[Any]:
