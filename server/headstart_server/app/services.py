@@ -33,6 +33,7 @@ from headstart_server.datasets.example_archive import RetainedExamples
 from headstart_server.datasets.example_eraser import Erasure
 from headstart_server.evaluation.evaluation_memory import evaluation_budget
 from headstart_server.evaluation.evaluator import Evaluator
+from headstart_server.prediction.influence import InfluenceTurn
 from headstart_server.prediction.prediction_monitor import SHADOW_ALIAS, PredictionMonitor
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.prediction.recorder import PredictionRecorder
@@ -53,7 +54,7 @@ def grpc_server(objects: Objects) -> Server:
     settings = objects.settings
     threads = CallThreads()
     executor = threads.of(Work.LONG)
-    predictor = _predictor(objects, threads.of(Work.LOAD))
+    predictor = _predictor(objects, threads)
     services = [
         _fine_tuning(objects, threads),
         PredictionService(predictor),
@@ -154,12 +155,12 @@ def _server_settings(objects: Objects) -> ServerSettings:
     )
 
 
-def _predictor(objects: Objects, loads: BoundedExecutor) -> Predictor:
+def _predictor(objects: Objects, threads: CallThreads) -> Predictor:
     return Predictor(
         VersionResolver(
             objects.registry,
             objects.job_store.reader.is_under_way,
-            load=loads.run,
+            load=threads.of(Work.LOAD).run,
         ),
         objects.pool,
         max_inputs=objects.settings.limits.max_inputs,
@@ -170,7 +171,7 @@ def _predictor(objects: Objects, loads: BoundedExecutor) -> Predictor:
             monitor=_monitor(objects),
             tracing=objects.tracing,
         ),
-        influence=objects.influence,
+        influence=InfluenceTurn(objects.influence, threads.of(Work.INFLUENCE).run),
         capture=objects.captures.inputs,
     )
 

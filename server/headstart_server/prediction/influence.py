@@ -1,18 +1,15 @@
 """Influence of training examples on predictions, as Predict returns it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol
 
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.errors import InvalidField
 from headstart_server.learning.analysis.neighbors import NeighborExample
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.resident import ResidentVersion
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 Views = Mapping[str, Float32]
 
@@ -45,11 +42,14 @@ class InfluenceTurn:
 
     Args:
         source: provides the models; None if influence is not supported.
+        run: runs work in a thread, one piece at a time, and none whose call has ended before its turn.
     """
 
-    def __init__(self, source: InfluenceSource | None) -> None:
+    def __init__(
+        self, source: InfluenceSource | None = None, run: Callable[..., Awaitable[Any]] = asyncio.to_thread
+    ) -> None:
         self._source = source
-        self._turn = asyncio.Semaphore(1)
+        self._run = run
 
     async def models(
         self, versions: Sequence[ResidentVersion], embedders: Mapping[str, Embedder]
@@ -68,9 +68,5 @@ class InfluenceTurn:
         self, model: InfluenceModel, views: Views, count: int
     ) -> Sequence[Sequence[ExampleInfluence]]:
         """Return the most influential examples for each of n inputs; see `InfluenceModel.influences`."""
-        return await self._run(model.influences, views, count)
-
-    async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run work in a thread, one piece at a time: waiting calls hold no thread."""
-        async with self._turn:
-            return await asyncio.to_thread(work, *args, **kwargs)
+        found: Sequence[Sequence[ExampleInfluence]] = await self._run(model.influences, views, count)
+        return found

@@ -19,7 +19,7 @@ from headstart_server.learning.heads.head import Head
 from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector
-from headstart_server.prediction.influence import InfluenceSource, InfluenceTurn
+from headstart_server.prediction.influence import InfluenceTurn
 from headstart_server.prediction.input_faults import aligned, gathered
 from headstart_server.prediction.input_features import (
     HEAD_WORK_IN_LOOP,
@@ -57,7 +57,7 @@ class Predictor:
         max_input_bytes: maximum bytes of one input.
         clock: monotonic seconds, the same clock as the embedders'.
         recorder: records each Predict.
-        influence: provides the training examples of versions; None if influence is not supported.
+        influence: computes the influence of training examples; None if it is not supported.
         capture: stores some inputs in the background; None for none.
     """
 
@@ -70,7 +70,7 @@ class Predictor:
         max_input_bytes: int,
         clock: Callable[[], float] = time.monotonic,
         recorder: PredictionRecorder | None = None,
-        influence: InfluenceSource | None = None,
+        influence: InfluenceTurn | None = None,
         capture: PredictionCapture | None = None,
     ) -> None:
         self.versions = versions
@@ -79,7 +79,7 @@ class Predictor:
         self._max_input_bytes = max_input_bytes
         self._clock = clock
         self.recorder = recorder or PredictionRecorder()
-        self._influence = InfluenceTurn(influence)
+        self._influence = influence or InfluenceTurn()
         self._capture = capture
 
     async def predict(

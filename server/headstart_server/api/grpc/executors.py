@@ -26,6 +26,7 @@ class Work(Enum):
     GATHERING = "read datasets at URIs, which mostly waits, perhaps for long"
     DATASET = "write batches of named datasets"
     LOAD = "read versions for Predict"
+    INFLUENCE = "compute influences of training examples, which takes a core and much memory"
     REMOVAL = "delete and cancel, which may remove artifacts"
 
 
@@ -35,6 +36,7 @@ _THREADS_OF = {
     Work.GATHERING: 4,
     Work.DATASET: 16,
     Work.LOAD: 16,
+    Work.INFLUENCE: 1,
     Work.REMOVAL: 4,
 }
 
