@@ -4,7 +4,6 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from headstart_server.addresses import host_and_port
+from headstart_server.api.grpc.executors import CallPool
 from headstart_server.api.grpc.tls import tls_files
 from headstart_server.api.server import Server
 from headstart_server.app.build import Objects
@@ -102,7 +102,7 @@ class App:
 
     def _handle_signals(self, stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_default_executor(ThreadPoolExecutor(32, "store"))
+        loop.set_default_executor(CallPool(32, "store"))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         if self.objects.audit is not None:

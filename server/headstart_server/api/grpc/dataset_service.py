@@ -76,8 +76,7 @@ class DatasetService(stubs.DatasetServiceServicer):
             )
             return self._response(self._batches.write(batch), pb.WriteExamplesResponse)
 
-        # Shielded, so that a disconnecting caller does not interrupt the write.
-        return await asyncio.shield(self._uploads.run(write))
+        return await self._uploads.run(write)
 
     async def FinishDataset(
         self, request: pb.FinishDatasetRequest, context: Context

@@ -7,11 +7,12 @@ Status, Watch and lists.
 import asyncio
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from enum import Enum
 from functools import partial
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Concurrent calls of long work; further ones wait.
@@ -41,6 +42,25 @@ _THREADS_OF = {
 }
 
 
+class CallPool(ThreadPoolExecutor):
+    """Threads for the work of calls; work that is cancelled before it begins is freed immediately.
+
+    A `ThreadPoolExecutor` keeps cancelled work, and the message of its call, until a thread reaches it in the
+    queue. Callers that leave release their calls, so the messages in the queue would have no limit.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        """Queue some work."""
+        work = [partial(fn, *args, **kwargs)]
+        future = super().submit(_take, work)
+        future.add_done_callback(lambda _: work.clear())
+        return future
+
+
+def _take(work: list[partial[T]]) -> T:
+    return work.pop()()
+
+
 class BoundedExecutor:
     """Run long work, such as evaluating versions and creating reports, in separate threads.
 
@@ -52,7 +72,7 @@ class BoundedExecutor:
     """
 
     def __init__(self, threads: int = THREADS) -> None:
-        self._pool = ThreadPoolExecutor(threads, "executor")
+        self._pool = CallPool(threads, "executor")
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
         """Return the result of some work. If cancelled before it begins, the work never runs."""

@@ -115,30 +115,18 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 await self._when_ready(partial(asyncio.to_thread, upload.check_backbone), lambda: 0)
                 validation = await self._threads.run(Work.LONG, upload.validate)
                 return make(validation=validation_message(validation))
-            # Shielded, so that a disconnecting caller does not interrupt the acceptance.
-            job = await asyncio.shield(self._threads.run(Work.UPLOAD, upload.accept))
+            job = await self._threads.run(Work.UPLOAD, upload.accept)
             return make(job=await self._message(job))
         finally:
             if upload is not None:
+                # Shielded, so that it always runs.
                 await asyncio.shield(self._threads.run(Work.UPLOAD, upload.close))
 
     async def Rebase(self, request: pb.RebaseRequest, context: Context) -> pb.RebaseResponse:
         spec = rebase_spec_of(request)
 
-        async def accept() -> Job:
-            # Shielded: as above.
-            return await asyncio.shield(
-                self._threads.run(
-                    Work.UPLOAD,
-                    self._rebasing.accept,
-                    spec,
-                    request.request_id,
-                    tenant(),
-                    caller().principal.name,
-                )
-            )
-
-        job = await self._when_ready(accept, request_bytes)
+        accept = partial(self._rebasing.accept, spec, request.request_id, tenant(), caller().principal.name)
+        job = await self._when_ready(partial(self._threads.run, Work.UPLOAD, accept), request_bytes)
         return pb.RebaseResponse(job=await self._message(job))
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:

@@ -3,12 +3,12 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
 from headstart_server.api.grpc.caller import tenant
+from headstart_server.api.grpc.executors import CallPool
 from headstart_server.errors import DatasetTooLarge, TenantQuotaExceeded
 from headstart_server.jobs.quotas import PendingUploads, UploadQuota
 from headstart_server.storage.disk import storage_errors
@@ -19,7 +19,7 @@ _BLOCK_BYTES = 256 << 10
 _SLACK_BYTES = 16 << 20
 
 # The kernel delays writers while the disk is busy. Only other bodies may wait for them.
-_POOL = ThreadPoolExecutor(4, "store")
+_POOL = CallPool(4, "store")
 
 
 class BodyStorage:

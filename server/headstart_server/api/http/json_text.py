@@ -9,9 +9,9 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from headstart_server.api.grpc.executors import CallPool
 from headstart_server.api.grpc.requests.limits import MAX_TEXT
 from headstart_server.api.http.long_strings import LongString
 
@@ -35,7 +35,7 @@ _LITERALS = {b"true": True, b"false": False, b"null": None}
 
 _Result = TypeVar("_Result")
 
-_POOL = ThreadPoolExecutor(2, "json")
+_POOL = CallPool(2, "json")
 
 
 async def in_json_thread(work: Callable[..., _Result], *arguments: Any) -> _Result:

@@ -1,13 +1,19 @@
 """Long work has separate threads, so that short work need not wait for it."""
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
-from headstart_server.api.grpc.executors import BoundedExecutor, CallThreads, Work
+from headstart_server.api.grpc.executors import BoundedExecutor, CallPool, CallThreads, Work
 
 PATIENCE = 60.0
+
+
+class Message:
+    """An argument whose memory can be followed."""
 
 
 async def test_short_work_goes_on_while_every_thread_for_long_work_is_taken() -> None:
@@ -31,6 +37,33 @@ async def test_work_whose_caller_leaves_before_its_turn_is_never_begun() -> None
     go_on.set()
     await first
     assert not begun.is_set()
+
+
+async def test_work_that_is_cancelled_before_its_turn_keeps_nothing_while_the_threads_are_taken() -> None:
+    go_on = threading.Event()
+    asyncio.get_running_loop().set_default_executor(CallPool(1))
+    executor = BoundedExecutor(threads=1)
+    busy = [
+        asyncio.create_task(executor.run(go_on.wait, PATIENCE)),
+        asyncio.create_task(asyncio.to_thread(go_on.wait, PATIENCE)),
+    ]
+    await asyncio.sleep(0)
+    messages = [Message() for _ in range(10)]
+    kept = [weakref.ref(message) for message in messages]
+    queued = [asyncio.create_task(executor.run(id, message)) for message in messages]
+    queued += [asyncio.create_task(asyncio.to_thread(id, message)) for message in messages]
+    await asyncio.sleep(0)
+    for task in queued:
+        task.cancel()
+    await asyncio.wait(queued)
+    messages.clear()
+    queued.clear()
+    del task
+    gc.collect()
+    left = [reference for reference in kept if reference() is not None]
+    go_on.set()
+    await asyncio.gather(*busy)
+    assert left == []
 
 
 async def test_what_work_raises_reaches_its_caller() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from headstart_server.api.grpc.call import Call, CallCheck
+from headstart_server.api.grpc.executors import CallPool
 from headstart_server.api.grpc.requests.request_checks import check_request, checks_of, limit_of
 from headstart_server.api.grpc.requests.wire_scan import TooManyElementsError, fields_of, scan
 from headstart_server.errors import HeadstartError, InvalidField
@@ -73,7 +73,7 @@ REQUEST_BYTES: ContextVar[int] = ContextVar("request_bytes", default=0)
 
 _Result = TypeVar("_Result")
 
-_POOL = ThreadPoolExecutor(_THREADS, "parse")
+_POOL = CallPool(_THREADS, "parse")
 
 
 def request_bytes() -> int:
