@@ -1,6 +1,6 @@
 """The evaluation of a fitted head, overall and on each example of its dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +31,13 @@ def evaluate_fit(
     held_out_mask: NDArray[np.bool_],
     *,
     own: Mapping[str, Float32] | None = None,
+    checkpoint: Callable[[], None],
 ) -> EvaluationResult:
-    """Measure a fitted head; `own` are the head's views of held-out examples; None for the backbone's."""
+    """Measure a fitted head.
+
+    `own` are the head's views of held-out examples; None for the backbone's. `checkpoint` is called between
+    blocks and may raise to stop.
+    """
     head, targets = fitted.head, table.targets
     outputs = np.zeros((len(targets), head.bias.shape[0]), np.float32)
     predicted, counted = held_out_mask.copy(), held_out_mask.copy()
@@ -49,7 +54,7 @@ def evaluate_fit(
         head.thresholds,
         table.ids,
         source=MetricsSource.HELD_OUT if held_out_mask.any() else MetricsSource.OUT_OF_FOLD,
-        groups=_groups(table, held_out_mask),
+        groups=_groups(table, held_out_mask, checkpoint),
         counted=held_out_mask if held_out_mask.any() else counted,
         interval=head.interval,
         # Summed in an order that does not depend on the order of the examples.
@@ -65,7 +70,9 @@ def evaluate_fit(
     )
 
 
-def _groups(table: FeatureTable, held_out_mask: NDArray[np.bool_]) -> Sequence[str]:
+def _groups(
+    table: FeatureTable, held_out_mask: NDArray[np.bool_], checkpoint: Callable[[], None]
+) -> Sequence[str]:
     """Return the group of near-duplicates of each held-out example, or the digest of another one, [N]."""
     places = np.flatnonzero(held_out_mask)
     groups = list(table.digests)
@@ -75,6 +82,7 @@ def _groups(table: FeatureTable, held_out_mask: NDArray[np.bool_]) -> Sequence[s
             strata(table.targets.subset(places)),
             [table.digests[place] for place in places.tolist()],
             modality=table.modality,
+            checkpoint=checkpoint,
         )
         for place, group in zip(places.tolist(), held_out, strict=True):
             groups[place] = group

@@ -116,7 +116,9 @@ class FineTuneRun:
     def _evaluate_and_publish(self, trained: _Trained) -> int:
         progress, table, fitted = self._progress, trained.table, trained.made.fitted
         with progress.step(JobStep.EVALUATE):
-            result = evaluate_fit(fitted, table, trained.held_out, own=trained.own_views)
+            result = evaluate_fit(
+                fitted, table, trained.held_out, own=trained.own_views, checkpoint=progress.checkpoint
+            )
             metrics = result.evaluation.metrics
             count = metrics.example_count
             progress.report(JobStep.EVALUATE, count, count, metrics, force=True)

@@ -164,7 +164,7 @@ def _preview(
         modality=table.modality,
         checkpoint=checkpoint,
     )
-    evaluated = evaluate_fit(fitted, table, held_out)
+    evaluated = evaluate_fit(fitted, table, held_out, checkpoint=checkpoint)
     findings = table.analysis(fitted, held_out, checkpoint).findings(
         seed=spec.seed,
         estimated_seconds=time.monotonic() - began,

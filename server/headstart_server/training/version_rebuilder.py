@@ -178,7 +178,7 @@ class VersionRebuilder:
         apart = table.part(held_out)
         own = activations.own_views(tail, embedder, apart.views, apart.digests, checkpoint)
         analysis = replace(table, indexes=np.arange(len(table.examples))).analysis(head, held_out, checkpoint)
-        result = evaluate_fit(head, table, held_out, own=own)
+        result = evaluate_fit(head, table, held_out, own=own, checkpoint=checkpoint)
         findings = analysis.findings(seed=manifest.seed, estimated_seconds=0.0, fault_count=0)
         files = {**analysis.files(), **({TAIL_FILE: encode_tail(head.tail)} if head.tail else {})}
         return _Fitted(

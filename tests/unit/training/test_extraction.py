@@ -8,11 +8,15 @@ import pytest
 
 from fakes import JobDriver
 from headstart_server.backbones.contract.backbone import Modality
+from headstart_server.jobs.running import JobCancelledError
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target, Targets
+from headstart_server.learning.heads.fitting import fit
+from headstart_server.learning.heads.recipe import Auto
 from headstart_server.models.version import Selector
+from headstart_server.training.evaluation_result import evaluate_fit
 from headstart_server.training.extraction import FeatureTable
 from workbench import Workbench
 
@@ -87,3 +91,16 @@ def test_a_preview_holds_out_what_the_job_does(bench: Workbench, target: Callabl
     bench.published(examples, held_out_fraction=0.3, seed=5)
     evaluation, _ = bench.registry.files.evaluation(bench.registry.selected(Selector(model="pets")))
     assert evaluation == found.evaluation
+
+
+def test_the_search_for_near_duplicates_of_an_evaluation_can_be_stopped() -> None:
+    table = table_of(TARGETS["one label"], seed=0)
+    held_out = np.arange(40) % 4 == 0
+    trained = table.part(~held_out)
+    fitted = fit(Auto(), trained.views, trained.targets, trained.digests, seed=0)
+
+    def stop() -> None:
+        raise JobCancelledError("job")
+
+    with pytest.raises(JobCancelledError):
+        evaluate_fit(fitted, table, held_out, checkpoint=stop)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart_server.backbones.contract.backbone import Modality
 from headstart_server.learning.features.feature_matrix import (
@@ -15,6 +16,8 @@ from headstart_server.learning.features.feature_matrix import (
     scale_features,
 )
 from headstart_server.learning.features.result_cache import RESULT_CACHE, bytes_key, feature_key
+
+Bools = NDArray[np.bool_]
 
 #: Squared distance of near-duplicates relative to the mean squared distance of two examples of one class. An
 #: image saved again at another size is within 0.01 to 0.1 of it; different handwritten digits rarely have
@@ -30,8 +33,14 @@ _FARTHEST = 1e6
 _ROUNDING = 1e-10
 #: The same for differences of matrix products.
 _PRODUCT_ROUNDING = 1e-5
+#: The same for differences of matrix products in double precision.
+_DOUBLE_ROUNDING = 1e-12
+#: Fraction of pairs that may be near from which a product of matrices is faster than differences of rows.
+_DENSE = 1 / 32
 #: Maximum distances in memory: 16 MB.
 _DISTANCES = 1 << 22
+#: Maximum candidates, and other contents, whose distances are computed at a time; pairs in memory: 16 MB.
+_TILE, _PAIRS = 1024, 1 << 24
 #: Above this number of contents, pairs are first searched in random projections of this size, which keep
 #: squared distances within a factor of two (Johnson and Lindenstrauss 1984).
 _PROJECT_ABOVE, _PROJECTED, _SLACK = 2000, 128, 2.0
@@ -161,40 +170,75 @@ class _Search:
 
     def representatives(self) -> Ints:
         """Return the index of the representative of each content, [N]; its own if it is alone."""
-        representative = np.arange(len(self._contents))
-        free = np.ones(len(self._contents), np.bool_)
+        count = len(self._contents)
+        representative, free = np.arange(count), np.ones(count, np.bool_)
         near_count = self._near_count()
         candidates = np.flatnonzero(near_count > 1)
         candidates = candidates[np.argsort(-near_count[candidates], kind="stable")]
-        for places, near in self._blocks(candidates):
-            for place, row in zip(places.tolist(), near, strict=True):
+        at_once = min(max(_PAIRS // max(count, 1), 1), _TILE)
+        for start in range(0, len(candidates), at_once):
+            part = candidates[start : start + at_once]
+            part, others = part[free[part]], np.flatnonzero(free)
+            for place, row in zip(part.tolist(), self._near(part, others), strict=True):
                 if not free[place]:
                     continue
-                others = np.flatnonzero(row & free)
-                taken = others[self._distances(place, others) <= self._limit]
+                taken = others[row]
+                taken = taken[free[taken]]
                 if len(taken) > 1:
                     free[taken] = False
                     representative[taken] = place
         return representative
 
     def _near_count(self) -> Ints:
-        every = np.arange(len(self._contents))
+        """Return how many contents may be near each, itself included, [N]."""
         if self._contents.key is None:
-            return np.concatenate([near.sum(axis=1) for _, near in self._blocks(every)])
+            parts = []
+            for start in range(0, len(self._contents), self._at_once):
+                self._checkpoint()
+                part = slice(start, start + self._at_once)
+                parts.append(self._may_be_near(part, slice(None)).sum(axis=1))
+            return np.concatenate(parts)
         # Contents with a key fit into one block, and their labels change only the bounds.
         key = ("distances", self._contents.key)
-        distances: Float32 = RESULT_CACHE.get(key, lambda: self._left[every] @ self._right.T)
+        distances: Float32 = RESULT_CACHE.get(key, lambda: self._left @ self._right.T)
         counts: Ints = (distances <= self._bounds).sum(axis=1)
         return counts
 
-    def _blocks(self, places: Ints) -> Iterator[tuple[Ints, np.ndarray]]:
-        """Yield for blocks of contents which other contents may be near each, [n, N]."""
-        for start in range(0, len(places), self._at_once):
-            self._checkpoint()
-            part = places[start : start + self._at_once]
-            yield part, self._left[part] @ self._right.T <= self._bounds[part]
+    def _may_be_near(self, places: Ints | slice, others: Ints | slice) -> Bools:
+        near: Bools = self._left[places] @ self._right[others].T <= self._bounds[places]
+        return near
 
-    def _distances(self, place: int, others: Ints) -> Float32:
-        apart = self._contents.rows(others) - self._contents.rows(np.array([place]))
-        squares: Float32 = np.square(apart).sum(axis=1)
-        return squares
+    def _near(self, places: Ints, others: Ints) -> Bools:
+        """Return which other contents are within the limit of each, [n, m]."""
+        near = np.empty((len(places), len(others)), np.bool_)
+        rows = self._contents.rows(places).astype(np.float64)
+        for start in range(0, len(others), _TILE):
+            self._checkpoint()
+            columns = others[start : start + _TILE]
+            tile = self._may_be_near(places, columns)
+            left, right = np.flatnonzero(tile.any(axis=1)), np.flatnonzero(tile.any(axis=0))
+            compared = self._contents.rows(columns[right]).astype(np.float64)
+            chosen = np.ix_(left, right)
+            tile[chosen] = self._confirmed(tile[chosen], rows[left], compared)
+            near[:, start : start + _TILE] = tile
+        return near
+
+    def _confirmed(self, near: Bools, rows: Float64, others: Float64) -> Bools:
+        """Return which of the pairs that may be near, [n, m], are within the limit."""
+        unsure = near
+        if np.count_nonzero(near) > near.size * _DENSE:
+            squares, other_squares = np.square(rows).sum(axis=1, keepdims=True), np.square(others).sum(axis=1)
+            above = rows @ others.T
+            above *= -2
+            above += squares
+            above += other_squares
+            above -= self._limit
+            unsure = near & (np.abs(above) <= _DOUBLE_ROUNDING * (squares + other_squares))
+            near &= above <= 0
+        # Differences of rows have no rounding errors of large squares.
+        left, right = np.nonzero(unsure)
+        for start in range(0, len(left), _TILE):
+            self._checkpoint()
+            row, other = left[start : start + _TILE], right[start : start + _TILE]
+            near[row, other] = np.square(rows[row] - others[other]).sum(axis=1) <= self._limit
+        return near

@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 from sklearn import datasets
 
 from headstart_server.backbones.contract.backbone import LAST, Modality
+from headstart_server.learning.examples import near_duplicates
 from headstart_server.learning.examples.near_duplicates import group_near_duplicates
 from headstart_server.learning.examples.target import Targets
-from headstart_server.learning.features.feature_matrix import Float32, Ints
+from headstart_server.learning.features.feature_matrix import (
+    Float32,
+    Ints,
+    Scaling,
+    normalized,
+    scale_features,
+)
 from headstart_server.learning.heads.fitting import fit
 from headstart_server.learning.heads.recipe import Auto
 from headstart_server.learning.heads.split import assign_folds
@@ -176,3 +183,28 @@ def test_many_examples_are_searched_through_projections_with_the_same_result() -
     both = np.concatenate([features, changed.astype(np.float32)])
     joined = group_near_duplicates(both, np.append(labels, labels[again]), names(len(both)))
     assert joined == [*names(len(features)), *(names(len(features))[place] for place in again)]
+
+
+def test_contents_that_are_slightly_too_far_apart_are_scaled_a_few_times_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count, clusters = 4200, 6
+    rng = np.random.default_rng(0)
+    centers, apart = rng.normal(size=(clusters, 384)), rng.normal(size=(count, 384))
+    # Within a cluster all pairs are at 1.4 times the limit, and the projections cannot exclude them.
+    share = 0.14 * (1 - 1 / clusters) / (1 - 0.14)
+    rows = np.sqrt(1 - share) * normalized(centers)[np.arange(count) % clusters]
+    rows += np.sqrt(share) * normalized(apart)
+    features = (np.sign(rows) * rows**2).astype(np.float32)
+    scaled = 0
+
+    def counted(features: Float32, scaling: Scaling) -> Float32:
+        nonlocal scaled
+        scaled += len(features)
+        return scale_features(features, scaling)
+
+    monkeypatch.setattr(near_duplicates, "scale_features", counted)
+    labels = np.zeros(count, np.int64)
+    assert group_near_duplicates(features, labels, names(count), modality=Modality.TEXT) == names(count)
+    # Once for the spread, once for the projection, and once for each block of candidates and all others.
+    assert scaled <= 10 * count

@@ -71,7 +71,7 @@ def run(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, modalit
     held_out_mask = np.arange(count) % 10 == 9
     trained = table.part(~held_out_mask)
     fitted = fit(recipe, trained.views, trained.targets, trained.digests, seed=0, modality=modality)
-    evaluate_fit(fitted, table, held_out_mask)
+    evaluate_fit(fitted, table, held_out_mask, checkpoint=lambda: None)
     assessment = table.analysis(fitted, held_out_mask, lambda: None)
     assessment.files()
     assessment.findings(seed=0, estimated_seconds=0.0, fault_count=0)
