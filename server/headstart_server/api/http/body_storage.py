@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -58,7 +58,7 @@ class BodyStorage:
             quota.release()
             # In a thread, because the space of a large file takes long to free. Shielded, so that it always
             # runs.
-            await asyncio.shield(asyncio.wrap_future(_POOL.submit(file.close)))
+            await asyncio.shield(asyncio.wrap_future(_POOL.submit(_close, file)))
 
 
 async def _checked(pieces: AsyncIterator[bytes], most: int, quota: UploadQuota) -> AsyncIterator[bytes]:
@@ -91,6 +91,12 @@ def _write(file: IO[bytes], block: bytearray) -> None:
         file.write(block)
         # Otherwise the reader would write the rest.
         file.flush()
+
+
+def _close(file: IO[bytes]) -> None:
+    # After a failed write, this writes the rest again, which must not replace the reported error.
+    with suppress(OSError):
+        file.close()
 
 
 def _too_many_bytes(limit: int) -> TenantQuotaExceeded:

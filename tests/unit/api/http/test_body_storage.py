@@ -12,7 +12,9 @@ import pytest
 from headstart_server.api.grpc.caller import acting_as
 from headstart_server.api.http.body_storage import BodyStorage
 from headstart_server.auth.permissions import Principal
-from headstart_server.errors import DatasetTooLarge, TenantQuotaExceeded
+from headstart_server.errors import DatasetTooLarge, StorageFull, TenantQuotaExceeded
+from headstart_server.storage import disk
+from headstart_server.storage.circuit_breaker import FullDisks
 
 
 class NotedFile:
@@ -82,6 +84,24 @@ async def test_a_body_that_is_too_large_is_closed(tmp_path: Path, files: list[No
         async with BodyStorage(tmp_path).stored(pieces(*[bytes(1 << 20)] * 18), 1000):
             pass
     assert files[0].closed
+
+
+@pytest.mark.parametrize("sizes", [[100], [8000], [1 << 20], [1 << 20, 100]])
+async def test_a_full_disk_is_reported_as_such_and_the_file_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[int]
+) -> None:
+    made: list[Any] = []
+
+    def full(**_: Any) -> Any:
+        made.append(open("/dev/full", "w+b"))  # noqa: SIM115
+        return made[-1]
+
+    monkeypatch.setattr(disk, "FULL_DISKS", FullDisks())
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(StorageFull):
+        async with BodyStorage(tmp_path).stored(pieces(*map(bytes, sizes)), 1 << 21):
+            pass
+    assert made[0].closed
 
 
 async def test_the_file_of_a_caller_who_leaves_during_a_write_is_closed_after_it(
