@@ -209,13 +209,23 @@ def _open_report(session: Session, model: str, folder: Path) -> None:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that the server does not outlive it."""
+    """Let SIGTERM and a closed terminal end the block as Ctrl-C does, so that nothing outlives it.
+
+    Only the first signal interrupts: a terminal sends several when it closes, and the data must be deleted.
+    """
 
     def interrupt(*_: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))  # Windows lacks one
+    found = {each: signal.getsignal(each) for each in numbers if each is not None}
+    before = {each: handler for each, handler in found.items() if handler is not signal.SIG_IGN}  # by nohup
+    for each in before:
+        signal.signal(each, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
