@@ -62,7 +62,10 @@ class RootGroup(NounGroup):
             error.message = error.message.removeprefix("Value error, ")  # a prefix from typer
             _print_json(ctx, Failure(code="INVALID_ARGUMENT", reason="", message=error.format_message()))
             raise
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort) as error:
+            # A prompt raises Abort at Ctrl-C, but also at the end of stdin and at a "no".
+            if isinstance(error, typer.Abort) and not isinstance(error.__context__, KeyboardInterrupt):
+                raise
             _stderr().print("interrupted")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 
