@@ -221,10 +221,6 @@ async def _abort(context: Context, error: HeadstartError) -> NoReturn:
 
 
 async def _write(responses: Any, context: Context) -> None:
-    if not hasattr(responses, "__aiter__"):
-        # Health's Watch, for example, is a coroutine that writes to the context.
-        await responses
-        return
     async with aclosing(responses):
         async for response in responses:
             await context.write(response)

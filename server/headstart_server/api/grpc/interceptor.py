@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from inspect import isasyncgenfunction
 from types import TracebackType
 from typing import Any
 
@@ -86,7 +85,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # `_MethodPath` parses requests, because it turns errors into statuses. gRPC would end calls with
         # malformed bytes as UNKNOWN and not count them.
         made: grpc.RpcMethodHandler[Any, Any] = make(
-            path.streaming if path.yields else path.unary,
+            path.streaming if method.response_streaming else path.unary,
             response_serializer=path.metrics.writing(handler.response_serializer),
         )
         return made
@@ -114,12 +113,6 @@ class _MethodPath:
         self.is_health = method.name.startswith(HEALTH)
         self._parse = _parser_of(handler)
         self._inner = behavior_of(handler)
-        # grpc.aio accepts generators, and coroutines that write to the context, such as health's Watch.
-        self.yields = method.response_streaming and (
-            method.request_streaming or isasyncgenfunction(self._inner)
-        )
-        if self.responses and method.response_streaming and not isasyncgenfunction(self._inner):
-            raise TypeError(f"Write {method.name} as an asynchronous generator: its responses are changed.")
 
     async def unary(self, request: Any, context: Context) -> Any:
         """Handle a call with a single response."""
