@@ -321,12 +321,13 @@ def entry(name: str) -> pb.ReviewEntry:
 class Terminal:
     """A terminal with a program in it: a pseudo-terminal, and what is on its screen."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, is_sized: bool = True) -> None:
         self.screen = pyte.Screen(80, 24)
         self._stream = pyte.ByteStream(self.screen)
         self._lock = threading.Lock()
         self._end, program = pty.openpty()
-        fcntl.ioctl(program, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        size = (24, 80) if is_sized else (0, 0)
+        fcntl.ioctl(program, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         self.process = subprocess.Popen(
             [*COMMAND, *arguments],
             stdin=program,
@@ -371,8 +372,8 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*arguments: str) -> Iterator[Terminal]:
-    opened = Terminal(*arguments)
+def terminal(*arguments: str, is_sized: bool = True) -> Iterator[Terminal]:
+    opened = Terminal(*arguments, is_sized=is_sized)
     try:
         yield opened
     finally:
@@ -430,6 +431,18 @@ def test_zero_is_typed_in_a_review(server: FakeServer) -> None:
         assert opened.process.wait(60) == 0
     (request,) = server.requests["SendFeedback"]
     assert request.label.WhichOneof("value") == "number"
+
+
+def test_a_review_in_a_terminal_without_a_size(server: FakeServer) -> None:
+    server.keep(model_pb2.Version(model="pets", version=2, task=input_pb2.TASK_SINGLE_LABEL))
+    server.standing["ListReview"] = pb.ListReviewResponse(entries=[entry("p0")])
+    server.standing["GetCapturedInput"] = pb.GetCapturedInputResponse(
+        content=b"a text", media_type="text/plain"
+    )
+    with terminal("--server", server.target, "review", "pets", is_sized=False) as opened:
+        opened.shows("a text")
+        opened.press("q")
+        assert opened.process.wait(60) == 0
 
 
 def test_an_interrupted_review_restores_the_terminal(server: FakeServer) -> None:

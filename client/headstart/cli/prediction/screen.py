@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,8 +68,7 @@ class TerminalScreen:
     @property
     def size(self) -> tuple[int, int]:
         """As `Screen.size`."""
-        columns, rows = os.get_terminal_size(sys.stdout.fileno())
-        return columns, rows
+        return shutil.get_terminal_size()  # of a terminal that reports 0 columns, 80
 
     def show(self, text: str) -> None:
         """As `Screen.show`."""
