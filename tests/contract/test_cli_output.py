@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -164,3 +165,38 @@ def test_streams_that_the_parent_closed_do_not_matter(server, closed, model, cod
 )
 def test_a_duration_has_the_unit_that_fits(seconds, shown):
     assert duration(timedelta(seconds=seconds)) == shown
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_characters_that_stdout_cannot_encode_are_escaped(server, tmp_path, encoding, form):
+    name = "caf\u00e9 \u2192 \U0001f600"
+    (tmp_path / "a.txt").write_text(name, encoding="utf-8")
+    options = {"table": [], "csv": ["-o", "-"], "json": ["--json"]}[form]
+    arguments = ["predict", "m", "a.txt", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "headstart",
+        "--server",
+        server.target,
+        "predict",
+        "m",
+        "a.txt",
+        *options,
+    ]
+
+    ended = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    if form == "json":
+        shown = json.loads(ended.stdout.decode(encoding))
+        assert shown["results"][0]["predictions"][0]["label"]["className"] == name
+    else:
+        assert name.encode(encoding, errors="backslashreplace") in ended.stdout

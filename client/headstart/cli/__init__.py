@@ -1,5 +1,6 @@
 """The command `headstart`, an extra of the client: `pip install 'headstart[cli]'`."""
 
+import io
 import os
 import sys
 
@@ -20,6 +21,9 @@ def main() -> None:
     if os.environ.setdefault("GRPC_VERBOSITY", "NONE") == "NONE":
         _redirect_file_descriptor_2()
     _open_closed_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of others and characters of tables may be missing in the encoding of the terminal.
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()
 
 

@@ -1,6 +1,7 @@
 """Outputs for texts of others, which must neither control the terminal nor look like other texts."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 
@@ -8,6 +9,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from headstart.control_characters import json_escaped, valid_unicode, without_controls
+
+_NON_ASCII = re.compile("[^\0-\x7f]")
 
 
 class SafeConsole(Console):
@@ -31,5 +34,9 @@ class SafeOutput:
 
 def print_json(value: object, indent: int | None = None) -> None:
     """Print a JSON document on standard output, in one line unless indented."""
-    document = json.dumps(value, indent=indent, ensure_ascii=False)
-    print(json_escaped(valid_unicode(document)), flush=True)
+    document = json_escaped(valid_unicode(json.dumps(value, indent=indent, ensure_ascii=False)))
+    try:
+        document.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        document = _NON_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], document)
+    print(document, flush=True)
