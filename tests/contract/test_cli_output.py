@@ -173,7 +173,6 @@ def test_characters_that_stdout_cannot_encode_are_escaped(server, tmp_path, enco
     name = "caf\u00e9 \u2192 \U0001f600"
     (tmp_path / "a.txt").write_text(name, encoding="utf-8")
     options = {"table": [], "csv": ["-o", "-"], "json": ["--json"]}[form]
-    arguments = ["predict", "m", "a.txt", *options]
     command = [
         sys.executable,
         "-m",
