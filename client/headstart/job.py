@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from headstart.calls import calls
 from headstart.calls.job_watcher import (
+    ANSWER_SECONDS,
     STATUS_SLICE_SECONDS,
     EventCursor,
     finished_version,
@@ -50,9 +51,17 @@ class BaseJob:
         """The last status that the server returned, without a call; None if it is unknown."""
         return self._status
 
-    async def _fetch(self, call: calls.Call[JobStatus]) -> JobStatus:
-        self._status = await self._exchange.send(call)
+    async def _fetch(self, call: calls.Call[JobStatus], deadline: Deadline) -> JobStatus:
+        self._status = await self._send(call, deadline)
         return self._status
+
+    async def _send(self, call: calls.Call[Result], deadline: Deadline) -> Result:
+        """Send a call within the client's timeout, but not much longer than until the deadline."""
+        limit, left = self._exchange.settings.timeout, deadline.remaining()
+        if left is not None:
+            answer = max(left - call.extra_seconds, 0.0) + ANSWER_SECONDS
+            limit = answer if limit is None else min(limit, answer)
+        return await self._exchange.send(call, limit)
 
     async def _result(
         self, deadline: Deadline, on_event: Callable[[JobEvent], object] | None, progress: bool
@@ -79,7 +88,7 @@ class BaseJob:
                             yield event
                 pause = 0.0
                 if not cursor.ended:
-                    pause = cursor.settle(await self._fetch(calls.job_status(self._id, 0.0)))
+                    pause = cursor.settle(await self._fetch(calls.job_status(self._id), deadline))
             except HeadstartError as error:
                 pause = cursor.interrupted(error)
                 if deadline.passed:
@@ -102,7 +111,7 @@ class BaseJob:
         outage = Outage(self._exchange.settings.retries)
         while True:
             try:
-                return await self._exchange.send(call)
+                return await self._send(call, deadline)
             except HeadstartError as error:
                 pause = outage.interrupted(error)
                 if deadline.passed:
@@ -117,12 +126,14 @@ class Job(BaseJob):
         """Return the status of the job.
 
         Args:
-            wait: the longest wait for the job's end, in seconds or as a timedelta. None: no wait.
+            wait: the longest wait for the job's end, in seconds or as a timedelta, at most an hour.
+                None: no wait.
 
         Raises:
             NotFound: the job does not exist.
         """
-        return self._connection.finish(self._fetch(calls.job_status(self._id, seconds(wait or 0.0))))
+        call = calls.job_status(self._id, seconds(wait or 0.0))
+        return self._connection.finish(self._fetch(call, Deadline(None)))
 
     def result(
         self,
@@ -134,7 +145,7 @@ class Job(BaseJob):
         """Wait until the job has ended, across lost connections and restarts of the server.
 
         Args:
-            timeout: seconds. None: no limit.
+            timeout: seconds, after which the server has up to 5 more to answer. None: no limit.
             on_event: called with each event of the job, past events first.
             progress: True shows a progress bar, in terminals (on standard error) and notebooks.
 
@@ -173,7 +184,7 @@ class Job(BaseJob):
         Raises:
             NotFound: the job does not exist.
         """
-        return self._connection.finish(self._fetch(calls.job_cancellation(self._id)))
+        return self._connection.finish(self._fetch(calls.job_cancellation(self._id), Deadline(None)))
 
 
 class AsyncJob(BaseJob):

@@ -21,6 +21,7 @@ from headstart import (
     Ridge,
     Unavailable,
 )
+from headstart.calls.job_watcher import ANSWER_SECONDS
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import job_pb2
 
@@ -182,6 +183,34 @@ def test_waiting_too_long_for_events_says_so_too(client: Client, server: FakeSer
 
     with pytest.raises(TimeoutError, match="continues"):
         client.job("job-1").result(timeout=0.05, on_event=print)
+
+
+def test_calls_of_a_wait_end_soon_after_its_deadline(client: Client, server: FakeServer):
+    server.script("Watch", [event(1)])
+    server.script("Status", tuning.StatusResponse(job=job("RUNNING", last_event=1)))
+
+    client.with_options(timeout=600).job("job-1").result(timeout=60, on_event=print)
+
+    for method in ("Status", "GetVersion"):
+        assert all(each <= 60 + ANSWER_SECONDS for each in server.remaining[method]), method
+    assert len(server.requests["Status"]) == 2
+
+
+def test_a_server_that_does_not_answer_ends_the_wait(server: FakeServer, monkeypatch: pytest.MonkeyPatch):
+    over = threading.Event()
+
+    def hang(_request):
+        over.wait(60)
+        return tuning.StatusResponse(job=job("RUNNING"))
+
+    server.standing["Status"] = hang
+    monkeypatch.setattr("headstart.job.ANSWER_SECONDS", 0.01)
+    with Client(server.target, timeout=600) as client:
+        try:
+            with pytest.raises(TimeoutError, match="is not known to have ended and continues"):
+                client.job("job-1").result(timeout=0.01)
+        finally:
+            over.set()
 
 
 def test_a_failed_job_raises_its_own_error(client: Client, server: FakeServer):

@@ -7,11 +7,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from math import inf
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from contract.conftest import QUICK
@@ -27,7 +30,10 @@ from headstart import (
     Unauthenticated,
     Unavailable,
 )
+from headstart.inputs import tensors
 from headstart.transport.settings import connection_settings
+from headstart.v1 import model_service_pb2 as keeping
+from headstart.v1 import prediction_service_pb2 as predicting
 
 EXPIRED = Fault(code=grpc.StatusCode.UNAUTHENTICATED, reason="UNAUTHENTICATED")
 NOT_THERE = Fault(code=grpc.StatusCode.UNAVAILABLE, reason="DRAINING")
@@ -108,10 +114,38 @@ def test_a_bad_setting_is_named_without_its_secret(environment, arguments, messa
     assert "a b" not in str(caught.value)
 
 
-def test_an_infinite_timeout_is_no_limit(server: FakeServer):
-    with Client(server.target, timeout=inf) as client:
+@pytest.mark.parametrize("timeout", [inf, 1e10, timedelta.max])
+def test_an_infinite_timeout_of_a_client_is_no_limit(server: FakeServer, timeout: float | timedelta):
+    with Client(server.target, timeout=timeout) as client:
         client.models()
-    assert (server.remaining["ListModels"][0] or inf) > 1e6
+        client.with_options(timeout=timeout).models()
+    assert [(each or inf) > 1e6 for each in server.remaining["ListModels"]] == [True, True]
+
+
+@pytest.mark.parametrize("timeout", [inf, 1e10, timedelta.max])
+def test_an_infinite_timeout_of_a_method_is_no_limit(
+    client: Client, server: FakeServer, timeout: float | timedelta, tmp_path
+):
+    exported = keeping.ExportHeader(files=[{"name": "a", "sha256": sha256().hexdigest()}])
+    server.standing["ExportVersion"] = [keeping.ExportVersionResponse(header=exported)]
+    server.standing["Embed"] = predicting.EmbedResponse(
+        features=predicting.Features(views={"last": tensors.encode(np.zeros((1, 2), np.float32))})
+    )
+    assert client.predict(b"x", model="pets", timeout=timeout).label
+    assert [*client.predict_stream([b"x"], model="pets", timeout=timeout)]
+    assert client.predict_many([b"x"], ["pets"], timeout=timeout).results
+    assert client.embed(b"x", timeout=timeout)
+    assert client.export("pets", format="onnx", path=tmp_path / "made", timeout=timeout).files
+    assert client.job("j").result(timeout=timeout, on_event=print).version == 3
+    assert client.job("j").status(wait=timeout).state == "SUCCEEDED"
+    assert server.requests["Status"][-1].wait_duration.seconds == 3600
+    for method in ("Predict", "Embed", "ExportVersion", "Watch"):
+        assert all((each or inf) > 1e6 for each in server.remaining[method]), method
+
+
+@pytest.mark.parametrize("timeout", [inf, 1e10])
+def test_an_infinite_wait_for_a_server_ends_when_it_is_ready(client: Client, timeout: float):
+    assert client.ready(timeout)
 
 
 @pytest.mark.parametrize(

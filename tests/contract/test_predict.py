@@ -14,6 +14,7 @@ from headstart import (
     InvalidArgument,
     Prediction,
     PredictionError,
+    ResourceExhausted,
     StageTimes,
     Task,
     Text,
@@ -325,6 +326,16 @@ def test_a_call_carries_the_deadline_of_the_client_or_its_own(client: Client, se
 def test_a_deadline_that_passes_has_its_own_error(client: Client):
     with pytest.raises(DeadlineExceeded):
         client.predict(b"x", model="m", timeout=0)
+
+
+def test_a_stream_does_not_wait_beyond_its_deadline_for_a_busy_server(client: Client, server: FakeServer):
+    server.standing["Predict"] = Fault(
+        code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="BACKBONE_QUEUE_FULL", retry_after=6
+    )
+
+    with pytest.raises(ResourceExhausted):
+        list(client.predict_stream([b"x"], model="m", timeout=5))
+    assert len(server.requests["Predict"]) == 1
 
 
 def test_a_model_without_a_version_has_its_own_error(client: Client, server: FakeServer):

@@ -59,6 +59,8 @@ _FILES: tuple[FileDescriptor, ...] = tuple(
 )
 _PAGE_SIZE = 100
 _SERVING = 1
+#: Longest wait of a Status call that servers accept, in seconds.
+_MAX_WAIT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,8 +128,9 @@ def page_of(response: Any, messages: Iterable[Message], kind: type[Item]) -> Pag
 
 
 def job_status(job_id: str, wait: float = 0.0) -> Call[JobStatus]:
-    """Return the call of Status, which waits up to `wait` seconds for the job's end."""
+    """Return the call of Status, which waits up to `wait` seconds for the job's end, at most an hour."""
     request = tuning.StatusRequest(job_id=job_id)
+    wait = min(wait, _MAX_WAIT_SECONDS)
     if wait > 0:
         request.wait_duration.FromNanoseconds(int(wait * 1e9))
     return Call.of(request, read=lambda response: decode(response.job, JobStatus), extra_seconds=wait)

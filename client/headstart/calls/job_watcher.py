@@ -11,6 +11,9 @@ from headstart.transport.retries import Outage, RetryPolicy
 STATUS_SLICE_SECONDS = 30.0
 """Maximum seconds that one Status call waits: proxies end calls that are silent for a minute."""
 
+ANSWER_SECONDS = 5.0
+"""Seconds after the deadline of a wait within which a server may answer the last call."""
+
 
 class EventCursor:
     """The position of a watcher in the events of a job."""

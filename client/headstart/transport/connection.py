@@ -28,6 +28,9 @@ from headstart.transport.upload import Upload, UploadReport
 Result = TypeVar("Result")
 Item = TypeVar("Item")
 
+#: Seconds of the longest timeout of a call, about 30 years; gRPC ends calls with infinite ones immediately.
+_LONGEST_TIMEOUT = 1e9
+
 
 class Wire(Protocol):
     """The channel of a client, and how the client waits.
@@ -107,12 +110,10 @@ class Exchange:
                 await self.wire.pause(attempts.delay_after(error, repeatable=call.may_follow(error)))
 
     async def _send(self, call: Call[Result], timeout: float | None, metadata: Metadata) -> Result:
-        method = _bound(self._channel.unary_unary, call)
+        start = _start(self._channel.unary_unary, call, timeout, metadata)
         with logged(call.path):
             try:
-                response = await self.wire.answer(
-                    partial(method, call.request, timeout=timeout, metadata=metadata)
-                )
+                response = await self.wire.answer(start)
             except grpc.RpcError as error:
                 raise self._error(error) from None
         with reading(self.settings.server):
@@ -140,8 +141,7 @@ class Exchange:
     async def _receive(
         self, call: Call[Result], timeout: float | None, metadata: Metadata
     ) -> AsyncGenerator[Result, None]:
-        method = _bound(self._channel.unary_stream, call)
-        start = partial(method, call.request, timeout=timeout, metadata=metadata)
+        start = _start(self._channel.unary_stream, call, timeout, metadata)
         with logged(call.path):
             try:
                 async with aclosing(self.wire.answers(start)) as responses:
@@ -197,7 +197,7 @@ class Exchange:
                 answer = await self.send(run.call(chunk), deadline.remaining())
             except HeadstartError as error:
                 failures += 1
-                delay = capacity_delay(error, failures) if run.is_bulk else None
+                delay = capacity_delay(error, failures, deadline.remaining()) if run.is_bulk else None
                 if delay is not None:
                     await self.wire.pause(delay)
                     continue
@@ -308,10 +308,14 @@ class Connection:
         return self.finish(self.exchange.upload(opened, report))
 
 
-def _bound(multicallable: Callable[..., Any], call: Call[Any]) -> Any:
-    """Return the method of a call on a channel."""
-    return multicallable(
+def _start(
+    multicallable: Callable[..., Any], call: Call[Any], timeout: float | None, metadata: Metadata
+) -> Callable[[], Any]:
+    """Return the function that starts a call on a channel."""
+    method = multicallable(
         call.path,
         request_serializer=type(call.request).SerializeToString,
         response_deserializer=call.response.FromString,
     )
+    limit = None if timeout is None or timeout > _LONGEST_TIMEOUT else timeout
+    return partial(method, call.request, timeout=limit, metadata=metadata)

@@ -63,13 +63,20 @@ def loading_delay(
 
 
 def capacity_delay(
-    error: HeadstartError, failures: int, spread: Callable[[], float] = random.random
+    error: HeadstartError,
+    failures: int,
+    left: float | None,
+    spread: Callable[[], float] = random.random,
 ) -> float | None:
-    """Return the seconds until a batch is retried because the server was busy; None for another error."""
+    """Return the seconds until a batch is retried because the server was busy.
+
+    None for another error, or if the deadline passes earlier.
+    """
     if not isinstance(error, ResourceExhausted) or error.retry_after is None or failures > _CAPACITY_ATTEMPTS:
         return None
     seconds = requested_seconds(error)
-    return seconds * (1.0 + spread()) if seconds <= LONGEST_SECONDS else None
+    delay = seconds * (1.0 + spread())
+    return delay if seconds <= LONGEST_SECONDS and (left is None or delay < left) else None
 
 
 def requested_seconds(error: HeadstartError) -> float:

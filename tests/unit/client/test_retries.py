@@ -69,7 +69,16 @@ def test_a_server_that_asks_for_a_year_is_not_waited_for(reason):
     with pytest.raises(Unavailable):
         Backoff(POLICY).delay_after(Unavailable(details))
     assert loading_delay(Unavailable(details), POLICY, None) is None
-    assert capacity_delay(ResourceExhausted(details), 1) is None
+    assert capacity_delay(ResourceExhausted(details), 1, None) is None
+
+
+def test_a_batch_does_not_wait_beyond_its_deadline():
+    details = replace(ERROR.details, retry_after=timedelta(seconds=3))
+
+    def delay(left: float | None) -> float | None:
+        return capacity_delay(ResourceExhausted(details), 1, left, spread=lambda: 0.0)
+
+    assert [delay(None), delay(3.1), delay(3.0), delay(1.0)] == [3, 3, None, None]
 
 
 def test_a_server_that_loads_is_not_flooded():
