@@ -20,8 +20,9 @@ from headstart.v1 import model_service_pb2 as pb
 class ExportFiles:
     """The files of an export; use it in a `with` statement.
 
-    They are written to a temporary path, and moved to the path when all have arrived with the announced
-    digests. The path is a file, or a folder for several files, created if it is missing.
+    They are written to a temporary folder, and moved to the path when all have arrived with the announced
+    digests. The path is a file, or a folder for several files, created if it is missing. An existing folder
+    may be a mount point, and its parent need not be writable.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -29,8 +30,9 @@ class ExportFiles:
         self._header: pb.ExportHeader | None = None
         self._stream: IO[bytes] | None = None
         self._index = -1
-        parent = self._path.absolute().parent
-        self._aside = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=parent))
+        self._is_folder = self._path.is_dir()
+        nearby = self._path.absolute() if self._is_folder else self._path.absolute().parent
+        self._aside = Path(tempfile.mkdtemp(prefix=".headstart-", dir=nearby))
 
     def __enter__(self) -> "ExportFiles":
         return self
@@ -68,11 +70,11 @@ class ExportFiles:
         names = [file.name for file in files]
         path = self._path
         if len(files) == 1:
-            path = path / PurePosixPath(names[0]).name if path.is_dir() else path
+            path = path / PurePosixPath(names[0]).name if self._is_folder else path
             (self._aside / names[0]).replace(path)
             placed = [path]
         else:
-            placed = self._move_folder(names)
+            placed = self._move_all(names)
         format = pb.ExportFormat.Name(self._header.format).removeprefix("EXPORT_FORMAT_").lower()
         return Export(
             model=self._header.model,
@@ -82,16 +84,19 @@ class ExportFiles:
             files=tuple(placed),
         )
 
-    def _move_folder(self, names: Sequence[str]) -> list[Path]:
+    def _move_all(self, names: Sequence[str]) -> list[Path]:
         path = self._path
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        others = [each for each in path.iterdir() if each.name != self._aside.name] if self._is_folder else []
+        if others or (path.exists() and not self._is_folder):
             raise FileExistsError(
                 f"Expected a new or an empty folder for an export of {len(names)} files. Received: {path}."
             )
-        if path.exists():
-            path.rmdir()
-        self._aside.chmod(0o777 & ~_umask())
-        self._aside.replace(path)
+        if self._is_folder:
+            for each in self._aside.iterdir():
+                each.replace(path / each.name)
+        else:
+            self._aside.chmod(0o777 & ~_umask())
+            self._aside.replace(path)
         return [path / name for name in names]
 
     def _write(self, chunk: pb.ExportChunk) -> None:

@@ -1,12 +1,15 @@
 """Files of an export on their way to the disk: whole and proven, or not there at all."""
 
+import errno
 import hashlib
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from headstart.errors import DataLoss
 from headstart.exports import ExportFiles
+from headstart.results import Export
 from headstart.v1 import model_service_pb2 as pb
 
 
@@ -27,6 +30,19 @@ def chunk(file: int, content: bytes) -> pb.ExportVersionResponse:
 ALIVE = pb.ExportVersionResponse()
 #: With a folder and an empty file in it.
 FILES = {"a/b": b"12345", "empty": b"", "z": b"678"}
+
+
+def export(path: Path, content: dict[str, bytes]) -> Export:
+    with ExportFiles(path) as files:
+        files.write(header(content))
+        for index, part in enumerate(content.values()):
+            files.write(chunk(index, part))
+        return files.finish()
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    """Return the contents of all files in a folder, also of hidden ones, by their paths."""
+    return {str(each.relative_to(folder)): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
 
 
 def test_one_file_becomes_the_path(tmp_path: Path) -> None:
@@ -56,6 +72,50 @@ def test_several_files_become_a_folder(tmp_path: Path, is_there: bool) -> None:
         found = files.finish()
     assert {str(path.relative_to(target)): path.read_bytes() for path in found.files} == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+
+
+@pytest.mark.parametrize("content", [{"model.onnx": b"12345"}, FILES])
+def test_an_existing_folder_is_enough_without_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: dict[str, bytes]
+) -> None:
+    target = tmp_path / "mounted"
+    target.mkdir()
+    make = tempfile.mkdtemp
+
+    def within_target(*, prefix: str, dir: Path) -> str:
+        if dir == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+        return make(prefix=prefix, dir=dir)
+
+    def busy(_: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", within_target)
+    monkeypatch.setattr(Path, "rmdir", busy)
+    export(target, content)
+    assert stored(target) == content
+
+
+@pytest.mark.parametrize("content", [{"model.onnx": b"12345"}, FILES])
+def test_the_current_folder_and_a_link_to_a_folder_get_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: dict[str, bytes]
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    (tmp_path / "link").symlink_to(there)
+    monkeypatch.chdir(here)
+    assert all(path.exists() for path in export(Path(), content).files)
+    export(tmp_path / "link", content)
+    assert stored(here) == stored(there) == content
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "pets").write_text("mine")
+    with pytest.raises(FileExistsError, match="Expected a new or an empty folder"):
+        export(tmp_path / "pets", FILES)
+    assert stored(tmp_path) == {"pets": b"mine"}
 
 
 def test_a_folder_with_files_in_it_is_left_alone(tmp_path: Path) -> None:
