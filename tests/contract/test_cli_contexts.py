@@ -133,6 +133,21 @@ def test_a_token_file_is_read_for_each_command(server, tmp_path, monkeypatch):
     assert str(tmp_path / "token") in run("model", "list", code=2).stderr
 
 
+def test_a_token_file_in_the_home_of_an_unknown_user_is_missing(server):
+    for command in ("login", "whoami"):
+        said = run(command, "--server", server.target, "--token-file", "~no-such-user/token", code=2).stderr
+        assert said == "error: No such folder: ~no-such-user\n"
+
+
+def test_without_a_home_folder_the_server_must_be_named(server, monkeypatch):
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+
+    assert "Set HOME, or name the server with" in run("model", "list", code=2).stderr
+    run("model", "list", "--server", server.target)
+
+
 def test_a_token_can_come_from_stdin(server):
     run("login", server.target, "--name", "piped", "--token-stdin", input="secret-2\n")
     assert bearer(server, "WhoAmI") == "Bearer secret-2"

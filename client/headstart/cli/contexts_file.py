@@ -119,8 +119,18 @@ class ContextsFile:
 
 def _default_path() -> Path:
     base = os.environ.get("XDG_CONFIG_HOME", "")
-    folder = Path(base) if os.path.isabs(base) else Path.home() / ".config"
+    folder = Path(base) if os.path.isabs(base) else expanded_path("~/.config")
+    if not folder.is_absolute():
+        raise ValueError(
+            "Your home folder, which has the contexts, is unknown. Set HOME, or name the server with "
+            "--server or HEADSTART_SERVER"
+        )
     return folder / "headstart" / "contexts.toml"
+
+
+def expanded_path(path: str) -> Path:
+    """Return a path with a home folder in place of ~ or ~user; unchanged if the folder is unknown."""
+    return Path(os.path.expanduser(path))
 
 
 def _contexts(document: dict[str, Any]) -> Contexts:

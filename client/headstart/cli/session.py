@@ -6,13 +6,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 import typer
 from rich.console import Console, RenderableType
 
-from headstart.cli.contexts_file import Context, ContextsFile
+from headstart.cli.contexts_file import Context, ContextsFile, expanded_path
 from headstart.cli.global_options import GlobalOptions
 from headstart.cli.output.formats import Format, Listing
 from headstart.cli.output.recorder import Recorder
@@ -157,7 +156,7 @@ def session_of(context: typer.Context) -> Session:
 
 def _reader(path: str) -> Callable[[], str]:
     """Return a function that reads a token, so that a renewed token is used."""
-    return lambda: Path(path).expanduser().read_text(encoding="utf-8").strip()
+    return lambda: expanded_path(path).read_text(encoding="utf-8").strip()
 
 
 def _console(*, stderr: bool) -> Console:

@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from headstart.cli.confirmation import confirm
-from headstart.cli.contexts_file import Context, Contexts, ContextsFile, complete_contexts
+from headstart.cli.contexts_file import Context, Contexts, ContextsFile, complete_contexts, expanded_path
 from headstart.cli.help import noun
 from headstart.cli.output.formats import LIST, listing
 from headstart.cli.output.layout import add_row, facts_grid, new_table
@@ -160,7 +159,7 @@ def _token(*, from_stdin: bool) -> str | None:
 
 def _with_absolute_paths(context: Context) -> Context:
     ca, cert, key, token_file = (
-        str(Path(path).expanduser().absolute()) if path else ""
+        str(expanded_path(path).absolute()) if path else ""
         for path in (context.ca, context.cert, context.key, context.token_file)
     )
     return replace(context, ca=ca, cert=cert, key=key, token_file=token_file)
