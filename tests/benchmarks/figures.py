@@ -24,21 +24,30 @@ from math import erfc, exp, pi, sqrt
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from benchmarks.figure_sets import Pool, Views, image_pools, moons_pool, row_pools, text_pools
+from benchmarks.figure_sets import Cut, Pool, Views, image_pools, moons_pool, row_pools, text_pools
 from benchmarks.report import machine, print_table, software
+from headstart_server.backbones.contract.backbone import LAST
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.features.feature_matrix import Ints
 from headstart_server.learning.heads.fitting import fit
-from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Recipe, Ridge
+from headstart_server.learning.heads.partial import TailTrainer
+from headstart_server.learning.heads.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
 from headstart_server.learning.metrics.class_predictions import ClassPredictions
 from headstart_server.learning.metrics.metrics import MetricsSource, measure
 from headstart_server.learning.metrics.reliability import Reliability, reliability
 
 CACHE = Path(__file__).parents[2] / ".cache" / "recipes"
-RECIPES: Mapping[str, Recipe] = {"auto": Auto(), "ridge": Ridge(), "logistic": Logistic(), "mlp": Mlp()}
+RECIPES: Mapping[str, Recipe] = {
+    "auto": Auto(),
+    "ridge": Ridge(),
+    "logistic": Logistic(),
+    "mlp": Mlp(),
+    "partial": Partial(),
+}
 SHOTS = (5, 20, 100)
 #: What is promised.
 COVERAGE, BIAS, CALIBRATION_ERROR, BEHIND_SKLEARN = (0.90, 0.99), 0.01, 0.05, 0.02
@@ -104,12 +113,16 @@ class Sample:
         views: features to train on, by view.
         labels: their classes.
         digests: their content digests.
+        places: their places in the pool.
+        is_near: whether they are near-duplicates.
         fresh: places of the fresh examples in the pool.
     """
 
     views: Views
     labels: Ints
     digests: Sequence[str]
+    places: Ints
+    is_near: NDArray[np.bool_]
     fresh: Ints
 
 
@@ -130,11 +143,20 @@ def sampled(pool: Pool, shots: int, rng: np.random.Generator, *, duplicates: boo
         for view, rows in pool.views.items()
     }
     digests = [sha256(row.tobytes()).hexdigest() for row in next(iter(views.values()))]
-    return Sample(views=views, labels=pool.labels[places], digests=digests, fresh=fresh)
+    return Sample(
+        views=views,
+        labels=pool.labels[places],
+        digests=digests,
+        places=places,
+        is_near=is_near,
+        fresh=fresh,
+    )
 
 
-def is_possible(pool: Pool, shots: int) -> bool:
-    """Return whether a pool has enough examples of each class, and fresh ones."""
+def is_possible(pool: Pool, recipe: str, shots: int) -> bool:
+    """Return whether a recipe supports a pool, which has enough examples of each class, and fresh ones."""
+    if recipe == "partial" and pool.cut is None:
+        return False
     trained = shots * pool.classes
     fresh = len(pool.labels) - trained
     return bool(np.bincount(pool.labels).min() > shots and fresh >= max(FRESH * trained, LEAST_FRESH))
@@ -153,11 +175,15 @@ def checked(pools: Sequence[Pool], trial: Trial) -> Checked | None:
         sample.digests,
         seed=trial.seed,
         modality=pool.modality,
+        tails=None if pool.cut is None else tail_trainer(pool.cut, sample),
     )
     predicted = fitted.metrics
     if predicted.accuracy is None or predicted.accuracy_low is None or predicted.accuracy_high is None:
         return None
-    outputs = fitted.head.outputs({view: rows[sample.fresh] for view, rows in pool.views.items()})
+    fresh = {view: rows[sample.fresh] for view, rows in pool.views.items()}
+    if pool.cut is not None and fitted.tail is not None:
+        fresh[LAST] = pool.cut.backbone.tail(fitted.tail).run(pool.cut.of(pool.cut.rows[sample.fresh]))
+    outputs = fitted.head.outputs(fresh)
     shown = Targets.of_labels(pool.labels[sample.fresh], names)
     true = measure(shown, outputs, fitted.head.thresholds, source=MetricsSource.HELD_OUT)
     drawn = (rng.random((len(outputs), 1)) > np.cumsum(outputs, axis=1)).sum(axis=1)
@@ -174,6 +200,16 @@ def checked(pools: Sequence[Pool], trial: Trial) -> Checked | None:
         plain_calibration_error=found.calibration_error,
         floor=floor.calibration_error or 0.0,
         reported_calibration_error=predicted.calibration_error or 0.0,
+    )
+
+
+def tail_trainer(cut: Cut, sample: Sample) -> TailTrainer:
+    """What trains the last block on a sample."""
+    rows = cut.rows[sample.places]
+    return TailTrainer(
+        activations=cut.path,
+        rows=np.where(sample.is_near, cut.near(rows), rows),
+        train=partial(cut.backbone.train_tail, progress=lambda epoch: None, checkpoint=lambda: None),
     )
 
 
@@ -336,7 +372,7 @@ def main() -> None:
     print(f"Machine: {machine()}\nSoftware: {software()}\n", flush=True)
     pools = [
         *(row_pools() if "rows" in options.kinds else []),
-        *(image_pools(options.cache) if "images" in options.kinds else []),
+        *(image_pools(options.cache, cut="partial" in options.recipes) if "images" in options.kinds else []),
         *(text_pools(options.cache) if "texts" in options.kinds else []),
     ]
     trials = [
@@ -344,9 +380,10 @@ def main() -> None:
         for recipe, duplicates, shots, place, seed in product(
             options.recipes, (False, True), options.shots, range(len(pools)), range(options.repeats)
         )
-        if is_possible(pools[place], shots)
+        if is_possible(pools[place], recipe, shots)
     ]
-    found = run(pools, trials, options.workers)
+    # A backbone stays in its process, and trains on all cores.
+    found = run(pools, trials, 1 if "partial" in options.recipes else options.workers)
     rows = grouped(found, lambda trial: (trial.recipe, trial.duplicates, trial.shots))
     print_rows("Reported figures and fresh examples, in percent", ("recipe", "duplicates", "shots"), rows)
     if options.details:
