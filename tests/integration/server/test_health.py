@@ -114,6 +114,16 @@ async def test_a_watcher_that_reads_nothing_keeps_a_server_neither_from_serving_
     assert seen == [NOT_SERVING, SERVING]
 
 
+async def test_a_server_that_stops_does_not_wait_for_watchers(
+    server: Server, health: health_pb2_grpc.HealthStub
+) -> None:
+    watch = health.Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == NOT_SERVING
+    async with asyncio.timeout(60):
+        await server.stop(600)
+        assert await watch.code() is grpc.StatusCode.OK
+
+
 async def test_a_server_waits_for_the_next_call_once_and_not_for_each_method(server: Server) -> None:
     # This test and the fixture, gRPC's loop, and its request for the next call.
     assert len(asyncio.all_tasks()) <= 5

@@ -13,7 +13,8 @@ from headstart_server.api.grpc.call import Context
 class HealthService(stubs.HealthServicer):
     """Reports one status for all services. Used by one event loop.
 
-    A change waits for no watcher: a caller that does not read delays only its own stream.
+    A change waits for no watcher: a caller that does not read delays only its own stream. Watches end with
+    the last status of a server that stops, which would otherwise wait for them.
 
     Args:
         services: full names of the services. The empty name stands for the whole server.
@@ -34,7 +35,7 @@ class HealthService(stubs.HealthServicer):
             self._changed = asyncio.Event()
 
     def stop(self) -> None:
-        """Report NOT_SERVING from now on."""
+        """Report NOT_SERVING from now on, and end all watches."""
         self.set_serving(False)
         self._is_stopping = True
 
@@ -52,9 +53,11 @@ class HealthService(stubs.HealthServicer):
         is_known, sent = request.service in self._services, None
         while True:
             # Before the status is read, because it may change while the response is sent.
-            changed = self._changed
+            changed, is_last = self._changed, self._is_stopping
             status = self._status if is_known else pb.HealthCheckResponse.SERVICE_UNKNOWN
             if status != sent:
                 sent = status
                 yield pb.HealthCheckResponse(status=status)
+            if is_last:
+                return
             await changed.wait()

@@ -116,3 +116,18 @@ async def test_a_server_that_stops_does_not_serve_again(health: HealthService) -
     health.stop()
     health.set_serving(True)
     assert await checked(health) == await following(watch) == NOT_SERVING
+
+
+@pytest.mark.parametrize("service", ["", NAME, "other"])
+async def test_watches_end_with_the_last_status_of_a_server_that_stops(
+    health: HealthService, service: str
+) -> None:
+    watch, idle = watching(health, service), watching(health, service)
+    await following(idle)
+    waiting = asyncio.ensure_future(anext(idle, None))
+    await asyncio.sleep(0)
+    health.stop()
+    async with asyncio.timeout(60):
+        assert await waiting is None
+        last = HealthCheckResponse.SERVICE_UNKNOWN if service == "other" else NOT_SERVING
+        assert [response.status async for response in watch] == [last]
