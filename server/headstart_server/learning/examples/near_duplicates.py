@@ -99,7 +99,7 @@ class _Contents:
         self.varying = features.shape[1]
         if modality is Modality.TENSOR:
             scale = RESULT_CACHE.get(
-                feature_key([features], "scale", places), lambda: RobustScale.from_features(features[places])
+                feature_key([features], "scale", places), lambda: RobustScale.from_features(features, places)
             )
             self._centre, self._scale = scale.center, scale.scale
             self.varying = int(np.isfinite(self._scale).sum())
@@ -129,22 +129,31 @@ class _Contents:
 
     def _spread(self, labels: Ints) -> float:
         counts = np.bincount(labels)
-        sums, squares = np.zeros((len(counts), self._features.shape[1])), np.zeros(len(counts))
+        # Class by class, so that only one sum is incomplete at a time.
+        order = np.argsort(labels, kind="stable")
+        within, between = 0.0, 0.0
+        last, carried = -1, np.zeros(self._features.shape[1])
         for block in self._blocks():
-            rows = self.rows(block).astype(np.float64)
-            shown, starts = np.unique(np.sort(labels[block]), return_index=True)
-            sums[shown] += np.add.reduceat(rows[np.argsort(labels[block], kind="stable")], starts, axis=0)
-            np.add.at(squares, labels[block], np.square(rows).sum(axis=1))
+            shown = labels[order[block]]
+            rows = self.rows(order[block]).astype(np.float64)
+            within += float(counts[shown] @ np.square(rows).sum(axis=1))
+            sums = np.add.reduceat(rows, np.unique(shown, return_index=True)[1], axis=0)
+            if shown[0] == last:
+                sums[0] += carried
+            else:
+                between += float(np.square(carried).sum())
+            between += float(np.square(sums[:-1]).sum())
+            last, carried = shown[-1], sums[-1]
+        between += float(np.square(carried).sum())
         # Over ordered pairs of a class the squared distances sum up to 2 n sum |a|^2 - 2 |sum a|^2.
-        total = 2 * float(counts @ squares - np.square(sums).sum())
         pairs = int((counts * (counts - 1)).sum())
-        return max(total, 0.0) / pairs if pairs else 0.0
+        return max(2 * (within - between), 0.0) / pairs if pairs else 0.0
 
     def searched(self) -> tuple[Float32, float]:
         """Return the rows to search pairs in, [N, d], and the overestimate of their squared distances."""
         count, size = len(self._places), self._features.shape[1]
         if count <= _PROJECT_ABOVE or size <= _PROJECTED:
-            return self.rows(slice(None)), 1.0
+            return np.concatenate([self.rows(block) for block in self._blocks()]), 1.0
         directions = np.random.default_rng(0).normal(size=(size, _PROJECTED)) / np.sqrt(_PROJECTED)
         to = directions.astype(np.float32)
         return np.concatenate([self.rows(block) @ to for block in self._blocks()]), _SLACK

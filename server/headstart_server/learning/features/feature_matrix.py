@@ -70,14 +70,27 @@ def concatenate_views(views: Mapping[str, NDArray[T]], names: Sequence[str]) -> 
     return views[names[0]] if len(names) == 1 else np.concatenate([views[name] for name in names], axis=1)
 
 
-def robust_scale(features: NDArray[np.floating]) -> tuple[Float64, Float64]:
+def robust_scale(
+    features: NDArray[np.floating], places: Ints | slice = slice(None)
+) -> tuple[Float64, Float64]:
     """Return median and deviation of each feature, [D]; the deviation of a constant feature is infinite.
 
     A single outlier makes a standard deviation so large that all other values would count as equal, so a
     median of the absolute deviations is used if it is smaller. If more than half of the values are equal, as
-    often in counts, it is the median of the other values, the lower one of two.
+    often in counts, it is the median of the other values, the lower one of two. `places` are the rows to use.
     """
-    exact = features.astype(np.float64)
+    count, size = len(features), features.shape[1]
+    center, scale = np.empty(size), np.empty(size)
+    # As many numbers at a time as a block of rows has.
+    width = max(BLOCK * size // max(count, 1), 1)
+    for start in range(0, size, width):
+        part = slice(start, start + width)
+        center[part], scale[part] = _robust_scale(features[:, part][places].astype(np.float64))
+    return center, np.where(scale > 0, scale, np.inf)
+
+
+def _robust_scale(exact: Float64) -> tuple[Float64, Float64]:
+    """Return median and deviation of each feature, [D]."""
     center, deviation = np.median(exact, axis=0), exact.std(axis=0)
     apart = np.abs(exact - center)
     robust = MAD_TO_DEVIATION * np.median(apart, axis=0)
@@ -86,8 +99,7 @@ def robust_scale(features: NDArray[np.floating]) -> tuple[Float64, Float64]:
         ascending = np.sort(apart[:, sparse], axis=0)
         equal = (ascending == 0).sum(axis=0)
         robust[sparse] = ascending[(equal + len(exact) - 1) // 2, np.arange(len(sparse))]
-    scale = np.minimum(robust, deviation)
-    return center, np.where(scale > 0, scale, np.inf)
+    return center, np.minimum(robust, deviation)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -113,9 +125,11 @@ class RobustScale:
         return self.center.nbytes + self.scale.nbytes
 
     @classmethod
-    def from_features(cls, features: NDArray[np.floating]) -> "RobustScale":
-        """Compute the scale of features."""
-        center, scale = robust_scale(features)
+    def from_features(
+        cls, features: NDArray[np.floating], places: Ints | slice = slice(None)
+    ) -> "RobustScale":
+        """Compute the scale of the features of some rows."""
+        center, scale = robust_scale(features, places)
         return cls(center=center, scale=scale)
 
 

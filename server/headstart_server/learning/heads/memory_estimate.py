@@ -25,6 +25,8 @@ _FOLDS = 5
 _TRAINER = 1 << 30
 #: Examples up to which near-duplicates are searched in the features, and dimensions of the projection above.
 _UNPROJECTED, _PROJECTED = 2000, 128
+#: Pairs of examples in memory, a byte each, and examples on each side of a tile of distances.
+_PAIRS, _TILE = 1 << 24, 1024
 #: Maximum number of examples of the learning curve.
 _CURVE = 2000
 
@@ -109,11 +111,11 @@ def _mlp(sizes: Sizes, width: int, folds: int, units: int) -> float:
 
 
 def _alike(sizes: Sizes, names: tuple[str, ...]) -> float:
-    """Return the bytes of the near-duplicate search: rows of length 1 and two distance matrices."""
-    width = sizes.views[LAST] if LAST in names else _width(sizes, names[:1])
-    searched = width if sizes.examples <= _UNPROJECTED or width <= _PROJECTED else _PROJECTED
-    sums = _DOUBLE * sizes.outputs * width
-    return _SINGLE * 5 * sizes.examples * searched + sums + 2 * _block(sizes, width)
+    """Return the bytes of the near-duplicate search: rows, pairs, a tile of distances, blocks."""
+    count, width = sizes.examples, sizes.views[LAST] if LAST in names else _width(sizes, names[:1])
+    searched = width if count <= _UNPROJECTED or width <= _PROJECTED else _PROJECTED
+    pairs = min(count * count, _PAIRS) + _DOUBLE * 4 * min(count, _TILE) ** 2
+    return _SINGLE * 5 * count * searched + pairs + 2 * _block(sizes, width)
 
 
 def _assessment(sizes: Sizes, names: tuple[str, ...]) -> float:

@@ -1,5 +1,6 @@
 """Near-duplicates: found whatever their number, joined, and never in two folds."""
 
+import tracemalloc
 from collections import Counter
 from hashlib import sha256
 
@@ -208,3 +209,25 @@ def test_contents_that_are_slightly_too_far_apart_are_scaled_a_few_times_only(
     assert group_near_duplicates(features, labels, names(count), modality=Modality.TEXT) == names(count)
     # Once for the spread, once for the projection, and once for each block of candidates and all others.
     assert scaled <= 10 * count
+
+
+def peak_of_search(features: Float32, labels: Ints, modality: Modality) -> int:
+    """Return the most bytes that a search has allocated at one time."""
+    tracemalloc.start()
+    try:
+        group_near_duplicates(features, labels, names(len(features)), modality=modality)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_deviations_of_many_rows_are_computed_without_copies_of_all_rows() -> None:
+    rows = np.random.default_rng(0).standard_normal((8192, 512), np.float32)
+    # The peak of copies in double precision would be 7 times the rows.
+    assert peak_of_search(rows, np.zeros(len(rows), np.int64), Modality.TENSOR) < 3 * rows.nbytes
+
+
+def test_as_many_classes_as_examples_take_no_memory_each() -> None:
+    features = np.abs(np.random.default_rng(0).standard_normal((4096, 1024), np.float32))
+    # With a sum for each class the peak would be 6 times the features; blocks of rows take 4 times.
+    assert peak_of_search(features, np.arange(len(features)), Modality.IMAGE) < 5 * features.nbytes

@@ -13,7 +13,8 @@ from unit.learning.heads.measure_memory import RECIPES
 
 #: Seconds that a process gets; never waited for when the code is right.
 PATIENCE = 300.0
-#: More and fewer examples than features, and more than `result_cache.ROWS` and `feature_matrix.BLOCK`.
+#: More and fewer examples than features, and more than `result_cache.ROWS` and `feature_matrix.BLOCK`. The
+#: last has so many examples that copies of their features would exceed the memory of the fit.
 CASES = [
     ("ridge", 2500, {"last": 1024}, 10, "image"),
     ("ridge", 400, {"last": 12288}, 3, "tensor"),
@@ -23,6 +24,7 @@ CASES = [
     ("logistic", 400, {"last": 6144}, 3, "tensor"),
     ("mlp", 2500, {"last": 768, "taps": 512}, 10, "image"),
     ("mlp", 400, {"last": 6144}, 3, "tensor"),
+    pytest.param("ridge", 20_000, {"last": 1024}, 2, "tensor", marks=pytest.mark.slow),
 ]
 
 
