@@ -22,7 +22,7 @@ from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.api.grpc.messages import common
 from headstart_server.api.grpc.messages.dataset_manifest import read_dataset_list
 from headstart_server.api.http.forms import Part, parts_of
-from headstart_server.api.http.json_text import SMALL_BYTES
+from headstart_server.api.http.json_text import SMALL_BYTES, load_row
 from headstart_server.api.http.messages import parse_json
 from headstart_server.backbones.contract.vectors import TensorDecoder
 from headstart_server.backbones.preprocessing.images import ImageDecoder
@@ -95,7 +95,7 @@ def head(content: bytes) -> object:
 def named(list_and_name: bytes) -> object:
     """A list of examples; the first byte selects the ending of its name."""
     ending = (".csv", ".tsv", ".jsonl")[list_and_name[0] % 3] if list_and_name else ".csv"
-    return list(read_dataset_list(f"list{ending}", list_and_name[1:]))
+    return list(read_dataset_list(f"list{ending}", list_and_name[1:], loads=load_row))
 
 
 def stored_list(text: Any) -> object:

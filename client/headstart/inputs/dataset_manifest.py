@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias
@@ -62,6 +63,7 @@ def read_list(
     suffix: str,
     layout: Layout = Layout(),  # noqa: B008  # frozen
     row_ended: Callable[[], None] = lambda: None,
+    loads: Callable[[str], Any] = json.loads,
 ) -> Iterator[ListedRow]:
     """Yield the examples of a list, in order; errors name the line.
 
@@ -71,9 +73,11 @@ def read_list(
         suffix: one of `LIST_SUFFIXES`.
         layout: meanings of the columns; the suffix determines `Layout.is_text`.
         row_ended: called after each row that was read.
+        loads: reads the JSON of one row; raises ValueError if it is invalid.
     """
     layout = replace(layout, is_text=suffix != ".jsonl")
-    rows = _READERS[suffix](lines, name, layout, row_ended)
+    read = partial(_json_rows, loads=loads) if suffix == ".jsonl" else _READERS[suffix]
+    rows = read(lines, name, layout, row_ended)
     layout, rows = _with_features(name, layout, rows)
     yield from IntegerLabels(layout.task).checked(
         (row, _written_label(row, layout)) for row in _read(rows, name, layout)
@@ -255,7 +259,11 @@ def _check_unique(name: str, header: Sequence[str]) -> None:
 
 
 def _json_rows(
-    lines: Iterable[str], name: str, layout: Layout, row_ended: Callable[[], None]
+    lines: Iterable[str],
+    name: str,
+    layout: Layout,
+    row_ended: Callable[[], None],
+    loads: Callable[[str], Any] = json.loads,
 ) -> Iterator[tuple[int, Row]]:
     for line, text in enumerate(_utf8(lines, name), start=1):
         row_ended()
@@ -263,7 +271,7 @@ def _json_rows(
             continue
         place = f"{name}, line {line}"
         try:
-            row = json.loads(text)
+            row = loads(text)
         except RecursionError:
             raise ValueError(f"{place}: the JSON is nested too deeply") from None
         except ValueError as error:

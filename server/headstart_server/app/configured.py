@@ -1,10 +1,12 @@
 """The objects and limits that the settings alone determine."""
 
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from headstart_server.api.grpc.messages.dataset_manifest import read_dataset_list
+from headstart_server.api.http.json_text import load_row
 from headstart_server.auth.audit import AuditLog
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.contract.runtimes import RuntimeKind, has_gpu, runtime_settings
@@ -69,7 +71,8 @@ def dataset_reader(settings: Settings) -> DatasetReader | None:
         raise ModuleNotFoundError(
             "--allow-dataset-uri https:// needs the package urllib3: pip install 'headstart[http]'."
         )
-    return DatasetReader(policy, read_dataset_list, max_input_bytes=settings.limits.max_input_size)
+    read = partial(read_dataset_list, loads=load_row)
+    return DatasetReader(policy, read, max_input_bytes=settings.limits.max_input_size)
 
 
 def matrices(backbones: BackbonesGroup) -> Matrices:

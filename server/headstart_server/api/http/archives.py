@@ -12,6 +12,7 @@ from headstart.inputs.records import INPUT_COLUMNS, Layout
 from headstart.v1 import input_pb2
 from headstart_server.api.grpc.messages.dataset_manifest import list_rows
 from headstart_server.api.http.columns import names_columns
+from headstart_server.api.http.json_text import load_row
 from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField
 from headstart_server.storage.zip_member import check_methods, read_entry
 
@@ -150,7 +151,7 @@ def examples_of_list(file: IO[bytes], suffix: str, layout: Layout) -> Iterator[t
         layout: the meanings of the columns.
     """
     try:
-        for row, example in list_rows(file, "the body", suffix, layout):
+        for row, example in list_rows(file, "the body", suffix, layout, load_row):
             if row.path:
                 raise ValueError(
                     f"the body, line {row.line}: a path cannot be read over HTTP. "

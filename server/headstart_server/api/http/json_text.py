@@ -1,8 +1,8 @@
 """Read JSON without blocking other work, even for adversarial texts.
 
 Python's `json` keeps the interpreter's lock until it has read a whole text, even in a thread, so it is only
-used for small texts. Larger ones are read token by token in separate threads, up to a maximum number of
-values, and long strings in parts.
+used for small texts, and for rows of few values. Larger ones are read token by token in separate threads, up
+to a maximum number of values, and long strings in parts.
 """
 
 import asyncio
@@ -21,6 +21,8 @@ SMALL_BYTES = 32 << 10
 _LARGE_BYTES = 1 << 20
 #: Maximum values of one text, and their maximum nesting depth.
 MAX_VALUES, MAX_DEPTH = 100_000, 64
+#: Values that Python reads in a few milliseconds, together with strings of 1 MiB.
+FEW_VALUES = 10_000
 
 # Matching keeps the lock, so each match is bounded; a match without a token has spaces only.
 _TOKEN = re.compile(rb'[ \t\r\n]{0,65536}+(?:([\[\]{},:"]|[^\s\[\]{},:"]{1,400}|$)|(?=[ \t\r\n]))')
@@ -65,6 +67,17 @@ def load_json(text: bytes) -> Any:
     return values
 
 
+def load_row(text: str) -> Any:
+    """Return the value of a row of JSON lines, whose characters the caller limits.
+
+    Raise ValueError if it is not JSON; a row of many values also if it repeats a key, or has too deep values.
+    """
+    # A comma or a bracket precedes each value except the first.
+    if text.count(",") + text.count("[") + text.count("{") > FEW_VALUES:
+        return _Reader(text.encode(), max_values=len(text)).read()
+    return json.loads(text)
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
@@ -80,10 +93,12 @@ class _Reader:
 
     Args:
         text: the text in UTF-8.
+        max_values: maximum number of values.
     """
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, max_values: int = MAX_VALUES) -> None:
         self._text = text
+        self._max_values = max_values
         self._place = 0
         self._values = 0
         #: The containers around the next value, and the current key of each container that is an object.
@@ -213,9 +228,10 @@ class _Reader:
 
     def _count(self) -> None:
         self._values += 1
-        if self._values > MAX_VALUES:
+        if self._values > self._max_values:
             raise ValueError(
-                f"more than {MAX_VALUES} values. Send them in several requests, or examples as JSON lines"
+                f"more than {self._max_values} values. Send them in several requests, or examples as JSON "
+                "lines"
             )
 
     def _wrong(self, wanted: str) -> ValueError:

@@ -1,6 +1,6 @@
 """Convert examples in HTTP bodies to the messages of a stream: the spec, then batches."""
 
-import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from headstart.inputs.records import Layout
 from headstart.inputs.task import Task
 from headstart.v1 import input_pb2
+from headstart_server.api.grpc.executors import BoundedExecutor
 from headstart_server.api.http.archives import (
     check_class_folders,
     examples_of_list,
@@ -40,9 +41,15 @@ from headstart_server.errors import InvalidField
 #: Maximum size of a batch in bytes and examples; a single example may be larger.
 _BATCH_BYTES = 1 << 20
 _BATCH_EXAMPLES = 64
+#: Seconds after which a batch ends, so that other bodies are read, too.
+_BATCH_SECONDS = 0.5
 _MAX_ID_BYTES = 256
 #: Bytes up to which reading lines is faster than switching to a thread.
 _FEW_BYTES = 4096
+
+#: Threads that read examples of stored bodies: rows full of values take long, and the event loop's default
+#: threads serve short calls.
+_READERS = BoundedExecutor(4)
 
 JSON_LINES = frozenset(
     {"application/jsonl", "application/x-jsonlines", "application/x-ndjson", "application/json-lines"}
@@ -174,17 +181,18 @@ async def _of_file(
     yield ()
     async with limits.storage.stored(pieces, limits.dataset_bytes) as file:
         examples = read(file)
-        while group := await asyncio.to_thread(_next_group, examples):
+        while group := await _READERS.run(_next_group, examples):
             yield group
 
 
 def _next_group(examples: Iterator[Sized]) -> list[Sized]:
     """Return the next examples, at most those of one batch; an empty list at the end."""
-    group, size = [], 0
+    group, size, began = [], 0, time.monotonic()
     for sized in examples:
         group.append(sized)
         size += sized[1]
-        if size >= _BATCH_BYTES or len(group) >= _BATCH_EXAMPLES:
+        is_full = size >= _BATCH_BYTES or len(group) >= _BATCH_EXAMPLES
+        if is_full or time.monotonic() - began > _BATCH_SECONDS:
             break
     return group
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import parse_qs
 
 import pytest
@@ -20,6 +21,7 @@ from headstart_server.api.http.body_storage import BodyStorage
 from headstart_server.api.http.columns import split_columns
 from headstart_server.api.http.forms import options_of
 from headstart_server.api.http.inputs import UploadLimits
+from headstart_server.api.http.json_text import FEW_VALUES
 from headstart_server.api.http.messages import fill, fill_parameters, parse_json
 from headstart_server.api.http.request import HttpRequest, message_of
 from headstart_server.api.http.routes import ROUTES
@@ -239,6 +241,17 @@ async def test_lines_may_be_the_rows_of_a_file(tmp_path: Path, size: int, spec: 
         ("a bore", "bad", "", True),
     ]
     assert examples[0].weight == 2
+
+
+async def test_rows_full_of_values_are_not_read_by_python_which_keeps_its_lock(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": "x"}, {"text": "b", "label": "y", "more": [[]] * 50_000}]
+    body = "\n".join(map(json.dumps, rows)).encode()
+    with mock.patch.object(json, "loads", wraps=json.loads) as loads:
+        _, examples = await read(
+            body, "application/jsonl", tmp_path, message_bytes=1 << 20, dataset_bytes=1 << 20
+        )
+    assert [each.input.text for each in examples] == ["a", "b"]
+    assert max(call.args[0].count("[") for call in loads.call_args_list) <= FEW_VALUES
 
 
 async def test_lines_may_be_rows_of_features(tmp_path: Path) -> None:

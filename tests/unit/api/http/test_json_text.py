@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from headstart_server.api.grpc.requests.limits import MAX_TEXT
 from headstart_server.api.http import json_text
-from headstart_server.api.http.json_text import MAX_DEPTH, MAX_VALUES, in_json_thread, load_json
+from headstart_server.api.http.json_text import (
+    FEW_VALUES,
+    MAX_DEPTH,
+    MAX_VALUES,
+    in_json_thread,
+    load_json,
+    load_row,
+)
 from headstart_server.api.http.long_strings import LongString
 
 VALUES = st.recursive(
@@ -172,6 +179,13 @@ COSTLY = {
     "strings": b"[" + b'"",' * (SIZE // 3) + b"0]",
     "objects": b"[" + b'{"a":0},' * (SIZE // 8) + b"0]",
 }
+
+
+@pytest.mark.parametrize("count", [FEW_VALUES // 2, 2 * MAX_VALUES])
+@pytest.mark.parametrize("value", [[], {}, 0, "a"])
+def test_a_row_is_read_with_any_number_of_values_that_it_has_room_for(count: int, value: object) -> None:
+    row = {"text": "a, [b] {c}", "more": [value] * count, "ü": 1.5}
+    assert load_row(json.dumps(row) + "\n") == row
 
 
 @pytest.fixture

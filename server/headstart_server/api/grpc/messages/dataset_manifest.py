@@ -1,9 +1,10 @@
 """Read lists of examples at URIs, by the client's rules for such files, in bounded memory."""
 
 import io
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from headstart.inputs.dataset_manifest import LIST_SUFFIXES, ListedRow, read_list
 from headstart.inputs.inputs import Example, write_target
@@ -24,11 +25,14 @@ _TASKS = {
 MAX_ROW = 1 << 20
 
 
-def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> Iterator[ManifestRow]:
+def read_dataset_list(
+    name: str, content: bytes, task: Task | None = None, *, loads: Callable[[str], Any] = json.loads
+) -> Iterator[ManifestRow]:
     """Yield the examples of a list.
 
     Args:
         task: decides whether numeric labels are class names. None: only integers are.
+        loads: reads the JSON of one row.
 
     Raises:
         ValueError: the list is invalid; the message has the line.
@@ -38,7 +42,7 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
     if suffix not in LIST_SUFFIXES:
         raise ValueError(f"{name[-80:]!r}, which does not end in {', '.join(LIST_SUFFIXES)}.")
     layout = Layout(task=None if task is None else _TASKS[task])
-    rows = list_rows(io.BytesIO(content), name, suffix, layout)
+    rows = list_rows(io.BytesIO(content), name, suffix, layout, loads)
     for index, (row, message) in enumerate(rows):
         weight = row.settings["weight"]
         yield ManifestRow(
@@ -54,7 +58,7 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
 
 
 def list_rows(
-    content: IO[bytes], name: str, suffix: str, layout: Layout
+    content: IO[bytes], name: str, suffix: str, layout: Layout, loads: Callable[[str], Any]
 ) -> Iterator[tuple[ListedRow, input_pb2.Example]]:
     """Yield the rows of a list in UTF-8, each with its example without the input; then close the list.
 
@@ -62,7 +66,10 @@ def list_rows(
     """
     with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
         lines = _Lines(text, name)
-        for row in read_list(lines, name=name, suffix=suffix, layout=layout, row_ended=lines.row_ended):
+        rows = read_list(
+            lines, name=name, suffix=suffix, layout=layout, row_ended=lines.row_ended, loads=loads
+        )
+        for row in rows:
             try:
                 message = _message(row)
             except (TypeError, ValueError) as error:
