@@ -9,11 +9,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from weakref import WeakSet
 
 from headstart_server.backbones.sources.pytorch.checkpoint import file_digest
 from headstart_server.backbones.worker.export_request import ExportFormat
+from headstart_server.errors import ExportQueueFull
 from headstart_server.lru import LruCache
 from headstart_server.storage.disk import storage_errors
+
+#: Exports that may be open at once. Each holds its files open while its caller reads, perhaps slowly.
+MAX_OPEN = 32
+#: Seconds after which a caller may try again if there are too many exports.
+RETRY_SECONDS = 10.0
 
 #: The artifact of a version and a form.
 Key = tuple[str, ExportFormat]
@@ -33,6 +40,7 @@ class OpenExport:
 
     def __init__(self, files: Sequence[ExportedFile], streams: Sequence[IO[bytes]]) -> None:
         self.files = files
+        self.is_closed = False
         self._streams = streams
 
     def chunks(self, size: int) -> Iterator[tuple[int, bytes]]:
@@ -45,6 +53,7 @@ class OpenExport:
         """Close the files."""
         for stream in self._streams:
             stream.close()
+        self.is_closed = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +85,7 @@ class ExportCache:
     ) -> None:
         self._folder = folder
         self._max_seconds, self._clock = max_seconds, clock
+        self._open: WeakSet[OpenExport] = WeakSet()
         self._lock = threading.Lock()
         self._exports: LruCache[Key, _CachedExport] = LruCache(max_bytes, lambda export: export.nbytes)
 
@@ -101,8 +111,9 @@ class ExportCache:
         _remove([*evicted, *([replaced] if replaced else [])])
 
     def open(self, key: Key) -> OpenExport | None:
-        """Return an open export; None if it is not cached."""
+        """Return an open export; None if it is not cached. Raise ExportQueueFull if too many are open."""
         with self._lock:
+            self._check_open()
             export = None if self._is_old(key) else self._exports.get(key)
             if export is None:
                 return None
@@ -112,7 +123,9 @@ class ExportCache:
                     stack.enter_context((export.folder / file.name).open("rb")) for file in export.files
                 ]
                 stack.pop_all()
-        return OpenExport(export.files, streams)
+            opened = OpenExport(export.files, streams)
+            self._open.add(opened)
+        return opened
 
     def sweep(self, is_live: Callable[[str], bool] = lambda _: True) -> None:
         """Remove exports that are too old, and those whose artifact is not live."""
@@ -123,6 +136,14 @@ class ExportCache:
             old = [key for key in self._exports if self._is_old(key)]
             dropped = [self._exports.pop(key) for key in {*gone, *old}]
         _remove([export for export in dropped if export is not None])
+
+    def _check_open(self) -> None:
+        if sum(not export.is_closed for export in self._open) >= MAX_OPEN:
+            raise ExportQueueFull(
+                f"{MAX_OPEN} exports are being read, which is the maximum. Try again in "
+                f"{RETRY_SECONDS:.0f} seconds.",
+                retry_after=RETRY_SECONDS,
+            )
 
     def _is_old(self, key: Key) -> bool:
         export = self._exports.peek(key)

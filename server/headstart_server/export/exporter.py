@@ -14,7 +14,7 @@ import numpy as np
 from headstart_server.auth.tenants import own_name
 from headstart_server.backbones.worker.export_request import Answers, ExportFormat, ExportRequest
 from headstart_server.errors import Cancelled, ExportQueueFull
-from headstart_server.export.cache import ExportCache, Key, OpenExport
+from headstart_server.export.cache import RETRY_SECONDS, ExportCache, Key, OpenExport
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Scaling
 from headstart_server.learning.heads.head import Head
@@ -88,8 +88,6 @@ def _facts(version: Version, head: Head) -> dict[str, Any]:
 MAX_CONCURRENT = 1
 #: Further exports that may wait.
 MAX_QUEUED = 8
-#: Seconds after which a caller may try again if the queue is full.
-RETRY_SECONDS = 10.0
 
 ExportNetwork = Callable[[str, ExportRequest, Path, Callable[[], None]], None]
 """Writes a version with the backbone of a name into an empty folder; calls its last argument often, which may
@@ -133,7 +131,12 @@ class Exporter:
         version = await asyncio.to_thread(self._registry.selected, selector)
         key = (version.artifact, form)
         while True:
-            found = await asyncio.to_thread(self._cache.open, key)
+            opening = asyncio.create_task(asyncio.to_thread(self._cache.open, key))
+            try:
+                found = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                opening.add_done_callback(_close)
+                raise
             if found is not None:
                 return version, found
             await self._create(key, version)
@@ -199,3 +202,9 @@ class Exporter:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+
+def _close(opening: "asyncio.Task[OpenExport | None]") -> None:
+    """Close an export whose caller left while it was opened."""
+    if not opening.cancelled() and opening.exception() is None and (export := opening.result()) is not None:
+        export.close()

@@ -20,7 +20,7 @@ from headstart_server.errors import (
     StorageFull,
     VersionNotFound,
 )
-from headstart_server.export.cache import ExportCache
+from headstart_server.export.cache import MAX_OPEN, RETRY_SECONDS, ExportCache, Key, OpenExport
 from headstart_server.export.exporter import Exporter
 from headstart_server.models.version import Selector
 
@@ -171,6 +171,51 @@ async def test_more_than_may_wait_are_refused(
     network.may_end.set()
     assert await asyncio.gather(running, waiting) == [[b"ab", b"c"]] * 2
     assert await content(exporter, model="cars") == [b"ab", b"c"]
+
+
+async def test_more_open_exports_than_may_hold_files_are_refused_until_one_is_closed(
+    exporter: Exporter, network: Network, cache: ExportCache
+) -> None:
+    network.may_end.set()
+    pets = Selector(model="pets")
+    opened = [(await exporter.open(pets, ONNX))[1] for _ in range(MAX_OPEN)]
+    for form in (ONNX, KERAS):
+        with pytest.raises(ExportQueueFull, match=f"{MAX_OPEN} exports are being read") as refused:
+            await exporter.open(pets, form)
+        assert refused.value.retry_after == RETRY_SECONDS
+    assert len(network.requests) == 1
+    opened.pop().close()
+    assert await content(exporter) == [b"ab", b"c"]
+    for each in opened:
+        each.close()
+
+
+async def test_an_export_whose_caller_left_while_it_was_opened_is_closed(
+    exporter: Exporter, network: Network, cache: ExportCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network.may_end.set()
+    await content(exporter)
+    open_export, begun, go_on = cache.open, threading.Event(), threading.Event()
+    found: list[OpenExport] = []
+
+    def open_slowly(key: Key) -> OpenExport | None:
+        begun.set()
+        go_on.wait(SOON)
+        export = open_export(key)
+        assert export is not None
+        found.append(export)
+        return export
+
+    monkeypatch.setattr(cache, "open", open_slowly)
+    calling = asyncio.create_task(exporter.open(Selector(model="pets"), ONNX))
+    await until(begun)
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    go_on.set()
+    async with asyncio.timeout(SOON):
+        while not found or not found[0].is_closed:
+            await asyncio.sleep(0.001)
 
 
 async def test_a_failure_is_raised_to_all_callers_and_leaves_nothing(
