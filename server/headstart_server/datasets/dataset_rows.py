@@ -15,7 +15,6 @@ from headstart_server.database.locks import batched
 from headstart_server.database.scoped import within
 from headstart_server.datasets.named_dataset import DatasetState, NamedDataset
 from headstart_server.errors import DatasetNotFound
-from headstart_server.learning.examples.dataset import dataset_digest
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.metrics.example_list import ExampleList
@@ -29,7 +28,8 @@ _BATCHES_AT_ONCE = 200
 # Built once: building a statement takes longer than executing it.
 _DATASET = select(datasets).where(datasets.c.name == bindparam("name"))
 _LOCKED_DATASET = _DATASET.with_for_update()
-_LOCKED_BY_ID = select(datasets).where(datasets.c.dataset_id == bindparam("dataset_id")).with_for_update()
+_BY_ID = select(datasets).where(datasets.c.dataset_id == bindparam("dataset_id"))
+_LOCKED_BY_ID = _BY_ID.with_for_update()
 _OF_DATASET = dataset_batches.c.dataset_id == bindparam("dataset_id")
 _BATCH = select(dataset_batches.c.digest, dataset_batches.c.checksum).where(
     _OF_DATASET, dataset_batches.c.number == bindparam("number")
@@ -61,10 +61,8 @@ _CHANGE = update(datasets).where(datasets.c.dataset_id == bindparam("which"))
 _CHANGE_BATCH = update(dataset_batches).where(
     dataset_batches.c.dataset_id == bindparam("which"), dataset_batches.c.number == bindparam("batch")
 )
-_IN_ARCHIVES = (
-    select(dataset_batches)
-    .where(dataset_batches.c.archive.in_(bindparam("archives", expanding=True)))
-    .order_by(dataset_batches.c.dataset_id, dataset_batches.c.number)
+_NUMBERS_IN = select(dataset_batches.c.dataset_id, dataset_batches.c.number).where(
+    dataset_batches.c.archive.in_(bindparam("archives", expanding=True))
 )
 
 
@@ -101,6 +99,12 @@ def find(connection: Connection, name: str, *, lock: bool = False) -> NamedDatas
     if row is None:
         raise dataset_not_found_error(name)
     return dataset_of(row)
+
+
+def find_by_id(connection: Connection, dataset_id: str, *, lock: bool = False) -> NamedDataset | None:
+    """Return a dataset as `find` does; None if it was deleted."""
+    row = connection.execute(_LOCKED_BY_ID if lock else _BY_ID, {"dataset_id": dataset_id}).one_or_none()
+    return None if row is None else dataset_of(row)
 
 
 def dataset_of(row: Row[Any]) -> NamedDataset:
@@ -194,14 +198,28 @@ def examples_of(connection: Connection, dataset_id: str) -> list[StoredExample]:
     return [example for row in rows for example in ExampleList.from_bytes(bytes(row.listed)).examples]
 
 
+def examples_of_batch(connection: Connection, dataset_id: str, number: int) -> Sequence[StoredExample]:
+    """Return the examples of a batch."""
+    batch = {"dataset_id": dataset_id, "number": number}
+    listed = connection.execute(_LISTED_BATCH, batch).scalar_one()
+    return ExampleList.from_bytes(bytes(listed)).examples
+
+
+def batches_in(connection: Connection, archives: Iterable[str]) -> dict[str, list[int]]:
+    """Return the batches that are stored in some archives: their numbers by the ID of the dataset."""
+    found: dict[str, list[int]] = {}
+    for part in batched(archives, _AT_ONCE):
+        for row in connection.execute(_NUMBERS_IN, {"archives": part}):
+            found.setdefault(row.dataset_id, []).append(int(row.number))
+    return found
+
+
 def examples_with_id(connection: Connection, example_id: str, scope: Scope | None) -> Iterator[StoredExample]:
     """Yield the examples with an ID in all datasets, or in the datasets within a scope."""
     digest = id_digest(example_id)
     for row in _batches(connection, scope):
         if _has_digest(bytes(row.id_digests), digest):
-            batch = {"dataset_id": row.dataset_id, "number": row.number}
-            listed = connection.execute(_LISTED_BATCH, batch).scalar_one()
-            examples = ExampleList.from_bytes(bytes(listed)).examples
+            examples = examples_of_batch(connection, row.dataset_id, row.number)
             yield from (example for example in examples if example.id == example_id)
 
 
@@ -235,53 +253,11 @@ def remove(connection: Connection, dataset_id: str) -> None:
     connection.execute(delete(datasets).where(datasets.c.dataset_id == dataset_id))
 
 
-def erase(connection: Connection, places: Collection[tuple[str, int]]) -> list[str]:
-    """Remove examples from the datasets whose archives have them, by archive and member.
-
-    Returns:
-        The names of the datasets that changed.
-    """
-    archives, batches = sorted({archive for archive, _ in places}), list[Row[Any]]()
-    for part in batched(archives, _AT_ONCE):
-        batches += connection.execute(_IN_ARCHIVES, {"archives": part})
-    changed = []
-    for dataset_id in sorted({row.dataset_id for row in batches}):
-        row = connection.execute(_LOCKED_BY_ID, {"dataset_id": dataset_id}).one_or_none()
-        if row is not None and _erase_of(connection, dataset_of(row), batches, places):
-            changed.append(str(row.name))
-    return changed
-
-
-def _erase_of(
-    connection: Connection,
-    dataset: NamedDataset,
-    batches: Sequence[Row[Any]],
-    places: Collection[tuple[str, int]],
-) -> bool:
-    """Remove examples from the batches of a locked dataset; return whether there were any."""
-    removed: list[StoredExample] = []
-    for batch in batches:
-        if batch.dataset_id != dataset.dataset_id:
-            continue
-        examples = ExampleList.from_bytes(bytes(batch.listed)).examples
-        kept = [example for example in examples if (example.archive, example.member) not in places]
-        if len(kept) < len(examples):
-            removed += [example for example in examples if (example.archive, example.member) in places]
-            values = list_columns(kept)
-            connection.execute(_CHANGE_BATCH, {"which": dataset.dataset_id, "batch": batch.number, **values})
-    if not removed:
-        return False
-    counts = Counter(dataset.class_counts)
-    for example in removed:
-        counts.subtract(example.target.shares.keys())
-    change(
-        connection,
-        dataset,
-        example_count=dataset.example_count - len(removed),
-        class_counts={name: count for name, count in sorted(counts.items()) if count > 0},
-        digest=dataset.digest and dataset_digest(examples_of(connection, dataset.dataset_id)),
-    )
-    return True
+def change_batch(
+    connection: Connection, dataset: NamedDataset, number: int, columns: Mapping[str, bytes]
+) -> None:
+    """Replace the list of a batch of a locked dataset by `list_columns`."""
+    connection.execute(_CHANGE_BATCH, {"which": dataset.dataset_id, "batch": number, **columns})
 
 
 def list_columns(examples: Sequence[StoredExample]) -> dict[str, bytes]:

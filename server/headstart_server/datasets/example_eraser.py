@@ -14,7 +14,7 @@ from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.database.database import Database
 from headstart_server.database.dataset_tables import forgotten
 from headstart_server.database.locks import Lock
-from headstart_server.datasets import dataset_rows
+from headstart_server.datasets.dataset_removal import DatasetRemoval
 from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.erasure_follower import AGAIN_SECONDS, ErasureFollower
 from headstart_server.datasets.erasure_log import ErasureLog, ErasureRecord, ErasureRequest
@@ -31,6 +31,9 @@ log = structlog.get_logger(__name__)
 
 #: Maximum searches for an example, of which each follows a record of what the one before found.
 MAX_SEARCHES = 10
+#: Maximum times that datasets are read before the locks; the last time, one that changes meanwhile is read
+#: again under them.
+MAX_REMOVALS = 4
 # Built once: building a statement takes longer than executing it.
 # The first condition uses the index: nearly all rows are completed.
 _PENDING = select(forgotten.c.archive, forgotten.c.digest).where(
@@ -285,36 +288,43 @@ class ExampleEraser:
         """Record the erased members, delete the feedback, and remove examples from named datasets."""
         if not found.places and not found.feedback_ids and also is None:
             return
-        with self._database.write("examples.erase") as connection:
-            # Numbers follow the order of commits, so a reader that sees a number has seen all before it.
-            self._database.lock(connection, Lock.QUEUE)
-            # A transaction that publishes a version either committed before this one, or sees these rows.
-            next_revision(connection)
-            archives = {archive for archive, _ in found.places}
-            known = erased_members(connection, archives)
-            number = connection.execute(_LAST_NUMBER).scalar() or 0
-            now = self._database.now(connection)
-            rows = [
-                {
-                    "archive": archive,
-                    "member": member,
-                    "digest": digest,
-                    "number": number + place,
-                    "time": now,
-                    "removed": 0,
-                }
-                for place, ((archive, member), digest) in enumerate(sorted(found.places.items()), start=1)
-                if (archive, member) not in known
-            ]
-            if rows:
-                connection.execute(_INSERT, rows)
-            held = held_archives(connection, archives).union(found.feedback_ids)
-            found.stored.update(place for place in found.places if place[0] in held and not known.get(place))
-            if also is not None:
-                also(connection, found)
-            changed = dataset_rows.erase(connection, found.places.keys())
-            found.datasets = sorted({*found.datasets, *changed})
-            feedback_rows.erase(connection, found.feedback_ids)
+        removal = DatasetRemoval(found.places)
+        for others in reversed(range(MAX_REMOVALS)):
+            removal.compute(self._database)
+            with self._database.write("examples.erase") as connection:
+                # Numbers follow the order of commits, so a reader that sees a number has seen all before it.
+                self._database.lock(connection, Lock.QUEUE)
+                if removal.lock(connection) or not others:
+                    self._record(connection, found, removal)
+                    if also is not None:
+                        also(connection, found)
+                    return
+
+    def _record(self, connection: Connection, found: FoundExample, removal: DatasetRemoval) -> None:
+        # A transaction that publishes a version either committed before this one, or sees these rows.
+        next_revision(connection)
+        archives = {archive for archive, _ in found.places}
+        known = erased_members(connection, archives)
+        number = connection.execute(_LAST_NUMBER).scalar() or 0
+        now = self._database.now(connection)
+        rows = [
+            {
+                "archive": archive,
+                "member": member,
+                "digest": digest,
+                "number": number + place,
+                "time": now,
+                "removed": 0,
+            }
+            for place, ((archive, member), digest) in enumerate(sorted(found.places.items()), start=1)
+            if (archive, member) not in known
+        ]
+        if rows:
+            connection.execute(_INSERT, rows)
+        held = held_archives(connection, archives).union(found.feedback_ids)
+        found.stored.update(place for place in found.places if place[0] in held and not known.get(place))
+        found.datasets = sorted({*found.datasets, *removal.remove(connection)})
+        feedback_rows.erase(connection, found.feedback_ids)
 
     def _rewrite(self, archive: str) -> int:
         count = 0
