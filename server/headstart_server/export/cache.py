@@ -4,7 +4,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,11 +127,16 @@ class ExportCache:
             self._open.add(opened)
         return opened
 
-    def sweep(self, is_live: Callable[[str], bool] = lambda _: True) -> None:
-        """Remove exports that are too old, and those whose artifact is not live."""
+    def sweep(self, live: Callable[[Collection[str]], Collection[str]]) -> None:
+        """Remove exports that are too old, and those whose artifact is not live.
+
+        Args:
+            live: returns the artifacts, among the given ones, that are live.
+        """
         with self._lock:
             keys = list(self._exports)
-        gone = [key for key in keys if not is_live(key[0])]
+        known = live({artifact for artifact, _ in keys}) if keys else ()
+        gone = [key for key in keys if key[0] not in known]
         with self._lock:
             old = [key for key in self._exports if self._is_old(key)]
             dropped = [self._exports.pop(key) for key in {*gone, *old}]

@@ -143,15 +143,7 @@ class Exporter:
 
     def sweep(self) -> None:
         """Remove exports that are too old, or whose version is deleted."""
-        live: set[str] | None = None
-
-        def is_live(artifact: str) -> bool:
-            nonlocal live
-            if live is None:
-                live = {version.artifact for version in self._registry.reader.all_versions()}
-            return artifact in live
-
-        self._cache.sweep(is_live)
+        self._cache.sweep(self._registry.reader.known_artifacts)
 
     async def _create(self, key: Key, version: Version) -> None:
         running = self._running.get(key)

@@ -1,6 +1,6 @@
 """Reading models, versions and aliases from the database."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -120,6 +120,11 @@ class ModelReader:
             while found := self._some_versions(part, after):
                 yield from (rows.version_of(row, ()) for row in found)
                 after = (found[-1].model, int(found[-1].number))
+
+    def known_artifacts(self, artifacts: Collection[str]) -> set[str]:
+        """Return the artifacts, among the given ones, that belong to versions."""
+        with self._database.read() as connection:
+            return rows.known_artifacts(connection, artifacts)
 
     def _names(self, scope: Scope | None) -> Iterator[str]:
         after = ""

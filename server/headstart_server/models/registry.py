@@ -309,8 +309,7 @@ class Registry:
         # publishes them later, their row exists before the rows are read, or the job is still unfinished.
         there = self._store.artifacts()
         busy = unfinished()
-        with self._database.read() as connection:
-            known = rows.known_artifacts(connection, there)
+        known = self.reader.known_artifacts(there)
         leftovers = [
             artifact for artifact in there if artifact not in known and artifact.partition(".")[0] not in busy
         ]

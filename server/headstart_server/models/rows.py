@@ -1,6 +1,6 @@
 """Conversion between rows of the tables and values of the registry."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -160,7 +160,7 @@ def artifact_of(connection: Connection, model: str, number: int) -> str:
     return artifact
 
 
-def known_artifacts(connection: Connection, artifacts: Sequence[str]) -> set[str]:
+def known_artifacts(connection: Connection, artifacts: Iterable[str]) -> set[str]:
     """Return the artifacts that belong to versions."""
     found: set[str] = set()
     for part in batched(artifacts, _AT_ONCE):

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -22,6 +23,7 @@ from headstart_server.errors import (
 )
 from headstart_server.export.cache import MAX_OPEN, RETRY_SECONDS, ExportCache, Key, OpenExport
 from headstart_server.export.exporter import Exporter
+from headstart_server.models import rows
 from headstart_server.models.version import Selector
 
 #: Seconds for what takes milliseconds.
@@ -242,6 +244,22 @@ async def test_it_is_created_again_when_too_old_and_removed_with_its_version(
     publisher.registry.delete_model("pets", force=True)
     exporter.sweep()
     assert not list((tmp_path / "exports").iterdir())
+
+
+@pytest.mark.parametrize("others", [0, 6])
+async def test_a_sweep_reads_no_other_version(
+    exporter: Exporter, network: Network, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    for place in range(others):
+        publisher.publish(f"birds{place}")
+    network.may_end.set()
+    await content(exporter)
+    decode = mock.Mock(wraps=rows.version_of)
+    monkeypatch.setattr(rows, "version_of", decode)
+    exporter.sweep()
+    assert decode.call_count <= 1
+    assert await content(exporter) == [b"ab", b"c"]
+    assert len(network.requests) == 1
 
 
 async def test_beyond_the_bound_the_one_used_longest_ago_goes_and_stays_readable(
