@@ -20,18 +20,20 @@ from headstart_server.jobs import stored
 from headstart_server.jobs.stored import TenantLimits
 from headstart_server.learning.examples.target import Target
 from headstart_server.models.capture_policy import CapturePolicy
-from headstart_server.storage.directory import DirectoryFolder
+from headstart_server.storage.directory import DirectoryFolder, Folder
 
 
 class Captures:
-    """The objects of the capture room over one folder."""
+    """The objects of the capture room over one folder, or over a given one of a bucket."""
 
-    def __init__(self, folder: Path, clock: ManualClock, *, address: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, clock: ManualClock, *, address: str | None = None, stored: Folder | None = None
+    ) -> None:
         self.clock = clock
         self.folder = folder / "captures"
         self.publisher = Publisher(folder, clock, address=address)
         self.database = self.publisher.database
-        self.files = BatchFiles(DirectoryFolder(self.folder))
+        self.files = BatchFiles(stored or DirectoryFolder(self.folder))
         self.limits = TenantLimits()
         self.store = CaptureStore(self.database, self.files, lambda _: self.limits)
         self.eraser = CaptureEraser(self.database, self.files)

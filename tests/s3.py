@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -35,6 +36,8 @@ class Fault(Enum):
     HANGING = "hanging"
     #: Each part of an answer takes its time.
     SLOW = "slow"
+    #: Each removal is refused, as S3 does it without the right to delete.
+    UNREMOVABLE = "unremovable"
 
 
 class Proxy:
@@ -125,10 +128,38 @@ class Proxy:
             while data := source.recv(CHUNK):
                 if answers and self._fault is Fault.SLOW:
                     time.sleep(0.2)
+                if not answers and self._fault is Fault.UNREMOVABLE and (match := _REMOVAL.match(data)):
+                    source.sendall(_refusal(source, data) if match["several"] else _DENIED)
+                    break
                 target.sendall(data)
         for each in (source, target):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+
+def _refusal(client: socket.socket, request: bytes) -> bytes:
+    """The answer to a request that removes several objects: it succeeds, and removes none."""
+    while b"</Delete>" not in request:
+        request += client.recv(CHUNK)
+    errors = b"".join(
+        b"<Error><Key>%s</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>" % key
+        for key in re.findall(b"<Key>(.*?)</Key>", request)
+    )
+    return _answer(b"200 OK", b"<DeleteResult>%s</DeleteResult>" % errors)
+
+
+def _answer(status: bytes, content: bytes) -> bytes:
+    header = (
+        b"HTTP/1.1 %s\r\nContent-Type: application/xml\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    )
+    return header % (status, len(content)) + content
+
+
+#: Requests that remove an object, or several.
+_REMOVAL = re.compile(rb"DELETE /|(?P<several>POST /[^ ?]*\?delete[ =&])")
+_DENIED = _answer(
+    b"403 Forbidden", b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+)
 
 
 class S3Server:

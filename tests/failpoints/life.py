@@ -254,8 +254,8 @@ class Life:
 class _LocalBucket(LocalFileSystem):
     """A bucket on a disk: it takes the timeouts that those over a network take."""
 
-    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:
-        super().rm(path, recursive=recursive, maxdepth=maxdepth)
+    def rm_file(self, path: str, **_: Any) -> None:
+        super().rm_file(path)
 
     def find(self, path: str, **options: Any) -> Any:
         options.pop("timeout", None)

@@ -4,6 +4,7 @@ import errno
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,6 +59,8 @@ _REFUSALS = (400, 401, 403)
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 #: Bytes of an upload's part: small enough for the time limit on a slow connection.
 PART_BYTES = 8 << 20
+#: Objects that are removed concurrently, within the connections of the library's pool.
+REMOVALS = 8
 
 
 class Bucket:
@@ -169,13 +172,20 @@ class Bucket:
         return now if math.isfinite(now) else -now
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Remove objects; missing ones are ignored."""
-        if paths:
-            try:
-                self._call(lambda seconds: self._files.rm(list(paths), timeout=seconds))
-            except FileNotFoundError:
-                # Another replica also removes them. The next cleanup finds the rest.
-                return
+        """Remove objects; missing ones are ignored.
+
+        Raise StorageUnavailable if one of them may be left.
+        """
+        # Each by its own call: S3 answers a call for several with success even if it removes none of them,
+        # and the library ignores the errors in that answer.
+        with ThreadPoolExecutor(REMOVALS, thread_name_prefix="removal") as pool:
+            for _ in pool.map(self._remove, paths):
+                pass
+
+    def _remove(self, path: str) -> None:
+        # Another replica may have removed it.
+        with suppress(FileNotFoundError):
+            self._call(lambda seconds: self._files.rm_file(path, timeout=seconds))
 
     def _facts(self, path: str) -> Mapping[str, Any]:
         facts: Mapping[str, Any] = self._call(lambda seconds: self._files.info(path, timeout=seconds))

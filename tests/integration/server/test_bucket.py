@@ -395,6 +395,30 @@ def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(s
     assert first.version("forgetting", 2).lineage.example_count == 8
 
 
+def test_an_erasure_fails_until_the_bucket_removes_the_old_versions(service: Service):
+    first = service.apis[0]
+    sent = [
+        example(f"quick{each % 3}:{each}".encode(), f"c{each % 3}", example_id=f"e{each}")
+        for each in range(12)
+    ]
+    job = first.ended(first.fine_tune(sent, model="certified").job_id, 60)
+    assert job.state == SUCCEEDED
+    request = keeping.EraseExampleRequest(
+        example_id="e4", model="certified", rebuild=True, request_id="certified"
+    )
+    old = [key for key in service.s3.keys(service.bucket) if f"versions/{job.job_id}" in key]
+    with service.s3.proxy.failing(Fault.UNREMOVABLE):
+        refusal = refused(lambda: first.models.EraseExample(request, timeout=60))
+        left = set(service.s3.keys(service.bucket))
+    certificate = first.models.EraseExample(request, timeout=60).certificate
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE")
+    assert old
+    assert set(old) <= left
+    assert [(each.version, each.new_version) for each in certificate.versions] == [(1, 2)]
+    assert not set(old) & set(service.s3.keys(service.bucket))
+
+
 def test_the_metrics_of_each_server_report_its_resident_versions(service: Service):
     first, second = service.apis
     before = service.replicas[1].metrics().value("headstart_resident_versions")

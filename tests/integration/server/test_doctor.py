@@ -347,6 +347,15 @@ def test_a_missing_bucket_and_one_that_is_away(s3: S3Server, bucket: str):
     assert "endpoint" in away.remedy
 
 
+def test_a_bucket_that_allows_no_removal_is_a_finding(s3: S3Server, bucket: str):
+    with s3.proxy.failing(Fault.UNREMOVABLE):
+        found = check_bucket(bucket)
+    assert found.status is Status.FAILED
+    assert "cannot remove from it" in found.summary
+    assert "Access Denied" in found.summary
+    assert "their rights on the bucket" in found.remedy
+
+
 def test_without_credentials_a_bucket_names_them(bucket: str, monkeypatch: pytest.MonkeyPatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
