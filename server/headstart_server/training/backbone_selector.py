@@ -348,9 +348,7 @@ def _scores(fitted: FittedHead, table: FeatureTable, count: int) -> Float32:
     scores = np.full(count, np.nan, np.float32)
     if fitted.outputs is None:
         return scores
-    answered = LabeledOutputs(
-        targets=table.targets, outputs=fitted.outputs, thresholds=fitted.head.thresholds
-    )
+    answered = LabeledOutputs(targets=table.targets, outputs=fitted.outputs, thresholds=fitted.thresholds)
     for index, example, outcome, counts in zip(
         table.indexes.tolist(), table.examples, answered.outcomes(), fitted.counted.tolist(), strict=True
     ):

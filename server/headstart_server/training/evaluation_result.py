@@ -40,10 +40,17 @@ def evaluate_fit(
     """
     head, targets = fitted.head, table.targets
     outputs = np.zeros((len(targets), head.bias.shape[0]), np.float32)
+    thresholds = np.tile(head.thresholds, (len(targets), 1)) if len(head.thresholds) else head.thresholds
+    interval = np.tile(head.interval or (np.nan, np.nan), (len(targets), 1))
     predicted, counted = held_out_mask.copy(), held_out_mask.copy()
     if fitted.outputs is not None:
         outputs[~held_out_mask], predicted[:] = fitted.outputs, True
         counted[~held_out_mask] = fitted.counted
+        # Those of the head were chosen with the example itself.
+        if len(thresholds):
+            thresholds[~held_out_mask] = fitted.thresholds
+        if fitted.interval.size:
+            interval[~held_out_mask] = fitted.interval
     if held_out_mask.any():
         outputs[held_out_mask] = head.outputs(
             own or {name: table.views[name][held_out_mask] for name in head.views}
@@ -51,16 +58,16 @@ def evaluate_fit(
     evaluation = evaluate(
         targets,
         outputs,
-        head.thresholds,
+        thresholds,
         table.ids,
         source=MetricsSource.HELD_OUT if held_out_mask.any() else MetricsSource.OUT_OF_FOLD,
         groups=_groups(table, held_out_mask, checkpoint),
         counted=held_out_mask if held_out_mask.any() else counted,
-        interval=head.interval,
+        interval=interval,
         # Summed in an order that does not depend on the order of the examples.
         metrics=None if held_out_mask.any() else fitted.metrics,
     )
-    answered = LabeledOutputs(targets=targets, outputs=outputs, thresholds=head.thresholds)
+    answered = LabeledOutputs(targets=targets, outputs=outputs, thresholds=thresholds)
     outcomes = answered.outcomes(held_out=held_out_mask, counted=counted)
     return EvaluationResult(
         evaluation=evaluation,

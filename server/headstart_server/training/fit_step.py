@@ -60,7 +60,12 @@ class FitCheckpoints:
     def write(self, artifact: str, fitted: FittedHead, manifest: Manifest, mark: str) -> None:
         """Store a fit and its fingerprint under a name, with the manifest of the future version."""
         outputs = io.BytesIO()
-        arrays: dict[str, Any] = {"counted": fitted.counted, "fingerprint": mark}
+        arrays: dict[str, Any] = {
+            "counted": fitted.counted,
+            "thresholds": fitted.thresholds,
+            "interval": fitted.interval,
+            "fingerprint": mark,
+        }
         if fitted.outputs is not None:
             arrays["outputs"] = fitted.outputs
         np.savez(outputs, **arrays)
@@ -79,6 +84,7 @@ class FitCheckpoints:
                 if str(arrays["fingerprint"]) != mark:
                     return None
                 counted, outputs = arrays["counted"], arrays.get("outputs")
+                thresholds, interval = arrays["thresholds"], arrays["interval"]
             tail = None
             if isinstance(manifest.recipe, Partial):
                 weights = self._versions.read_file(artifact, manifest, TAIL_FILE)
@@ -91,6 +97,8 @@ class FitCheckpoints:
             metrics=manifest.metrics,
             stop_reason=StopReason(manifest.stop_reason) if manifest.stop_reason else None,
             outputs=outputs,
+            thresholds=thresholds,
+            interval=interval,
             counted=counted,
             tail=tail,
             note=manifest.note,

@@ -669,11 +669,11 @@ def claimed_after_fit(rig: Rig, examples: Sequence[Example], **spec: object) -> 
     return rig.driver.claim()
 
 
+@pytest.mark.parametrize("examples", [pets(6, held_out=2), retargeted(TRAITS), retargeted(LEGS)])
 def test_a_head_that_took_long_is_not_fitted_again(
-    rig: Rig, driver: JobDriver, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, driver: JobDriver, monkeypatch: pytest.MonkeyPatch, examples: list[Example]
 ) -> None:
     slow = SlowFit(rig, monkeypatch, STAGE_SECONDS)
-    examples = pets(6, held_out=2)
     reference = rig.fine_tune(examples, "whole")
     second = claimed_after_fit(rig, examples, alias="stable")
     assert slow.fits == 2
@@ -684,6 +684,11 @@ def test_a_head_that_took_long_is_not_fitted_again(
     assert manifest.metrics == reference.metrics
     assert manifest.recipe == reference.recipe
     assert manifest.fit_seconds == STAGE_SECONDS
+    first, again = (
+        driver.publisher.registry.files.evaluation(driver.publisher.registry.reader.version("pets", number))
+        for number in (1, 2)
+    )
+    assert again[0] == first[0]
     assert driver.publisher.registry.reader.version("pets", 2).artifact == "job.2"
     assert sorted(driver.publisher.store.artifacts()) == ["job.2", "whole.1"]
 

@@ -34,8 +34,9 @@ from headstart_server.learning.heads.recipe import (
     required_views,
 )
 from headstart_server.learning.heads.ridge import NUMPY, fit_ridge
-from headstart_server.learning.heads.solver_result import SolverResult
+from headstart_server.learning.heads.solver_result import OutOfFold, SolverResult
 from headstart_server.learning.heads.split import Folds, folds_for, strata
+from headstart_server.learning.metrics.class_predictions import limits_at
 from headstart_server.learning.metrics.metrics import Metrics, MetricsSource, measure
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -56,6 +57,8 @@ class FittedHead:
     stop_reason: StopReason | None
     # calibrated out-of-fold outputs in the given order of the examples, [N, C], or None
     outputs: Float32 | None
+    thresholds: Float32  # thresholds of several labels for these outputs, as in `OutOfFold`
+    interval: Float64  # the interval of a regression for these outputs, as in `OutOfFold`
     counted: NDArray[np.bool_]  # whether the output of each example counts in metrics of the head, [N]
     # weights of the head's own tail; None if the head uses the backbone's `last`
     tail: TailWeights | None = None
@@ -119,7 +122,7 @@ def fit(
     check_task(recipe, targets.task)
     examples = _sorted(views, targets, groups, seed=seed, modality=modality, checkpoint=checkpoint)
     if isinstance(recipe, Partial):
-        best, others = _fine_tuned(recipe, examples, tails, checkpoint, matrices), []
+        best, others = _fine_tuned(recipe, examples, tails, checkpoint, matrices)
     else:
         tried: list[FittedCandidate] = []
         for candidate in _candidates(recipe, examples):
@@ -129,7 +132,7 @@ def fit(
         best = _lowest(tried)
         others = [one for one in tried if one is not best]
     solved = best.solved
-    calibration, outputs, metrics = _validated(best, others, examples)
+    calibration, found, metrics = _validated(best, others, examples)
     head = Head(
         views=best.recipe.views,
         scaling=best.recipe.scaling,
@@ -144,7 +147,11 @@ def fit(
         recipe=best.recipe,
         metrics=metrics,
         stop_reason=solved.stop_reason,
-        outputs=outputs,
+        outputs=None if found is None else _as_given(found.outputs.astype(np.float32), examples.order),
+        thresholds=np.zeros((0, 0), np.float32)
+        if found is None
+        else _as_given(found.thresholds, examples.order),
+        interval=np.zeros((0, 0)) if found is None else _as_given(found.interval, examples.order),
         counted=_as_given(best.folds.counted, examples.order),
         tail=solved.tail,
         note=solved.note,
@@ -153,24 +160,21 @@ def fit(
 
 def _validated(
     best: FittedCandidate, others: Sequence[FittedCandidate], examples: TrainingExamples
-) -> tuple[Calibration, Float32 | None, Metrics]:
-    """Return the final calibration, and the out-of-fold outputs in the given order with their metrics."""
+) -> tuple[Calibration, OutOfFold | None, Metrics]:
+    """Return the final calibration, and the out-of-fold outputs with their metrics."""
     calibration, cross_fitted, counted = best.solved.calibration, best.solved.cross_fitted, best.folds.counted
     if cross_fitted is None:
         return calibration, None, Metrics()
-    shown = examples.targets.subset(counted)
     alternatives = [one.solved.cross_fitted for one in others]
-    exact = cross_fitted.outputs([one for one in alternatives if one is not None])
-    calibration = finish_calibration(calibration, exact[counted], shown, best.weights[counted])
-    outputs = exact.astype(np.float32)
+    found = cross_fitted.out_of_fold([one for one in alternatives if one is not None])
     metrics = measure(
-        shown,
-        outputs[counted],
-        calibration.thresholds,
+        examples.targets.subset(counted),
+        found.outputs[counted].astype(np.float32),
+        limits_at(found.thresholds, counted),
         source=MetricsSource.OUT_OF_FOLD,
         groups=[examples.groups[place] for place in np.flatnonzero(counted).tolist()],
     )
-    return calibration, _as_given(outputs, examples.order), metrics
+    return finish_calibration(calibration, found.outputs, examples.targets, counted), found, metrics
 
 
 def _sorted(
@@ -311,8 +315,11 @@ def _fine_tuned(
     tails: TailTrainer | None,
     checkpoint: Callable[[], None],
     matrices: Matrices,
-) -> FittedCandidate:
-    """Fit a `partial` candidate, which has to beat the best head on the unchanged backbone."""
+) -> tuple[FittedCandidate, Sequence[FittedCandidate]]:
+    """Fit a `partial` candidate, which has to beat the best head on the unchanged backbone.
+
+    Return the better of both, and the other heads on the unchanged backbone.
+    """
     if tails is None:
         raise ValueError("The recipe partial requires tails. Pass a TailTrainer.")
     targets = examples.targets
@@ -354,7 +361,8 @@ def _fine_tuned(
         balanced=won.recipe.balanced,
         temperature=_temperature(solved, targets),
     )
-    return FittedCandidate(recipe=recipe, solved=solved, folds=folds, weights=start.weights)
+    others = probes if solved.tail is not None else [one for one in probes if one is not best]
+    return FittedCandidate(recipe=recipe, solved=solved, folds=folds, weights=start.weights), others
 
 
 def _lowest(tried: Sequence[FittedCandidate]) -> FittedCandidate:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
@@ -25,14 +26,15 @@ def fit_thresholds(probabilities: Float64, targets: Float64, weights: Float64) -
 
     It lies in the middle between two probabilities, so that rounding does not decide. A class with fewer than
     `OWN_FROM` examples gets the threshold of the highest F1 over all classes together. `probabilities` and
-    `targets`, 1 where a class applies, are [n, C]; `weights` are [n].
+    `targets`, 1 where a class applies, are [n, C]; `weights` are [n], 0 for examples to leave out.
     """
-    having = targets.sum(axis=0)
-    own = (having >= OWN_FROM) & (len(targets) - having >= OWN_FROM)
+    used = weights > 0
+    having = used @ targets
+    own = (having >= OWN_FROM) & (used.sum() - having >= OWN_FROM)
     together = UNKNOWN if own.all() else _together(probabilities, targets, weights)
     return np.array(
         [
-            _best(probabilities[:, place], targets[:, place], weights) if own[place] else together
+            _best(probabilities[used, place], targets[used, place], weights[used]) if own[place] else together
             for place in range(probabilities.shape[1])
         ]
     )
@@ -76,10 +78,13 @@ _STUDENT = (
 def prediction_interval(residuals: Float64, weights: Float64) -> tuple[float, float] | None:
     """Return offsets between which 90 % of new numbers lie; None for fewer than two residuals.
 
-    They are the quantiles of the residuals [n] plus one more example beyond either end, as in CV+ (Barber,
+    Residuals [n] of weight 0 are left out.
+    They are the quantiles of the residuals plus one more example beyond either end, as in CV+ (Barber,
     Candes, Ramdas and Tibshirani 2021). Below `QUANTILES_FROM` these would lie beyond all residuals, so the
     residuals are taken to be normal around 0.
     """
+    used = weights > 0
+    residuals, weights = residuals[used], weights[used]
     if len(residuals) < 2:
         return None
     count = effective_count(weights)
@@ -130,12 +135,13 @@ def calibrate(
 
 
 def finish_calibration(
-    calibration: Calibration, outputs: Float64, targets: Targets, weights: Float64
+    calibration: Calibration, outputs: Float64, targets: Targets, used: NDArray[np.bool_]
 ) -> Calibration:
-    """Return the calibration with thresholds, or the interval of numbers, which only the final head needs.
+    """Return the calibration with thresholds, or the interval of numbers, which choices do not need.
 
-    It is computed from calibrated out-of-fold outputs [n, C] and weights [n].
+    It is computed from the calibrated out-of-fold outputs [n, C] of the `used` examples, [n].
     """
+    weights = np.where(used, targets.weights, 0.0)
     if targets.task is Task.MULTI_LABEL:
         thresholds = fit_thresholds(outputs, targets.matrix, weights)
         return replace(calibration, thresholds=thresholds.astype(np.float32))

@@ -5,7 +5,7 @@ a random head.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,20 +83,27 @@ def fit_partial(
     begun = _heads(examples, FIRMER * start.regularization, checkpoint)
     heads = [scale.head(one, begun[-1].calibration) for one in begun]
     result = tools.train(_request(recipe, examples, np.stack(heads), scale, tools))
-    scores = result.outputs.astype(np.float64) * scale.spread + scale.center
+    trained = result.outputs.astype(np.float64)
+    scores = trained * scale.spread + scale.center
     counted, judged = examples.folds.counted, examples.folds.weights_once(examples.weights)
+    # On the scale of the training, like the loss of other heads.
+    shown = scale.targets(examples.targets)
     calibration, loss = calibrate(
-        scores[counted],
-        examples.targets.subset(counted),
-        judged[counted],
-        temperature=recipe.temperature,
+        trained[counted], shown.subset(counted), judged[counted], temperature=recipe.temperature
     )
     figures = f"out-of-fold loss {loss:.4g}, and {to_beat.loss:.4g} with the backbone as it is"
     if result.epoch == 0 or not _is_better(scores, calibration, to_beat, examples):
         return _kept(to_beat, f"training the last blocks did not help ({figures})")
-    cross_fitted = CrossFitted(examples.targets, judged, examples.folds, temperature=recipe.temperature)
-    cross_fitted.offer(scores, calibration)
-    cross_fitted.choose(scores, calibration)
+    cross_fitted = CrossFitted(
+        shown,
+        judged,
+        examples.folds,
+        temperature=recipe.temperature,
+        shift=float(scale.center[0]),
+        scale=float(scale.spread[0]),
+    )
+    cross_fitted.offer(trained, calibration)
+    cross_fitted.choose(trained, calibration)
     return SolverResult(
         weights=result.head[:-1].astype(np.float64) * scale.spread,
         bias=result.head[-1].astype(np.float64) * scale.spread + scale.center,
@@ -129,13 +136,12 @@ def _request(
 ) -> TailRequest:
     other_views = [examples.views[name][examples.order] for name in examples.names if name != LAST]
     count = len(examples.order)
-    targets = (examples.targets.matrix - scale.center) / scale.spread
     return TailRequest(
         blocks=recipe.blocks,
         activations=tools.activations,
         rows=tools.rows[examples.order],
         fixed_features=np.concatenate([np.zeros((count, 0), np.float32), *other_views], axis=1),
-        targets=targets.astype(np.float32),
+        targets=scale.targets(examples.targets).matrix.astype(np.float32),
         weights=(examples.weights / examples.weights.mean()).astype(np.float32),
         loss=_LOSSES[examples.targets.task],
         folds=examples.folds.assignment,
@@ -205,6 +211,10 @@ class _Scale:
             self.center = np.average(targets.matrix, axis=0, weights=weights)
             variance = np.average(np.square(targets.matrix - self.center), axis=0, weights=weights)
             self.spread = np.where(variance > 0, np.sqrt(variance), 1.0)
+
+    def targets(self, targets: Targets) -> Targets:
+        """Return training targets."""
+        return replace(targets, matrix=(targets.matrix - self.center) / self.spread)
 
     def head(self, solved: SolverResult, calibration: Calibration) -> Float32:
         """Return weights and, in the last row, bias of a head whose outputs are on this scale, [D + 1, C]."""

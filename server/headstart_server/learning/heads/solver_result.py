@@ -2,8 +2,8 @@
 
 The setting of the lowest out-of-fold loss looks better than it is: with few examples it fits their noise. So
 the outputs by which a head is measured come, fold by fold, from the setting and the calibration that are best
-on the other folds (Varma and Simon 2006 describe the bias; Stone 1974 the double choice that avoids it). The
-scores of all settings are computed anyway, so this costs no further fit.
+on the other folds, thresholds and interval included (Varma and Simon 2006 describe the bias; Stone 1974 the
+double choice that avoids it). The scores of all settings are computed anyway, so this costs no further fit.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,27 @@ import numpy as np
 from headstart_server.backbones.contract.tail import TailWeights
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.features.feature_matrix import Float64
+from headstart_server.learning.features.feature_matrix import Float32, Float64
 from headstart_server.learning.heads.calibration import Calibration
 from headstart_server.learning.heads.head import HiddenLayer
 from headstart_server.learning.heads.lbfgs import StopReason
-from headstart_server.learning.heads.out_of_fold import calibrate
+from headstart_server.learning.heads.out_of_fold import calibrate, finish_calibration
 from headstart_server.learning.heads.split import Folds
 from headstart_server.learning.heads.temperature import smoothed_losses
 from headstart_server.learning.metrics.metrics import losses
 
 #: Outputs above which noise hardly affects the choice, so all folds share it.
 MOST_OUTPUTS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class OutOfFold:
+    """Calibrated outputs of N examples, chosen and calibrated without the fold of each example."""
+
+    outputs: Float64  # [N, C]
+    thresholds: Float32  # thresholds of several labels for each example, [N, C]; [N, 0] for other tasks
+    # offsets of the interval of a regression for each example, [N, 2], NaN if unknown; [N, 0] for other tasks
+    interval: Float64
 
 
 class CrossFitted:
@@ -70,22 +80,36 @@ class CrossFitted:
         """Set the scores [N, C] of the setting that is best on all folds, and their calibration."""
         self._chosen = scores, calibration
 
-    def outputs(self, others: Sequence["CrossFitted"] = ()) -> Float64:
-        """Return calibrated outputs [N, C], each fold from the setting that is best on the other folds.
+    def out_of_fold(self, others: Sequence["CrossFitted"] = ()) -> OutOfFold:
+        """Return the outputs, those of each fold from the setting that is best on the other folds.
 
         `others` are further candidates on the same folds; this one is the best on all folds.
         """
         if self._chosen is None:
-            raise ValueError("Call choose before outputs.")
+            raise ValueError("Call choose before out_of_fold.")
         scores, calibration = self._chosen
-        outputs = calibration.outputs(scores)
+        shared = calibration.outputs(scores)
+        outputs = shared.copy()
+        task = self._targets.task
+        thresholds = np.zeros(outputs.shape if task is Task.MULTI_LABEL else (len(outputs), 0), np.float32)
+        interval = np.full((len(outputs), 2 if task is Task.REGRESSION else 0), np.nan)
         for fold in range(self._folds.count):
             best = min((self, *others), key=lambda one: one._best[fold])
             kept = best._kept[fold]
+            inside = self._folds.assignment == fold
+            found, answered = calibration, shared
             if kept is not None:
-                inside = self._folds.assignment == fold
-                outputs[inside] = best._calibrated_without(fold, *kept).outputs(kept[0][inside])
-        return outputs * self._scale + self._shift
+                found = best._calibrated_without(fold, *kept)
+                answered = found.outputs(kept[0])
+                outputs[inside] = answered[inside]
+            found = finish_calibration(found, answered, self._targets, self._folds.counted & ~inside)
+            if task is Task.MULTI_LABEL:
+                thresholds[inside] = found.thresholds
+            elif found.interval is not None:
+                interval[inside] = found.interval
+        outputs *= self._scale
+        outputs += self._shift
+        return OutOfFold(outputs=outputs, thresholds=thresholds, interval=interval * self._scale)
 
     def _calibrated_without(self, fold: int, scores: Float64, near: Calibration) -> Calibration:
         others = self._folds.counted & (self._folds.assignment != fold)
@@ -124,7 +148,7 @@ class SolverResult:
     # squared error relative to the variance
     loss: float | None = None
     scores: Float64 | None = None  # out-of-fold scores in the order of the rows, [N, C]
-    cross_fitted: CrossFitted | None = None  # returns the out-of-fold outputs that the head is measured by
+    cross_fitted: CrossFitted | None = None  # returns the outputs that the head is measured by
     stop_reason: StopReason | None = None
     hidden: HiddenLayer | None = None
     epochs: int = 0

@@ -1,7 +1,7 @@
 """Predicted and true classes of examples, and their counts by class."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32, Float64, Ints
 
 Flags = NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
 #: Default threshold of a class.
 DEFAULT_THRESHOLD = 0.5
 
@@ -27,7 +28,10 @@ class ClassPredictions:
 
     @classmethod
     def from_outputs(cls, targets: Targets, outputs: Float32, thresholds: Float32) -> Self:
-        """Return the classes that outputs [n, C] predict; `thresholds` [C] apply to several labels."""
+        """Return the classes that outputs [n, C] predict.
+
+        `thresholds` apply to several labels, [C], or [n, C] if each example has its own; empty for 0.5.
+        """
         if targets.task is Task.MULTI_LABEL:
             bounds = thresholds if len(thresholds) else np.float32(DEFAULT_THRESHOLD)
             return cls(actual=targets.matrix > 0, predicted=outputs >= bounds, weights=targets.weights)
@@ -85,6 +89,11 @@ class ClassCounts:
         """Whether each class has examples, [C]."""
         present: Flags = self.support > 0
         return present
+
+
+def limits_at(limits: NDArray[Scalar], places: Ints | Flags) -> NDArray[Scalar]:
+    """Return the limits of the examples at some positions: rows [n, C]; common limits [C] are unchanged."""
+    return limits[places] if limits.ndim > 1 else limits
 
 
 def _one_hot(labels: Ints, classes: int) -> Flags:

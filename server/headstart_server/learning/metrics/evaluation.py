@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from headstart_server.learning.examples.target import Targets
 from headstart_server.learning.examples.task import Task
-from headstart_server.learning.features.feature_matrix import Float32
-from headstart_server.learning.metrics.class_predictions import ClassPredictions
+from headstart_server.learning.features.feature_matrix import Float32, Float64
+from headstart_server.learning.metrics.class_predictions import ClassPredictions, limits_at
 from headstart_server.learning.metrics.metrics import Metrics, MetricsSource, measure
 from headstart_server.learning.metrics.outcomes import (
     ExampleOutcome,
@@ -111,7 +111,7 @@ def evaluate(
     source: MetricsSource,
     groups: Sequence[str] | None = None,
     counted: NDArray[np.bool_] | None = None,
-    interval: tuple[float, float] | None = None,
+    interval: Float64 | tuple[float, float] | None = None,
     metrics: Metrics | None = None,
 ) -> Evaluation:
     """Evaluate calibrated outputs.
@@ -120,16 +120,20 @@ def evaluate(
         targets: labels of N examples. A single label whose shares are all 0 is of a class that the head does
             not know, and counts as wrong.
         outputs: calibrated outputs, [N, C].
-        thresholds: of several labels, [C]; empty for 0.5.
+        thresholds: of several labels, [C], or [N, C] if each example has its own; empty for 0.5.
         ids: the caller's ID of each example, [N].
         groups: the group of near-duplicates of each example, [N]; None if all differ.
         counted: whether each example counts in metrics of the head, [N]; None for all.
+        interval: the ends of the interval of a regression, [2], or [N, 2] if each example has its own, NaN if
+            unknown; None if all are unknown.
         metrics: the summary metrics, if they are known.
     """
     places = np.arange(len(targets))
+    ends = None if interval is None else np.asarray(interval)
     if counted is not None:
         places = np.flatnonzero(counted)
-        targets, outputs = targets.subset(places), outputs[places]
+        targets, outputs, thresholds = targets.subset(places), outputs[places], limits_at(thresholds, places)
+        ends = None if ends is None else limits_at(ends, places)
         groups = None if groups is None else [groups[place] for place in places.tolist()]
     if metrics is None:
         metrics = measure(targets, outputs, thresholds, source=source, groups=groups)
@@ -139,7 +143,7 @@ def evaluate(
         return Evaluation(
             metrics=metrics,
             worst=worst_regression_examples(targets, outputs, ids, places),
-            interval_coverage=_coverage(targets, outputs, interval),
+            interval_coverage=_coverage(targets, outputs, ends),
             median_absolute_error=_median_error(targets, outputs),
             values=_values(targets, outputs),
         )
@@ -176,12 +180,13 @@ def _values(targets: Targets, outputs: Float32) -> tuple[ValuePair, ...]:
     return tuple(ValuePair(actual=one, predicted=other) for one, other in zip(actual, predicted, strict=True))
 
 
-def _coverage(targets: Targets, outputs: Float32, interval: tuple[float, float] | None) -> float | None:
+def _coverage(targets: Targets, outputs: Float32, interval: Float64 | None) -> float | None:
     if interval is None:
         return None
-    errors = targets.matrix[:, 0] - outputs[:, 0]
-    within = (errors >= interval[0]) & (errors <= interval[1])
-    return float(targets.weights @ within / targets.weights.sum())
+    errors, low, high = targets.matrix[:, 0] - outputs[:, 0], interval[..., 0], interval[..., 1]
+    weights = np.where(np.isnan(low), 0.0, targets.weights)
+    within = (errors >= low) & (errors <= high)
+    return float(weights @ within / weights.sum()) if weights.any() else None
 
 
 def _median_error(targets: Targets, outputs: Float32) -> float:

@@ -67,7 +67,7 @@ def measure(
     source: MetricsSource,
     groups: Sequence[str] | None = None,
 ) -> Metrics:
-    """Measure calibrated outputs [n, C], with `thresholds` [C] for several labels.
+    """Measure calibrated outputs [n, C], with the thresholds of several labels, [C] or [n, C].
 
     The accuracy has Wilson's interval for the effective number of examples: a group of near-duplicates, named
     by `groups` [n], counts as one heavier example (Kish 1965), and the out-of-fold variance is

@@ -1,7 +1,7 @@
 """Predictions of examples that a head was not fitted on, and the worst among them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headstart_server.learning.examples.target import Target, Targets
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import BLOCK, Float32, Float64, Ints
-from headstart_server.learning.metrics.class_predictions import ClassPredictions
+from headstart_server.learning.metrics.class_predictions import ClassPredictions, limits_at
 from headstart_server.learning.metrics.metrics import losses
 
 #: Maximum reported examples.
@@ -110,7 +110,9 @@ class LabeledOutputs:
 
     targets: Targets  # labels over the head's classes, followed by the classes it does not know, [N]
     outputs: Float32  # calibrated outputs, 0 for classes that the head does not know, [N, C]
-    thresholds: Float32  # thresholds of several labels, [C]; above 1 for classes that the head does not know
+    # thresholds of several labels, [C], or [N, C] if each example has its own; above 1 for classes that the
+    # head does not know
+    thresholds: Float32
 
     @classmethod
     def from_head(
@@ -141,7 +143,11 @@ class LabeledOutputs:
         is_regression = self.targets.task is Task.REGRESSION
         for start in range(0, len(self.targets), BLOCK):
             places = np.arange(start, min(start + BLOCK, len(self.targets)))
-            part = replace(self, targets=self.targets.subset(places), outputs=self.outputs[places])
+            part = LabeledOutputs(
+                targets=self.targets.subset(places),
+                outputs=self.outputs[places],
+                thresholds=limits_at(self.thresholds, places),
+            )
             columns = part._of_numbers() if is_regression else part._of_classes()
             columns |= {name: values[places].tolist() for name, values in flags.items()}
             rows = (

@@ -138,6 +138,20 @@ def test_where_training_does_not_help_the_best_head_on_the_backbone_is_kept(
     assert found.metrics.accuracy == plain.metrics.accuracy
 
 
+def test_a_head_that_is_best_by_chance_is_measured_as_if_chosen_without_each_fold() -> None:
+    gains = []
+    for seed in range(10):
+        noise = Targets.of_labels(np.random.default_rng(seed).permutation(COUNT) % 3, list("abc"))
+        found = fitted(Trainer(never_better), noise, Partial(temperature=1.0))
+        assert isinstance(found.recipe, Partial)
+        kept = Ridge(views=found.recipe.views, scaling=found.recipe.scaling, folds=3, temperature=1.0)
+        plain = fit(kept, views(), noise, [f"{place:04d}" for place in range(COUNT)], seed=3)
+        assert np.array_equal(found.head.weights, plain.head.weights)
+        gains.append((found.metrics.log_loss or 0.0) - (plain.metrics.log_loss or 0.0))
+    # Chosen on all folds, it would look as good as alone.
+    assert np.mean(gains) > 0
+
+
 def test_one_example_of_each_class_is_not_trained_on() -> None:
     trainer = Trainer()
     found = fitted(trainer, labels(3))
@@ -180,6 +194,8 @@ def test_numbers_are_trained_on_around_zero_and_predicted_in_their_unit() -> Non
     assert request.targets.std() == pytest.approx(1.0, abs=1e-3)
     assert found.outputs is not None
     assert np.allclose(found.outputs, numbers, rtol=1e-4)
+    # Losses are relative to the variance of the numbers.
+    assert "(out-of-fold loss 1, and " in fitted(Trainer(worse), targets).note
     moved = {**views(), "last": views()["last"] + 1}
     assert 4000 < found.head.outputs(moved).mean() < 6000
 
