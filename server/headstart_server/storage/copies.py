@@ -4,7 +4,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -62,13 +62,12 @@ class LocalCopies:
                     return self._opened(path)
                 path.unlink()
             try:
-                self._fetch(path, fetch)
+                file = self._fetch(path, fetch)
             except StorageFull:
                 # Copies are only a cache: they are removed first.
                 if not self._drop_all():
                     raise
-                self._fetch(path, fetch)
-            file = self._opened(path)
+                file = self._fetch(path, fetch)
         self._keep_to_bound()
         return file
 
@@ -98,9 +97,14 @@ class LocalCopies:
     def _path(self, name: str, version: ObjectVersion) -> Path:
         return self._root / f"{name}@{version.fingerprint}{self._suffix}"
 
-    def _fetch(self, path: Path, fetch: Callable[[Path], None]) -> None:
-        with storage_errors(), staged_file(path) as staging:
-            fetch(staging)
+    def _fetch(self, path: Path, fetch: Callable[[Path], None]) -> BinaryIO:
+        # Opened before it has its name, by which another thread may remove it.
+        with storage_errors(), ExitStack() as opened:
+            with staged_file(path) as staging:
+                fetch(staging)
+                file = opened.enter_context(staging.open("rb"))
+            opened.pop_all()
+        return file
 
     def _drop_all(self) -> int:
         """Remove every copy, and return their number; open ones stay readable."""
