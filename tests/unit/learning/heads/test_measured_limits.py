@@ -21,7 +21,7 @@ CLASSES = ("a", "b", "c", "d")
 
 
 def several(rng: np.random.Generator, count: int) -> tuple[Float32, Targets]:
-    """Return rows of which each of four classes has a feature of its own, with as much noise."""
+    """Return rows of which each of four classes has its feature, with as much noise."""
     rows = rng.normal(size=(count, 80))
     has = rows[:, :4] + rng.normal(size=(count, 4)) > 1
     targets = [Target.of_labels(np.array(CLASSES)[row].tolist()) for row in has]
