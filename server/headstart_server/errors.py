@@ -91,7 +91,7 @@ class InvalidLabel(HeadstartError, reason="INVALID_LABEL"):
 
 
 class UndecodableInput(HeadstartError, reason="UNDECODABLE_INPUT"):
-    """The bytes are not an image in a known format, or the image is damaged."""
+    """The bytes are not an image in a known format, the image is damaged, or it cannot be predicted."""
 
 
 class InputTooLarge(HeadstartError, reason="INPUT_TOO_LARGE"):

@@ -129,7 +129,7 @@ class InputCapture:
     def settle(self) -> None:
         """Store the queued inputs now, so that feedback finds a prediction that was just returned."""
         if len(self._observations):
-            self.store_waiting()
+            self._store_safely()
         else:
             # The thread may have taken the inputs from the queue, and still be writing them.
             with self._storing:
@@ -161,14 +161,16 @@ class InputCapture:
     def _batches(self, waiting: Iterable[Observation]) -> Iterable[_Batch]:
         """Yield the selected inputs in parts of one model, backbone and set of views."""
         for group in _groups(waiting):
+            left = sum(len(each.contents) for each in group)
             try:
-                yield from self._selected(group)
+                for batch in self._selected(group):
+                    left -= len(batch.inputs)
+                    yield batch
             except (ModelNotFound, VersionNotFound):
                 # The version was deleted; so are its predictions.
                 continue
-            except (ServiceUnavailable, StorageFull):
-                count = sum(len(each.contents) for each in group)
-                self._lost(group[0].prediction.version.model, "storage_failed", count)
+            except Exception as error:  # noqa: BLE001 - logged there
+                self._not_stored(group[0].prediction.version.model, left, error)
 
     def _selected(self, group: Sequence[Observation]) -> Iterable[_Batch]:
         version, policy = group[-1].prediction.version, group[-1].policy
@@ -212,11 +214,10 @@ class InputCapture:
             self._store.write(model, batch.inputs, features)
         except TenantQuotaExceeded:
             self._lost(model, "quota_full", count)
-        except (ServiceUnavailable, StorageFull) as error:
-            log.warning("capture_write_failed", model=model, inputs=count, error=error.message)
-            self._lost(model, "storage_failed", count)
         except ModelGoneError:
             return
+        except Exception as error:  # noqa: BLE001 - logged there
+            self._not_stored(model, count, error)
         else:
             reasons = Counter(
                 reason.name.lower()
@@ -225,6 +226,14 @@ class InputCapture:
                 if reason.name
             )
             self._telemetry.inputs_captured(reasons)
+
+    def _not_stored(self, model: str, count: int, error: Exception) -> None:
+        """Count and log inputs of one model; an unexpected error must not lose those of others."""
+        if isinstance(error, ServiceUnavailable | StorageFull):
+            log.warning("capture_write_failed", model=model, inputs=count, error=error.message)
+        else:
+            log.exception("capture_failed", model=model, inputs=count)
+        self._lost(model, "storage_failed", count)
 
     def _lost(self, model: str, cause: str, count: int) -> None:
         self._telemetry.captures_dropped(cause, count)

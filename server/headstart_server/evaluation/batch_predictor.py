@@ -17,6 +17,7 @@ from headstart_server.evaluation.paired_predictions import BLOCK, head_views, re
 from headstart_server.learning.examples.dataset import DatasetCount, DatasetLimits, Example, ExampleFault
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.models.resident import ResidentVersion
+from headstart_server.prediction.head_predictions import overflow_faults
 
 #: Maximum faulty examples that are listed; all of them are counted.
 MAX_LISTED_FAULTS = 100
@@ -76,10 +77,7 @@ class BatchPredictor:
             name: self._extract(embedder, counted, digests, errors)
             for name, embedder in self._embedders.items()
         }
-        self._note(counted, digests, errors)
-        self._received += len(counted)
-        usable = np.array([digest not in errors for digest in digests], np.bool_)
-        places = np.flatnonzero(usable).tolist()
+        places = [place for place, digest in enumerate(digests) if digest not in errors]
         outputs = []
         for version in self.versions:
             version_outputs = np.zeros((len(counted), version.head.bias.shape[0]), np.float32)
@@ -92,8 +90,16 @@ class BatchPredictor:
                     version.head.views,
                     self.check_connected,
                 )
-                version_outputs[usable] = version.head.outputs(views)
+                version_outputs[places] = version.head.outputs(views)
+            errors |= {
+                digests[place]: fault for place, fault in overflow_faults(version, version_outputs).items()
+            }
             outputs.append(version_outputs)
+        self._note(counted, digests, errors)
+        self._received += len(counted)
+        usable = np.array([digest not in errors for digest in digests], np.bool_)
+        for version_outputs in outputs:
+            version_outputs[~usable] = 0
         return PredictedBatch(examples=counted, digests=digests, usable=usable, outputs=outputs)
 
     def leave(self) -> None:

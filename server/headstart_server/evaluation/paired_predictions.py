@@ -21,6 +21,7 @@ from headstart_server.learning.heads.head import Head
 from headstart_server.learning.metrics.comparison import PairedOutcome
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.outcomes import LabeledOutputs, PredictionOutcome
+from headstart_server.prediction.head_predictions import rows_without_numbers
 
 #: Maximum examples whose features are in memory together.
 BLOCK = 1024
@@ -158,14 +159,17 @@ def _predict(
 def _outcomes(
     head: Head, examples: Mapping[str, StoredExample], views: Mapping[str, Float32]
 ) -> dict[str, PredictionOutcome]:
+    outputs = head.outputs(views)
     labeled = LabeledOutputs.from_head(
         [example.target for example in examples.values()],
         [example.weight for example in examples.values()],
-        head.outputs(views),
+        outputs,
         head.thresholds,
         head.class_names,
     )
-    return dict(zip(examples, labeled.outcomes(), strict=True))
+    unknown = rows_without_numbers(outputs)
+    found = enumerate(zip(examples, labeled.outcomes(), strict=True))
+    return {digest: outcome for place, (digest, outcome) in found if place not in unknown}
 
 
 def required_cuts(tail: VersionTail | None) -> frozenset[str]:

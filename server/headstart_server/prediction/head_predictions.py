@@ -1,11 +1,16 @@
-"""Predicted classes of heads, and the agreement of two heads."""
+"""Predicted classes of heads, outputs that are no numbers, and the agreement of two heads."""
+
+from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.errors import UndecodableInput
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.heads.head import Head
+from headstart_server.models.resident import ResidentVersion
 
 
 def predicted_classes(head: Head, outputs: Float32) -> NDArray[np.bool_]:
@@ -16,6 +21,26 @@ def predicted_classes(head: Head, outputs: Float32) -> NDArray[np.bool_]:
     predicted = np.zeros(outputs.shape, np.bool_)
     predicted[np.arange(len(outputs)), outputs.argmax(axis=1)] = True
     return predicted
+
+
+def rows_without_numbers(outputs: Float32) -> Sequence[int]:
+    """Return the places of the inputs whose outputs [n, C] contain NaN or infinity."""
+    # Almost always finite: the sum of squares is checked faster.
+    if isfinite(np.vdot(outputs, outputs)):
+        return ()
+    places: list[int] = np.flatnonzero(~np.isfinite(outputs).all(axis=1)).tolist()
+    return places
+
+
+def overflow_faults(version: ResidentVersion, outputs: Float32) -> dict[int, UndecodableInput]:
+    """Return the errors of the inputs whose outputs [n, C] contain NaN or infinity, by index."""
+    return {
+        place: UndecodableInput(
+            f"Version {version.number} of model '{version.model}' predicts NaN or infinity for the input. "
+            "Send features of about the size of those in the training examples, or leave the input out."
+        )
+        for place in rows_without_numbers(outputs)
+    }
 
 
 def agreement(head: Head, outputs: Float32, other: Head, others: Float32) -> NDArray[np.bool_] | None:

@@ -84,6 +84,27 @@ async def compute_features(
     return InputFeatures(contents=contents, rows=rows, faults=faults)
 
 
+def without(
+    features: InputFeatures, faults: Mapping[int, HeadstartError], *, skip_invalid: bool
+) -> InputFeatures:
+    """Return features without some of the usable inputs, whose errors `faults` has by index among these.
+
+    Raises:
+        HeadstartError: names every invalid input, unless they are skipped and others remain.
+    """
+    count = len(features.contents) + len(features.faults)
+    places = [place for place in range(count) if place not in features.faults]
+    invalid = {**features.faults, **{places[at]: error for at, error in faults.items()}}
+    if not skip_invalid or len(invalid) == count:
+        raise fault(invalid, count)
+    kept = [at for at in range(len(places)) if at not in faults]
+    return InputFeatures(
+        contents=[features.contents[at] for at in kept],
+        rows={name: [rows[at] for at in kept] for name, rows in features.rows.items()},
+        faults=invalid,
+    )
+
+
 def _begun(
     embedders: Mapping[str, Embedder],
     contents: Sequence[Content],

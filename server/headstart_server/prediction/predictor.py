@@ -13,19 +13,22 @@ from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.embedding.tails import with_tail
-from headstart_server.errors import InvalidField
+from headstart_server.errors import HeadstartError, InvalidField
 from headstart_server.learning.features.feature_matrix import Float32
 from headstart_server.learning.heads.head import Head
 from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.traffic_split import TrafficRouter
 from headstart_server.models.version import Selector
+from headstart_server.prediction.head_predictions import overflow_faults
 from headstart_server.prediction.influence import InfluenceTurn
 from headstart_server.prediction.input_faults import aligned, gathered
 from headstart_server.prediction.input_features import (
     HEAD_WORK_IN_LOOP,
+    InputFeatures,
     begin_tail,
     compute_features,
     truncations,
+    without,
 )
 from headstart_server.prediction.predict_options import PredictOptions, check_listed, check_outputs
 from headstart_server.prediction.prediction_capture import PredictionCapture
@@ -145,9 +148,9 @@ class Predictor:
             max_input_bytes=self._max_input_bytes,
             skip_invalid=options.skip_invalid,
         )
-        rows = features.rows
         embedded = self._clock()
-        predictions = await _predictions(versions, embedders, rows, options, deadline)
+        features, predictions = await _finite(versions, embedders, features, options, deadline)
+        rows = features.rows
         if options.saliency is not None:
             embedder = embedders[versions[0].backbone]
             maps = await saliency_maps(options.saliency, versions[0], embedder, features.contents, deadline)
@@ -248,6 +251,24 @@ class Predictor:
         """
         if not 1 <= inputs <= self.max_inputs:
             raise InvalidField(f"Expected 1 to {self.max_inputs} inputs. Received: {inputs}.", field="inputs")
+
+
+async def _finite(
+    versions: Sequence[ResidentVersion],
+    embedders: Mapping[str, Embedder],
+    features: InputFeatures,
+    options: PredictOptions,
+    deadline: float | None,
+) -> tuple[InputFeatures, list[VersionPrediction]]:
+    """Predict; an input for which a version predicts NaN or infinity is invalid."""
+    while True:
+        predictions = await _predictions(versions, embedders, features.rows, options, deadline)
+        faults: dict[int, HeadstartError] = {}
+        for each in predictions:
+            faults |= overflow_faults(each.version, each.outputs)
+        if not faults:
+            return features, predictions
+        features = without(features, faults, skip_invalid=options.skip_invalid)
 
 
 async def _predictions(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy.exc import DataError
 
 from captures import Captures
 from fakes import make_head
@@ -169,6 +170,37 @@ def test_inputs_that_cannot_be_stored_are_counted_and_the_next_ones_are_stored(
     assert (status.captured_count, status.storage_failed) == (1, 2)
     captures.eraser.clean()
     assert len(captures.objects()) == 1
+
+
+def test_an_unexpected_error_loses_only_inputs_of_its_model_and_they_are_counted(
+    captures: Captures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ants", "bees", "cats"):
+        captures.model(name)
+    capture = make_capture(captures)
+    for name in ("ants", "bees", "cats"):
+        observe(capture, captures, ["a", "b"], model=name)
+    write, select = captures.store.write, CaptureSelector.select
+
+    def refuse(model: str, *values: Any) -> None:
+        if model == "ants":
+            raise DataError("INSERT", {}, Exception("Token NaN is invalid."))
+        write(model, *values)
+
+    def fail(selector: CaptureSelector, policy: CapturePolicy, version: ResidentVersion, *values: Any) -> Any:
+        if version.model == "bees":
+            raise ValueError("broken")
+        return select(selector, policy, version, *values)
+
+    monkeypatch.setattr(captures.store, "write", refuse)
+    monkeypatch.setattr(CaptureSelector, "select", fail)
+    capture.settle()
+    found = {name: captures.inputs.status(name) for name in ("ants", "bees", "cats")}
+    assert {name: (each.captured_count, each.storage_failed) for name, each in found.items()} == {
+        "ants": (0, 2),
+        "bees": (0, 2),
+        "cats": (2, 0),
+    }
 
 
 def test_gaps_are_counted_once_the_database_answers_again(

@@ -108,6 +108,19 @@ def test_examples_that_cannot_be_decoded_are_faults_with_their_places_in_the_str
     assert found.worst[0].index == 3
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_examples_without_a_finite_prediction_are_faults(bench: Workbench) -> None:
+    bench.published(pets(8))
+    endless = Example(content=b"endless:1", target=Target.of_label("cat"), id="e1")
+    run = bench.bench.evaluation(version())
+    run.add([pet("cat", 20), endless, pet("dog", 20)])
+    found = run.evaluation()
+    assert [(fault.index, fault.id, fault.reason) for fault in run.predictor.faults] == [
+        (1, "e1", "UNDECODABLE_INPUT")
+    ]
+    assert (found.metrics.example_count, found.metrics.accuracy) == (2, 1.0)
+
+
 def test_a_large_batch_is_predicted_in_parts_and_keeps_its_places(bench: Workbench) -> None:
     bench.published(pets(8))
     batch = [*[pet("cat", 20)] * BLOCK, Example(content=b"broken:1", target=Target.of_label("cat")), wrong()]

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import pytest
 
 from fakes import PATIENCE, FakeBackbone, FakeSource, ManualClock, Publisher, Recorder, make_head
 from headstart_server.backbones.contract.backbone import Content, Modality
+from headstart_server.backbones.contract.vectors import TensorDecoder
 from headstart_server.embedding.backbone_pool import BackbonePool
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
@@ -37,9 +39,13 @@ from headstart_server.errors import (
     VersionNotFound,
     WrongModality,
 )
-from headstart_server.learning.heads.head import Head
-from headstart_server.learning.heads.recipe import Ridge
+from headstart_server.learning.examples.task import Task
+from headstart_server.learning.features.feature_matrix import Scaling
+from headstart_server.learning.heads.calibration import Calibration
+from headstart_server.learning.heads.head import Head, HiddenLayer
+from headstart_server.learning.heads.recipe import Mlp, Ridge
 from headstart_server.models.version import Selector
+from headstart_server.prediction.head_predictions import rows_without_numbers
 from headstart_server.prediction.input_faults import too_large
 from headstart_server.prediction.predict_options import PredictOptions
 from headstart_server.prediction.predictor import Predictor
@@ -912,6 +918,63 @@ async def test_inputs_that_cannot_be_used_are_skipped_on_request(stall: Stall) -
     for view, matrix in mixed.features[0].views.items():
         np.testing.assert_array_equal(matrix[[0, 2]], alone.features[0].views[view])
         assert np.isnan(matrix[[1, 3]]).all()
+
+
+def overflowing(task: Task) -> Head:
+    """Return a head of unscaled features whose sums overflow: behind a hidden layer, or for a number."""
+    if task is Task.REGRESSION:
+        head = make_head(classes=1)
+        ones = np.ones((12, 1), np.float32)
+        calibration = Calibration(task=task)
+        return replace(head, weights=ones, calibration=calibration, class_names=(), scaling=Scaling.STANDARD)
+    head = make_head(size=2)
+    hidden = HiddenLayer(weights=np.ones((12, 2), np.float32), bias=np.zeros(2, np.float32))
+    return replace(head, scaling=Scaling.STANDARD, hidden=hidden)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("task", [Task.SINGLE_LABEL, Task.REGRESSION])
+async def test_an_input_whose_prediction_is_no_number_is_invalid_and_leaves_others_their_answers(
+    stall: Stall, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stall.backbones["table"], "decode", TensorDecoder(12).decode)
+    stall.load()
+    recipe = (
+        Mlp(hidden_units=2, views=("last",))
+        if task is Task.SINGLE_LABEL
+        else Ridge(scaling=Scaling.STANDARD, views=("last",))
+    )
+    where = {"backbone": "table", "backbone_digest": "e" * 64}
+    stall.publisher.publish("rows", head=overflowing(task), task=task, recipe=recipe, **where)
+    huge = np.full(12, 3e38, np.float32)
+    small = np.arange(12, dtype=np.float32)
+    rows = [Selector(model="rows")]
+    with pytest.raises(UndecodableInput) as caught:
+        await stall.predict([small, huge], rows)
+    mixed = await stall.predict([huge, small[:3], small], rows, skip_invalid=True, with_features=True)
+    with pytest.raises(UndecodableInput) as alone:
+        await stall.predict([huge, huge], rows, skip_invalid=True)
+    answered = await stall.predict([small], rows)
+
+    assert caught.value.field == "inputs[1]"
+    assert caught.value.message == (
+        "Input 1: Version 1 of model 'rows' predicts NaN or infinity for the input. Send features of about "
+        "the size of those in the training examples, or leave the input out."
+    )
+    assert [each.field for each in alone.value.further] == ["inputs[1]"]
+    assert {place: type(fault) for place, fault in mixed.faults.items()} == {
+        0: UndecodableInput,
+        1: UndecodableInput,
+    }
+    np.testing.assert_array_equal(mixed.predictions[0].outputs, answered.predictions[0].outputs)
+    assert np.isfinite(mixed.predictions[0].outputs).all()
+    np.testing.assert_array_equal(mixed.features[0].views["last"][2], small)
+    assert np.isnan(mixed.features[0].views["last"][:2]).all()
+
+
+def test_large_finite_outputs_are_numbers() -> None:
+    assert list(rows_without_numbers(np.full((2, 1), 3e38, np.float32))) == []
+    assert list(rows_without_numbers(np.array([[1.0], [np.nan], [-np.inf]], np.float32))) == [1, 2]
 
 
 async def test_an_input_of_too_many_bytes_is_named_or_skipped(stall: Stall) -> None:
