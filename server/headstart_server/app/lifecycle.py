@@ -128,6 +128,9 @@ class App:
                 stopping.push_async_callback(asyncio.to_thread, service.stop)
                 service.start()
         stopping.callback(self._membership.leave)
+        if part.runs_jobs:
+            # After the calls and jobs, which must not wait for the retrain that it may be submitting.
+            stopping.push_async_callback(asyncio.to_thread, objects.retrainer.stop)
         stopping.push_async_callback(self._end_calls_and_jobs, server, http)
         await self._membership.join(objects, server)
         if server is not None:
@@ -137,7 +140,6 @@ class App:
             self._log_ports(server, http)
         if part.runs_jobs:
             objects.workers.start()
-            stopping.push_async_callback(asyncio.to_thread, objects.retrainer.stop)
             objects.retrainer.start()
         self._begin_stop_with(stopping, server)
         return server

@@ -45,6 +45,8 @@ log = structlog.get_logger(__name__)
 
 #: Mean seconds between two checks; a random part keeps replicas apart.
 RETRAIN_SECONDS = 1.0
+#: Maximum seconds that a stopping server waits for the thread.
+STOP_SECONDS = 5.0
 
 
 class Retrainer:
@@ -60,10 +62,13 @@ class Retrainer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the thread."""
+        """Stop the thread, whose retrain ends at its next feedback once submissions are closed.
+
+        Reading a content may take long. A retrain that is not accepted then begins again after the start.
+        """
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         while not self._stopped.wait(RETRAIN_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret
@@ -139,6 +144,8 @@ class Retraining:
         """Submit a retrain of each model whose policy starts one; return the jobs."""
         jobs = []
         for each in self._store.ready():
+            if not self._submissions.admission.is_open:
+                break
             job = self._consider(each)
             if job is not None:
                 log.info("retrain_submitted", model=each.name, job_id=job.job_id, feedback=job.added_count)
@@ -201,6 +208,7 @@ class Retraining:
         )
         with closing(upload), closing(self._datasets.reader()) as reader:
             for each in feedback:
+                self._submissions.admission.check_open()
                 stored = each.stored._replace(held_out=each.digest in held_out)
                 upload.add([_example(stored, self._read(model, each, reader))])
             return upload.accept()

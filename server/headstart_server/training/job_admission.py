@@ -93,9 +93,14 @@ class JobAdmission:
         self._closed = threading.Event()
         self.wake_workers = wake_workers
 
+    @property
+    def is_open(self) -> bool:
+        """Whether uploads are accepted: the server is not stopping."""
+        return not self._closed.is_set()
+
     def check_open(self) -> None:
         """Raise Draining if the server is stopping and accepts no uploads."""
-        if self._closed.is_set():
+        if not self.is_open:
             raise Draining(
                 "The server is stopping and accepts no new jobs. Try again with another replica.",
                 metadata=dict([NOT_STARTED]),

@@ -14,7 +14,11 @@ from headstart_server.api.server import Server
 from headstart_server.app import build, configured, lifecycle, maintenance, services
 from headstart_server.app.lifecycle import App
 from headstart_server.errors import DatabaseUnavailable
+from headstart_server.feedback import retraining
+from headstart_server.feedback.retraining import Retraining
+from headstart_server.jobs.job import Job
 from headstart_server.jobs.job_queue import JobQueue
+from headstart_server.jobs.workers import WorkerPool
 from headstart_server.models.traffic import Traffic
 from headstart_server.settings.settings import Settings
 from headstart_server.training.erasure_service import ErasureService
@@ -251,3 +255,36 @@ async def test_a_stop_takes_every_last_step_although_one_does_not_reach_the_data
 
     # An unreleased claim would count as a crash.
     assert taken == ["release", "leave", "write"]
+
+
+async def test_a_stop_ends_calls_and_jobs_before_it_waits_for_a_retrain_that_reads_feedback(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, ended = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def run(_: Retraining) -> list[Job]:
+        # A read of the bucket that takes until the workers have stopped, or longer.
+        reading.set()
+        seen.append(ended.wait(PATIENCE))
+        return []
+
+    stop = WorkerPool.stop
+
+    def stop_workers(pool: WorkerPool, timeout: float) -> None:
+        stop(pool, timeout)
+        ended.set()
+
+    close = SubmissionService.close
+
+    def close_while_reading(submissions: SubmissionService) -> None:
+        assert reading.wait(PATIENCE)
+        close(submissions)
+
+    monkeypatch.setattr(retraining, "RETRAIN_SECONDS", 0.01)
+    monkeypatch.setattr(Retraining, "run", run)
+    monkeypatch.setattr(WorkerPool, "stop", stop_workers)
+    monkeypatch.setattr(SubmissionService, "close", close_while_reading)
+    await serve_once(settings)
+
+    assert seen[0]

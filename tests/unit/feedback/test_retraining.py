@@ -6,9 +6,12 @@ from dataclasses import replace
 import pytest
 
 from feedback_bench import EAGER, FeedbackBench
+from headstart_server.backbones.contract.backbone import Content
+from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.feedback.feedback import ReadyModel
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs.job import JobTrigger
+from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.feedback_rows import Answer, ChosenFeedback, FeedbackChangedError, FeedbackState
 from headstart_server.models.retrain_policy import RetrainPolicy
@@ -126,6 +129,27 @@ def test_feedback_that_another_replica_has_learned_meanwhile_begins_no_retrain(
     # One is too few, and the three are learned.
     assert feedback.retraining.run() == []
     assert feedback.retraining.run() == []
+
+
+def test_a_server_that_stops_reads_no_further_feedback_for_a_retrain(
+    feedback: FeedbackBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feedback.bench.published(pets(4), model="red/cars", alias="stable")
+    feedback.set_policy(model="red/cars")
+    names = labeled(feedback, 50, 51, 52)
+    feedback.label("cat", 50, "cat", model="red/cars")
+    read, reads = ArchiveReader.read, []
+
+    def stop_after(reader: ArchiveReader, example: StoredExample) -> Content:
+        reads.append(example.id)
+        feedback.bench.submissions.close()
+        return read(reader, example)
+
+    monkeypatch.setattr(ArchiveReader, "read", stop_after)
+    assert feedback.retraining.run() == []
+    assert reads == names[:1]
+    assert set(feedback.states().values()) == {PENDING}
+    assert feedback.store.retrain_state("pets")[1].failures == 0
 
 
 def test_feedback_that_is_erased_meanwhile_begins_no_retrain(
