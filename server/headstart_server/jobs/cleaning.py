@@ -1,25 +1,30 @@
 """Periodic removal of old rows, by one replica at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection, bindparam, delete, insert, not_, select, update
 
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
-from headstart_server.database.tables import jobs, turns
+from headstart_server.database.tables import job_events, jobs, turns
 from headstart_server.errors import JobNotFinished, ServiceUnavailable, StorageFull
 from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Job, WebhookState
 
 log = structlog.get_logger(__name__)
 
-#: Maximum jobs that one transaction removes, each with its events and webhook.
+#: Maximum jobs that one transaction removes, and events: while it removes them, other writers may wait.
 _AT_ONCE = 200
+EVENTS_AT_ONCE = 10_000
 # Built once: building a statement takes longer than executing it.
 _UNTIL = select(turns.c.until).where(turns.c.name == bindparam("turn"))
 _FIRST_TURN = insert(turns)
 _TAKE_TURN = update(turns).where(turns.c.name == bindparam("turn"))
+_REMOVE_EVENTS = delete(job_events).where(
+    job_events.c.job_id == bindparam("job"), job_events.c.seq <= bindparam("until")
+)
 
 
 class JobCleaner:
@@ -38,12 +43,28 @@ class JobCleaner:
     def forget(self, older_than: float) -> int:
         """Remove the jobs that ended more than `older_than` seconds ago, and return their number."""
         count = 0
-        while True:
-            with self._database.write("jobs.forget") as connection:
-                removed = _forget(connection, self._database.now(connection) - older_than)
-            if not removed:
-                return count
-            count += removed
+        while found := self._ended(older_than):
+            for row in found:
+                # The newest events go with the job, so that a watcher of the job always finds its end.
+                for until in range(EVENTS_AT_ONCE, row.seq, EVENTS_AT_ONCE):
+                    with self._database.write("jobs.forget") as connection:
+                        remove_events(connection, row.job_id, until)
+            for part in _parts(found):
+                with self._database.write("jobs.forget") as connection:
+                    count += connection.execute(delete(jobs).where(jobs.c.job_id.in_(part))).rowcount
+        return count
+
+    def _ended(self, older_than: float) -> Sequence[Any]:
+        """Return some jobs that ended more than `older_than` seconds ago and have no pending webhook."""
+        with self._database.read() as connection:
+            before = self._database.now(connection) - older_than
+            query = (
+                select(jobs.c.job_id, jobs.c.seq)
+                .where(jobs.c.finished < before, not_(webhook_rows.is_pending()))
+                .order_by(jobs.c.finished)
+                .limit(_AT_ONCE)
+            )
+            return connection.execute(query).all()
 
 
 def run_steps(steps: Mapping[str, Callable[[], object] | None]) -> None:
@@ -96,18 +117,24 @@ def check_deletable(job: Job) -> None:
         )
 
 
-def _forget(connection: Connection, before: float) -> int:
-    """Remove some jobs that ended before a time, with their events; return their number.
+def remove_events(connection: Connection, job_id: str, until: int) -> None:
+    """Remove the events of an ended job up to a number, `EVENTS_AT_ONCE` more than were removed before."""
+    connection.execute(_REMOVE_EVENTS, {"job": job_id, "until": until})
 
-    Jobs with a pending webhook stay.
+
+def _parts(found: Sequence[Any]) -> Iterator[list[str]]:
+    """Yield the IDs of jobs in lists that have at most `EVENTS_AT_ONCE` events together.
+
+    Each of the jobs has at most that many left.
     """
-    query = (
-        select(jobs.c.job_id)
-        .where(jobs.c.finished < before, not_(webhook_rows.is_pending()))
-        .order_by(jobs.c.finished)
-        .limit(_AT_ONCE)
-    )
-    found = list(connection.execute(query).scalars())
-    if found:
-        connection.execute(delete(jobs).where(jobs.c.job_id.in_(found)))
-    return len(found)
+    part: list[str] = []
+    events = 0
+    for row in found:
+        count = min(row.seq, EVENTS_AT_ONCE)
+        if part and events + count > EVENTS_AT_ONCE:
+            yield part
+            part, events = [], 0
+        part.append(row.job_id)
+        events += count
+    if part:
+        yield part

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class JobQueue:
-    """Accepts jobs and hands them to replicas. Each method is one transaction.
+    """Accepts jobs and hands them to replicas. Each method but `delete` is one transaction.
 
     Args:
         webhook: URL for jobs without their own; None for no webhook.
@@ -105,10 +105,18 @@ class JobQueue:
 
     def delete(self, job_id: str) -> None:
         """Delete a job that has ended, with its events; its version stays."""
-        with self._database.write("jobs.delete") as connection:
-            job = rows.get(connection, job_id, lock=True)
-            cleaning.check_deletable(job)
-            connection.execute(delete(jobs).where(jobs.c.job_id == job_id))
+        until = 0
+        is_deleted = False
+        while not is_deleted:
+            until += cleaning.EVENTS_AT_ONCE
+            with self._database.write("jobs.delete") as connection:
+                job = rows.get(connection, job_id, lock=True)
+                cleaning.check_deletable(job)
+                is_deleted = job.last_event <= until
+                if is_deleted:
+                    connection.execute(delete(jobs).where(jobs.c.job_id == job_id))
+                else:
+                    cleaning.remove_events(connection, job_id, until)
         self._notifier.publish(job_id)
 
     def claim(
