@@ -127,7 +127,7 @@ class ClaimedPost:
     """A webhook that this process sends."""
 
     job_id: str
-    uri: str = field(repr=False)
+    uri: str = field(repr=False)  # recorded with the result
     attempt: int  # number of this attempt; its result is recorded only if it is the newest
     ended: float
     receiver: str = ""
@@ -236,7 +236,7 @@ def give_up_old(connection: Connection, receiver: str, ended_before: float, erro
 
 def deliver(connection: Connection, claimed: ClaimedPost, now: float) -> None:
     """Record a delivery, even if another replica has claimed the webhook meanwhile."""
-    connection.execute(_DELIVER, {"mine": claimed.job_id, "finished": now})
+    connection.execute(_DELIVER, {"mine": claimed.job_id, "uri": claimed.uri, "finished": now})
 
 
 def postpone(connection: Connection, claimed: ClaimedPost, error: str, due: float) -> None:
@@ -255,7 +255,8 @@ def expire(connection: Connection) -> None:
 
 
 def _end(connection: Connection, claimed: ClaimedPost, **values: object) -> None:
-    connection.execute(_END, {"mine": claimed.job_id, "attempt": claimed.attempt, **values})
+    mine = {"mine": claimed.job_id, "attempt": claimed.attempt}
+    connection.execute(_END, {**mine, "uri": claimed.uri, **values})
 
 
 def is_pending() -> ColumnElement[bool]:

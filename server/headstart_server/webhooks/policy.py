@@ -65,6 +65,20 @@ class WebhookPolicy:
             )
         return uri
 
+    def url_for(self, named: str | None) -> str:
+        """Return the URL that a job names, or else the server's own.
+
+        That is the current one, and not the one at the time when the job was accepted. Raise
+        TargetRefusedError if the server has none.
+        """
+        if named is not None:
+            return named
+        if self._own is None:
+            raise TargetRefusedError(
+                "The job names no webhook, and the server has none any more. Set --webhook."
+            )
+        return self._own.reveal()
+
     def is_own(self, uri: str) -> bool:
         """Return whether a URL is the server's own, to which the ends of all tenants' jobs are sent."""
         return self._own is not None and uri == self._own.reveal()

@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 
@@ -151,7 +152,11 @@ class WebhookSender:
         After a DatabaseUnavailable it is sent again.
         """
         try:
-            self._deliver(claimed)
+            with self._database.snapshot() as connection:
+                job = rows.get(connection, claimed.job_id)
+                now = self._database.now(connection)
+            claimed = replace(claimed, uri=self._policy.url_for(job.spec.webhook))
+            self._deliver(claimed, job, now)
         except (DatabaseUnavailable, StorageFull):
             # Nothing can be recorded.
             raise
@@ -174,11 +179,8 @@ class WebhookSender:
             self._observer("delivered")
             log.info("webhook_delivered", job_id=claimed.job_id, attempt=claimed.attempt)
 
-    def _deliver(self, claimed: ClaimedPost) -> None:
+    def _deliver(self, claimed: ClaimedPost, job: Job, now: float) -> None:
         """Send a POST; raise an error unless it arrived."""
-        with self._database.snapshot() as connection:
-            job = rows.get(connection, claimed.job_id)
-            now = self._database.now(connection)
         body, tenant = self._body(job), tenant_of(job.spec.model)
         try:
             secrets = read_secrets(self._secrets).of("" if self._policy.is_own(claimed.uri) else tenant)

@@ -72,10 +72,13 @@ class Office:
         self.sender = self.another()
 
     def another(
-        self, at: str = "93.184.216.34", body: Callable[[Job], bytes] = webhook_body
+        self,
+        at: str = "93.184.216.34",
+        body: Callable[[Job], bytes] = webhook_body,
+        own: str | None = None,
     ) -> WebhookSender:
         allowed = ["https://hooks.example.com", "https://hooks.example.com:8443"]
-        policy = WebhookPolicy(allowed, resolve=lambda host, port: [at])
+        policy = WebhookPolicy(allowed, own=own, resolve=lambda host, port: [at])
         return WebhookSender(
             self.driver.publisher.database,
             policy,
@@ -381,6 +384,51 @@ def test_the_servers_own_url_gets_the_servers_signature(
     ((_, headers, body),) = receiver.posts
     assert verified(SECRET, headers, body)
     assert not verified(TENANT_SECRET, headers, body)
+
+
+def own_job(driver: JobDriver, own: str) -> Job:
+    """Return a job that has ended, and that a server with its own URL accepted without one."""
+    driver.job_store = driver.restarted(webhook=own)
+    job = driver.running(model="shop/pets", tenant="shop")
+    driver.succeed(job)
+    return job
+
+
+@on_both_databases
+def test_a_changed_url_of_the_server_gets_the_posts_of_earlier_jobs(
+    office: Office, driver: JobDriver, receiver: Receiver, clock: ManualClock
+) -> None:
+    office.secrets.write_text(f"{SECRET}\nshop {TENANT_SECRET}\n")
+    job = own_job(driver, "https://old.example.com/token1")
+    # The receiver has already moved.
+    office.sender = office.another(own="https://old.example.com/token1")
+    receiver.fault = WebhookPostError("No answer.", answered=False)
+    assert office.send_one()
+    clock.advance(MAX_SILENT_SECONDS)
+    receiver.posts.clear()
+    receiver.fault = None
+    office.sender = office.another(own="https://new.example.com/token2")
+    assert office.send_one()
+    ((target, headers, body),) = receiver.posts
+    assert (target.host, target.path) == ("new.example.com", "/token2")
+    assert verified(SECRET, headers, body)
+    assert office.webhook(job).state is WebhookState.DELIVERED
+    assert office.webhook(job).origin == "https://new.example.com"
+
+
+def test_a_server_that_has_no_url_any_more_sends_nothing_and_says_so(
+    office: Office, driver: JobDriver, receiver: Receiver, clock: ManualClock
+) -> None:
+    # The job named no URL, so it is not sent to an allowed one with the secrets of the tenant.
+    job = own_job(driver, URI)
+    assert office.send_one()
+    assert receiver.posts == []
+    sent = office.webhook(job)
+    assert sent.state is WebhookState.PENDING
+    assert sent.error == "The job names no webhook, and the server has none any more. Set --webhook."
+    clock.advance(GIVE_UP_SECONDS)
+    assert office.send_one()
+    assert office.webhook(job).state is WebhookState.GIVEN_UP
 
 
 def test_a_tenant_without_a_secret_gets_no_post(office: Office, receiver: Receiver) -> None:
