@@ -12,16 +12,19 @@ class HttpApi:
 
     Args:
         url: of the server.
+        token: of the caller, if the server authenticates callers.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
         self.url = url
+        self._authorization = {"authorization": f"Bearer {token}"} if token else {}
 
     def call(self, path: str, body: Any = None, verb: str | None = None) -> Any:
         """Return the response of a call."""
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         kind = "image/png" if isinstance(body, bytes) else "application/json"
-        request = urllib.request.Request(self.url + path, data, {"content-type": kind}, method=verb)
+        headers = {"content-type": kind, **self._authorization}
+        request = urllib.request.Request(self.url + path, data, headers, method=verb)
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
 

@@ -15,6 +15,17 @@ WEB = Path(__file__).resolve().parents[2] / "server/headstart_server/console/web
 AXE = Requirement(title="axe-core", remedy="make check-console", in_ci=False)
 #: Milliseconds that something may take on a shared machine.
 PATIENCE = 60_000
+#: Returns the names of the models whose unsent examples the browser stores.
+STORED_DRAFTS = """() => new Promise(resolve => {
+    const request = indexedDB.open('headstart-drafts');
+    request.onsuccess = () => {
+        const all = request.result.transaction('drafts').objectStore('drafts').getAll();
+        all.onsuccess = () => {
+            request.result.close();
+            resolve(all.result.map(each => each.model));
+        };
+    };
+})"""
 
 expect.set_options(timeout=PATIENCE)
 

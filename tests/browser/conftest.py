@@ -47,12 +47,15 @@ def console(chromium: Browser, url: str) -> Iterator[Callable[..., Console]]:
 @pytest.fixture
 def access_server(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """A server with authentication: its URL, and a token for each principal."""
-    tokens = {name: f"{name}-{'x' * 40}" for name in ("reader", "owner")}
     rights = {"reader": ["predict"], "owner": ["predict", "train", "admin"]}
+    rights |= {"guest": rights["owner"]}
+    tokens = {name: f"{name}-{'x' * 40}" for name in rights}
     lines = []
     for name, token in tokens.items():
         digest = hashlib.sha256(token.encode()).hexdigest()
+        # The guest has a tenant of its own, and so models of its own.
         lines += ["[[principals]]", f'name = "{name}"', f'token_sha256 = ["{digest}"]']
+        lines += ['tenant = "guests"'] if name == "guest" else []
         lines += [f'grants = [{{ models = ["*"], rights = {rights[name]!r} }}]']
     (tmp_path / "access.toml").write_text("\n".join(lines))
     flags = ("--http-port", "0", "--access-file", str(tmp_path / "access.toml"))

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from browser.api import HttpApi
-from browser.chromium import Console, refuse
+from browser.chromium import STORED_DRAFTS, Console, refuse
 from browser.scenes import COLORS, folders, image, training_images
 from browser.speed import first_answer
 from server_process import running
@@ -52,19 +52,6 @@ def test_an_empty_server_learns_two_folders_and_answers_in_seconds(tmp_path, chr
         page.wait_for_url("**/models/ant-bee/try")
         console.close()
         started.terminate()
-
-
-#: Returns the names of the models whose unsent examples the browser stores.
-STORED_DRAFTS = """() => new Promise(resolve => {
-    const request = indexedDB.open('headstart-drafts');
-    request.onsuccess = () => {
-        const all = request.result.transaction('drafts').objectStore('drafts').getAll();
-        all.onsuccess = () => {
-            request.result.close();
-            resolve(all.result.map(each => each.model));
-        };
-    };
-})"""
 
 
 def test_examples_that_were_not_sent_survive_a_reload(console, api, tmp_path) -> None:

@@ -9,6 +9,7 @@ const DELAY_MS = 200;
 
 type Kept = Pick<Draft, "model" | "mode" | "uri" | "parent" | "isStable" | "file"> & {
   tab: string;
+  owner: string;
   time: number;
   classes: { id: number; name: string; lines: string; items: { id: number; name: string }[] }[];
 };
@@ -50,9 +51,10 @@ const stored = new Set<number>();
 let timer: ReturnType<typeof setTimeout> | undefined;
 let last: Promise<void> = Promise.resolve();
 
-/** Return the draft of the tab. Without storage, as in some private windows, there is no draft. */
-export async function read(): Promise<Restored | undefined> {
+/** Return the draft of the tab, and remove it if it has another owner. Some private windows have no storage, so no draft. */
+export async function read(owner: string): Promise<Restored | undefined> {
   try {
+    await last;
     await removeOld();
     const tab = tabName();
     const transaction = (await database()).transaction(["drafts", "items"]);
@@ -61,6 +63,10 @@ export async function read(): Promise<Restored | undefined> {
       done<(Item & { tab: string })[]>(transaction.objectStore("items").getAll(itemsOf(tab))),
     ]);
     if (!draft) return undefined;
+    if (draft.owner !== owner) {
+      await remove(tab);
+      return undefined;
+    }
     const blobs = new Map(items.map((each) => [each.id, each.blob]));
     for (const id of blobs.keys()) stored.add(id);
     const classes = draft.classes.map((each) => ({
@@ -78,9 +84,9 @@ export async function read(): Promise<Restored | undefined> {
 }
 
 /** Store a draft soon; later changes replace it. */
-export function remember(draft: Draft): void {
+export function remember(draft: Draft, owner: string): void {
   clearTimeout(timer);
-  timer = setTimeout(() => (last = last.then(() => write(draft)).catch(() => undefined)), DELAY_MS);
+  timer = setTimeout(() => (last = last.then(() => write(draft, owner)).catch(() => undefined)), DELAY_MS);
 }
 
 /** Remove the draft of the tab. */
@@ -89,7 +95,7 @@ export function forget(): void {
   last = last.then(() => remove(tabName())).catch(() => undefined);
 }
 
-async function write(draft: Draft): Promise<void> {
+async function write(draft: Draft, owner: string): Promise<void> {
   const tab = tabName();
   const transaction = (await database()).transaction(["drafts", "items"], "readwrite");
   const items = transaction.objectStore("items");
@@ -100,7 +106,8 @@ async function write(draft: Draft): Promise<void> {
   for (const id of gone) items.delete([tab, id]);
   const { model, mode, uri, parent, isStable, file } = draft;
   const classes = draft.classes.map((each) => ({ ...each, items: each.items.map(({ id, name }) => ({ id, name })) }));
-  await done(transaction.objectStore("drafts").put({ tab, time: Date.now(), model, mode, uri, parent, isStable, file, classes } satisfies Kept));
+  const kept: Kept = { tab, owner, time: Date.now(), model, mode, uri, parent, isStable, file, classes };
+  await done(transaction.objectStore("drafts").put(kept));
   for (const { id } of added) stored.add(id);
   for (const id of gone) stored.delete(id);
 }

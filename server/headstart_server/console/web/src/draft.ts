@@ -3,6 +3,7 @@
 import { path, upload, withQuery } from "./api";
 import { base64, type Found, tableType } from "./files";
 import { forget, read, remember } from "./draft-memory";
+import { owner } from "./session";
 import { Store } from "./store";
 import type { Job, JobEvent, Validation } from "./types";
 
@@ -49,21 +50,37 @@ export const emptyDraft = (): Draft => ({
 
 export const draft = new Store<Draft>(emptyDraft());
 
-/** Bring back the examples that were not sent before a reload, and keep the following ones. */
-export async function keepDraft(): Promise<void> {
-  const before = await read();
-  // The page for examples of another model shows its own draft.
-  const isMeant = location.pathname !== "/new" || before?.parent === draft.value.parent;
-  if (before && isMeant && !draft.value.file && draft.value.classes.every((each) => !each.items.length && !each.lines)) {
+let isKept = false;
+
+/** Bring back the examples that the caller had not sent before a reload, and keep the following ones. */
+export function keepDraft(): void {
+  owner.subscribe((caller) => {
+    draft.set(emptyDraft());
+    void restore(caller);
+  });
+}
+
+async function restore(caller: string): Promise<void> {
+  const before = await read(caller);
+  if (before && isMeant(before) && !draft.value.file && draft.value.classes.every((each) => !each.items.length && !each.lines)) {
     const items = before.classes.flatMap((each) => [each.id, ...each.items.map((item) => item.id)]);
     lastId = items.reduce((most, each) => Math.max(most, each), lastId);
     draft.set({ ...emptyDraft(), ...before });
   }
+  if (isKept) return;
+  isKept = true;
   draft.subscribe((value) => {
     const isSent = value.training?.job && !value.training.error;
-    if ((exampleCount(value) || value.file) && !isSent) remember(value);
+    if ((exampleCount(value) || value.file) && !isSent) remember(value, owner.value);
     else forget();
   });
+}
+
+/** The page for examples of another model shows its own draft. */
+function isMeant({ model, parent = "" }: Pick<Draft, "model" | "parent">): boolean {
+  if (location.pathname !== "/new") return true;
+  const query = new URLSearchParams(location.search);
+  return (query.get("parent") ?? "") === parent && (query.get("model") ?? model) === model;
 }
 
 export function change(changes: Partial<Draft>): void {

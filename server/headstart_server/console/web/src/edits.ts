@@ -3,6 +3,7 @@
 import { call, path } from "./api";
 import { Store } from "./store";
 import { failureOf, followJob } from "./jobs";
+import { owner } from "./session";
 import type { Job, Label } from "./types";
 
 export interface Edit {
@@ -16,6 +17,7 @@ export interface Edit {
 export type Edits = ReadonlyMap<string, Edit>;
 
 const stores = new Map<string, Store<Edits>>();
+owner.subscribe(() => stores.clear());
 
 export function editsOf(model: string, version: string): Store<Edits> {
   const key = JSON.stringify([model, version]);

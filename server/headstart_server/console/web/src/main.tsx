@@ -14,7 +14,7 @@ addEventListener("beforeunload", (event) => hasChanges() && event.preventDefault
 for (const kind of ["dragover", "drop"] as const) {
   addEventListener(kind, (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault());
 }
+keepDraft();
 void openSession();
-void keepDraft();
 const place = document.getElementById("app");
 if (place) render(<App />, place);

@@ -15,10 +15,15 @@ export interface Session {
 export const session = new Store<Session>({ state: "loading", backbones: [] });
 export const models = new Store<Model[] | undefined>(undefined);
 
+/** The last caller that entered; it stays while a token is requested again. Modules drop what they keep when it changes. */
+export const owner = new Store("");
+owner.subscribe(() => models.set(undefined));
+
 /** Load the session; `locked` means that the server needs a token. */
 export async function openSession(): Promise<void> {
   try {
     const { caller } = await get<{ caller: Caller }>("/v1/whoami");
+    owner.set(JSON.stringify([caller.tenant, caller.principal, caller.subject]));
     const [server, backbones] = await Promise.all([
       unlessForbidden(get<{ info: ServerInfo }>("/v1/server"), undefined),
       unlessForbidden(all<Backbone>("/v1/backbones", "backbones"), []),
@@ -47,7 +52,9 @@ whenLocked(() => {
 });
 
 export async function loadModels(): Promise<void> {
-  models.set(await all<Model>("/v1/models", "models", 5000));
+  const listing = owner.value;
+  const found = await all<Model>("/v1/models", "models", 5000);
+  if (owner.value === listing) models.set(found);
 }
 
 /** Use a token; the session holds the error, if the server rejects it. */

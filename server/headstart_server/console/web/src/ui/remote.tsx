@@ -3,6 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 import { ApiError, content } from "../api";
+import { owner } from "../session";
 
 const CONCURRENT = 6;
 const KEPT = 800;
@@ -20,6 +21,12 @@ const kept = new Map<string, Loaded>();
 const waiting = new Map<string, Waiting>();
 let running = 0;
 
+owner.subscribe(() => {
+  for (const { url } of kept.values()) if (url) URL.revokeObjectURL(url);
+  kept.clear();
+  waiting.clear();
+});
+
 function keep(target: string, value: Loaded): void {
   kept.set(target, value);
   for (const [oldest, old] of kept) {
@@ -36,8 +43,10 @@ async function next(): Promise<void> {
   waiting.delete(newest.target);
   running++;
   let value: Loaded;
+  const reader = owner.value;
   try {
     const blob = await content(newest.target);
+    if (owner.value !== reader) throw new Error("Another caller uses the page.");
     value = newest.isText ? { text: await blob.text() } : { url: URL.createObjectURL(blob) };
     keep(newest.target, value);
   } catch (error) {

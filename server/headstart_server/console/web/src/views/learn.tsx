@@ -5,7 +5,7 @@ import { change, type Draft, draft, emptyDraft, exampleCount, missing, send, siz
 import { count, counted, percent, seconds, span } from "../format";
 import { failureOf, followJob, stepText } from "../jobs";
 import { modelPath, navigate } from "../router";
-import { loadModels, models } from "../session";
+import { loadModels, models, owner } from "../session";
 import { useStore } from "../store";
 import type { Job, Validation } from "../types";
 import { Button, Card, ErrorNote, Field, LinkButton, Note, Progress, Switch } from "../ui/basics";
@@ -19,6 +19,7 @@ const CHECK_DELAY_MS = 500;
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$/;
 
 let checking: AbortController | undefined;
+owner.subscribe(() => checking?.abort());
 
 async function check(): Promise<void> {
   checking?.abort();
@@ -37,8 +38,10 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 
 async function train(): Promise<void> {
   checking?.abort();
-  const update = (changes: NonNullable<Draft["training"]>) =>
-    draft.update((old) => ({ ...old, training: { ...old.training, ...changes } }));
+  const sender = owner.value;
+  const update = (changes: NonNullable<Draft["training"]>) => {
+    if (owner.value === sender) draft.update((old) => ({ ...old, training: { ...old.training, ...changes } }));
+  };
   change({ check: undefined, training: { uploaded: 0 } });
   try {
     const { job } = await send<{ job: Job }>(draft.value, { onProgress: (uploaded) => update({ uploaded }) });
