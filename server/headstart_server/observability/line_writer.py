@@ -3,7 +3,13 @@
 import errno
 import os
 import select
+import socket
 import stat
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import TextIO
 
 #: Seconds that a line waits for a reader. Once that was in vain, lines do not wait until the reader reads.
@@ -21,10 +27,18 @@ class LineWriter:
 
     def __init__(self, descriptor: int, *, wait_seconds: float = WAIT_SECONDS) -> None:
         self._descriptor = descriptor
+        self._write: Callable[[bytes], int] = partial(os.write, descriptor)
         self._wait = wait_seconds
-        self._waits = not stat.S_ISREG(os.fstat(descriptor).st_mode)
+        mode = os.fstat(descriptor).st_mode
+        self._waits = not stat.S_ISREG(mode)
         self._is_stuck = False
         self._is_broken = False
+        if stat.S_ISFIFO(mode):
+            self._reopen(descriptor)
+        elif stat.S_ISSOCK(mode):
+            own = socket.socket(fileno=os.dup(descriptor))
+            weakref.finalize(self, own.close).atexit = False
+            self._write = lambda content: own.send(content, socket.MSG_DONTWAIT)
 
     def write(self, line: bytes) -> int:
         """Write a line that ends with a newline, and return the number of its bytes that were written.
@@ -37,31 +51,44 @@ class LineWriter:
         """
         start = b"\n" if self._is_broken else b""
         content = start + line
-        # A pipe that is ready accepts a part of this size immediately.
-        size = select.PIPE_BUF if self._waits else len(content)
         written = 0
         try:
-            while written < len(content):
-                self._await_reader()
-                count = os.write(self._descriptor, content[written : written + size])
-                written += count
-                if not self._waits:
-                    break
+            if not self._waits:
+                written = self._write(content)
+            while self._waits and written < len(content):
+                # A pipe that is ready accepts a part of this size immediately.
+                written += self._write_part(content[written : written + select.PIPE_BUF])
         except OSError:
             if written <= len(start):
                 raise
         self._is_broken = written < len(content)
         return max(0, written - len(start))
 
-    def _await_reader(self) -> None:
-        if not self._waits:
-            return
+    def _write_part(self, content: bytes) -> int:
+        deadline = time.monotonic() + (0.0 if self._is_stuck else self._wait)
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
-        if not poll.poll(0 if self._is_stuck else self._wait * 1000):
-            self._is_stuck = True
-            raise BlockingIOError(errno.EAGAIN, "the reader of the pipe does not read")
-        self._is_stuck = False
+        while True:
+            if poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                # Another process may have filled the pipe meanwhile.
+                with suppress(BlockingIOError):
+                    written = self._write(content)
+                    self._is_stuck = False
+                    return written
+            if time.monotonic() >= deadline:
+                self._is_stuck = True
+                raise BlockingIOError(errno.EAGAIN, "the reader of the pipe does not read")
+
+    def _reopen(self, descriptor: int) -> None:
+        """Write to a pipe through an open file of this writer's own, whose writes do not wait.
+
+        The flag that makes them so would also apply to the other processes that have the caller's open file.
+        """
+        # Fails without /proc, and for the pipe of another user.
+        with suppress(OSError):
+            own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK)
+            weakref.finalize(self, os.close, own).atexit = False
+            self._write = partial(os.write, own)
 
 
 class LogStream:

@@ -4,6 +4,8 @@ import fcntl
 import json
 import os
 import select
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -93,3 +95,54 @@ def test_the_next_line_has_the_number_of_dropped_ones(pipe: Pipe, monkeypatch: p
             structlog.reset_defaults()
     assert (first["event"], first["dropped_lines"]) == ("written", 3)
     assert (second["event"], "dropped_lines" in second) == ("written_again", False)
+
+
+def fill(descriptor: int) -> None:
+    """Fill a pipe or a socket, as another process does."""
+    os.set_blocking(descriptor, False)
+    try:
+        while True:
+            os.write(descriptor, b"x")
+    except BlockingIOError:
+        pass
+    finally:
+        os.set_blocking(descriptor, True)
+
+
+@pytest.mark.parametrize("is_pipe", [True, False])
+def test_a_pipe_that_another_process_fills_after_it_was_ready_does_not_block(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, is_pipe: bool
+) -> None:
+    class Poll:
+        def __init__(self) -> None:
+            self._poll = whole()
+            self.register = self._poll.register
+
+        def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+            ready = self._poll.poll(milliseconds)
+            if ready:
+                fill(descriptor)
+            return ready
+
+    def write() -> None:
+        try:
+            writer.write(b"lost\n")
+        except OSError as error:
+            errors.append(error)
+
+    whole = select.poll
+    errors: list[OSError] = []
+    near, far = socket.socketpair()
+    with near, far:
+        descriptor = pipe.writer if is_pipe else near.fileno()
+        monkeypatch.setattr(select, "poll", Poll)
+        writer = LineWriter(descriptor, wait_seconds=0.05)
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join(10)
+        is_blocked = thread.is_alive()
+        pipe.close_reader()
+        far.close()
+        thread.join()
+    assert not is_blocked
+    assert isinstance(errors[0], BlockingIOError)
