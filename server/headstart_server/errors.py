@@ -83,7 +83,7 @@ class TooManyClasses(HeadstartError, reason="TOO_MANY_CLASSES"):
 
 
 class DatasetTooLarge(HeadstartError, reason="DATASET_TOO_LARGE"):
-    """A dataset has more examples or bytes than the server accepts."""
+    """A dataset has more examples, bytes or classes in its labels than the server accepts."""
 
 
 class InvalidLabel(HeadstartError, reason="INVALID_LABEL"):

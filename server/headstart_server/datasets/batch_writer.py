@@ -116,11 +116,14 @@ class BatchWriter:
                     metadata={"next_batch": str(dataset.next_batch)},
                 )
             _check_ids(connection, dataset, batch)
+            count = dataset.example_count + len(batch.examples)
+            classes = dataset_rows.class_counts(batch.examples, dataset.class_counts)
             check_totals(
                 self._store.limits,
-                dataset.example_count + len(batch.examples),
+                count,
                 dataset.nbytes + batch.nbytes,
-                len(dataset_rows.class_counts(batch.examples, dataset.class_counts)),
+                classes=len(classes),
+                further_classes=sum(classes.values()) - count,
             )
             tenant = tenant_of(name)
             dataset_rows.add_batch(connection, dataset, batch, self._database.now(connection))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import sha256
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -62,7 +63,9 @@ class ExampleIndex:
     def __init__(self, listed: ExampleList, findings: DatasetFindings | None = None) -> None:
         examples = listed.examples
         self._ids = [example.id for example in examples]
-        self._targets = _Interned((example.target for example in examples), _target_key)
+        self._targets = _Interned(
+            (example.target for example in examples), _target_key, lambda target: len(target.shares)
+        )
         self._archives = _Interned((example.archive for example in examples), str)
         self._kinds = _Interned((example.kind for example in examples), str)
         self._types = _Interned((example.media_type for example in examples), str)
@@ -212,13 +215,26 @@ def _differs(target: Target, labels: tuple[str, ...]) -> bool:
 
 
 def _target_key(target: Target) -> Hashable:
-    return target.label if target.is_hard else json.dumps([target.to_json()], ensure_ascii=False)
+    return target.label if target.is_hard else sha256(json.dumps(target.to_json()).encode()).digest()
+
+
+#: Bytes of a value, and of each further part of it: a dictionary entry and a number. A test measures them.
+_VALUE, _PART = 400, 72
 
 
 class _Interned(Generic[T]):
-    """A column with repeated values: each once, and its position for each row; -1 for a missing value."""
+    """A column with repeated values: each once, and its position for each row; -1 for a missing value.
 
-    def __init__(self, column: Iterable[T | None], key: Callable[[T], Hashable]) -> None:
+    Args:
+        parts: returns the number of parts of a value, if it has several.
+    """
+
+    def __init__(
+        self,
+        column: Iterable[T | None],
+        key: Callable[[T], Hashable],
+        parts: Callable[[T], int] = lambda _: 1,
+    ) -> None:
         places: dict[Hashable, int] = {}
         self.values: list[T] = []
         codes: list[int] = []
@@ -231,6 +247,10 @@ class _Interned(Generic[T]):
                 self.values.append(value)
             codes.append(place)
         self.codes = np.array(codes, np.int32)
+        #: Bytes in memory, roughly.
+        self.nbytes = self.codes.nbytes + sum(
+            _VALUE + _PART * max(0, parts(value) - 1) for value in self.values
+        )
 
     def __getitem__(self, row: int) -> T:
         value: T = self.values[int(self.codes[row])]
@@ -243,11 +263,6 @@ class _Interned(Generic[T]):
         flags: Flags = met[self.codes]
         return flags
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes in memory, roughly."""
-        return self.codes.nbytes + 400 * len(self.values)
-
 
 class _Outcomes:
     """The predictions of examples in columns."""
@@ -259,7 +274,9 @@ class _Outcomes:
             return numbers
 
         self.known = np.array([each is not None for each in outcomes], np.bool_)
-        self.labels = _Interned((None if each is None else each.labels for each in outcomes), lambda one: one)
+        self.labels = _Interned(
+            (None if each is None else each.labels for each in outcomes), lambda one: one, len
+        )
         self.held_out = np.array([each is not None and each.held_out for each in outcomes], np.bool_)
         self.loss = column("loss")
         self._value, self._probability = column("value"), column("probability")

@@ -41,6 +41,7 @@ def check_memory(
     *,
     examples: int,
     outputs: int,
+    further_classes: int = 0,
     limit: int | None,
 ) -> int | None:
     """Estimate the memory of a job, and check that it fits if it runs alone.
@@ -48,12 +49,17 @@ def check_memory(
     Args:
         views: sizes of the views of each backbone that it may use; empty if not known yet.
         outputs: number of classes, or 1 for numbers.
+        further_classes: classes in all labels together, besides one of each example.
         limit: maximum bytes; None for no limit.
 
     Returns:
         The estimated bytes; None if no sizes are known.
     """
-    known = [Sizes(examples=examples, views=sizes, outputs=outputs) for sizes in views if sizes]
+    known = [
+        Sizes(examples=examples, views=sizes, outputs=outputs, further_classes=further_classes)
+        for sizes in views
+        if sizes
+    ]
     if not known:
         return None
     estimate, largest = max(
@@ -63,12 +69,17 @@ def check_memory(
         numbers = sum(largest.views[name] for name in required_views(recipe, largest.views))
         raise JobMemoryLimit(
             f"The fine-tune would take about {estimate / _GIB:,.1f} GiB of memory for {examples:,} examples "
-            f"with {numbers:,} features each, and this server gives {limit / _GIB:,.1f} GiB to jobs "
-            "(--job-memory). Use fewer examples, a backbone with fewer features, or a server with more "
-            "memory.",
+            f"with {numbers:,} features each{_further(further_classes)}, and this server gives "
+            f"{limit / _GIB:,.1f} GiB to jobs (--job-memory). Use fewer examples"
+            f"{', fewer classes in each label' if further_classes else ''}, a backbone with fewer features, "
+            "or a server with more memory.",
             metadata={"limit": str(limit), "estimate": str(estimate)},
         )
     return estimate
+
+
+def _further(classes: int) -> str:
+    return f", whose labels have {classes:,} classes besides one of each" if classes else ""
 
 
 class JobAdmission:

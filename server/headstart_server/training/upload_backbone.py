@@ -139,6 +139,7 @@ class UploadBackbone:
             [info.views for info in self._infos()],
             examples=summary.example_count,
             outputs=max(1, len(summary.class_counts)),
+            further_classes=summary.further_classes,
             limit=self._memory_bytes,
         )
 

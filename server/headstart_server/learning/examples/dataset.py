@@ -29,6 +29,8 @@ class DatasetLimits:
     max_bytes: int = 4 << 30
     max_input_bytes: int = 32 << 20
     max_classes: int = 1_000
+    # classes in the labels of all examples together, besides one of each example: each takes memory
+    max_further_classes: int = 5_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -70,6 +72,7 @@ class DatasetSummary:
     added_count: int | None = None
     removed_count: int = 0
     edited_count: int = 0
+    further_classes: int = 0  # classes in all labels together, besides one of each example
 
 
 @dataclass(kw_only=True, slots=True)
@@ -79,6 +82,9 @@ class DatasetCount:
     limits: DatasetLimits
     task: Task | None = None
     _nbytes: int = 0
+    _classes: int = 0  # classes in all labels together
+    _names: dict[str, str] = field(default_factory=dict)  # the names of the classes
+    _hard: dict[str, Target] = field(default_factory=dict)  # the labels of one class
     _targets: TargetCount = field(default_factory=TargetCount)
     _members: list[bytes] = field(default_factory=list)
 
@@ -86,7 +92,7 @@ class DatasetCount:
         """Count an example and return it in its normal form."""
         index, limits = self._targets.total, self.limits
         size = content_nbytes(example.content)
-        example = replace(example, target=checked_target(example.target, index))
+        example = replace(example, target=self._shared(checked_target(example.target, index)))
         self._check_task(example.target, index)
         check_id(example.id, index)
         check_weight(example.weight, index)
@@ -104,6 +110,22 @@ class DatasetCount:
     def add_stored(self, example: StoredExample) -> None:
         """Count an example of the parent version, which was checked when it arrived."""
         self._take(example, example.digest)
+
+    def _shared(self, target: Target) -> Target:
+        """Return a label without copies of what other labels have."""
+        if target.is_hard:
+            return self._hard.setdefault(target.label, target)
+        if target.task is Task.REGRESSION:
+            return target
+        names = self._names
+        return replace(
+            target, shares={names.setdefault(name, name): share for name, share in target.shares.items()}
+        )
+
+    @property
+    def further_classes(self) -> int:
+        """Number of classes in all labels together, besides one of each example."""
+        return max(0, self._classes - self.total)
 
     @property
     def total(self) -> int:
@@ -133,10 +155,12 @@ class DatasetCount:
             held_out_count=self._targets.held_out,
             digest=self.digest(),
             task=self._targets.task or Task.SINGLE_LABEL,
+            further_classes=self.further_classes,
         )
 
     def _take(self, example: Example | StoredExample, content_digest: str) -> None:
         self._targets.add(example.target, held_out=example.held_out)
+        self._classes += len(example.target.shares)
         self._members.append(_member(example, content_digest))
         self._check_totals()
 
@@ -151,10 +175,18 @@ class DatasetCount:
             )
 
     def _check_totals(self) -> None:
-        check_totals(self.limits, self._targets.total, self._nbytes, len(self._targets.class_counts))
+        check_totals(
+            self.limits,
+            self._targets.total,
+            self._nbytes,
+            classes=len(self._targets.class_counts),
+            further_classes=self.further_classes,
+        )
 
 
-def check_totals(limits: DatasetLimits, examples: int, nbytes: int, classes: int) -> None:
+def check_totals(
+    limits: DatasetLimits, examples: int, nbytes: int, *, classes: int, further_classes: int
+) -> None:
     """Check that a dataset has no more examples, bytes and classes than the server allows."""
     for what, count, limit in (
         ("examples", examples, limits.max_examples),
@@ -172,6 +204,13 @@ def check_totals(limits: DatasetLimits, examples: int, nbytes: int, classes: int
             f"{examples - 1} has class {limits.max_classes + 1}. Merge classes. If the labels are numbers to "
             "predict, send them as values.",
             metadata={"limit": str(limits.max_classes)},
+        )
+    if further_classes > limits.max_further_classes:
+        raise DatasetTooLarge(
+            f"The labels of the first {examples:,} examples have more than {limits.max_further_classes:,} "
+            "classes besides one of each example, which is the maximum of a dataset. Send fewer examples, or "
+            "only the most probable classes of each, with probabilities that sum up to 1.",
+            metadata={"limit": str(limits.max_further_classes), "subject": "classes of labels"},
         )
 
 

@@ -78,13 +78,21 @@ class Target:
         return {"shares": {name: self.shares[name] for name in sorted(self.shares)}}
 
     @classmethod
-    def from_json(cls, value: Any) -> "Target":
-        """Return the label that `to_json` wrote."""
+    def from_json(cls, value: Any, names: dict[str, str] | None = None) -> "Target":
+        """Return the label that `to_json` wrote.
+
+        Args:
+            names: names of classes that several labels share; None to share none.
+        """
         if isinstance(value, str):
             return cls.of_label(value)
         if "value" in value:
             return cls.of_value(float(value["value"]))
-        return cls.of_labels(value["labels"]) if "labels" in value else cls.of_shares(value["shares"])
+        if "labels" not in value:
+            return cls(task=Task.SINGLE_LABEL, shares=value["shares"])
+        if names is None:
+            return cls.of_labels(value["labels"])
+        return cls.of_labels(names.setdefault(name, name) for name in value["labels"])
 
     def __str__(self) -> str:
         """Return the label in quotes, all labels, the probabilities or the number."""

@@ -19,6 +19,8 @@ _SINGLE, _DOUBLE = 4, 8
 _BASE = 64 << 20
 #: Bytes of an example without its features: list entries, digests and outcome.
 _EXAMPLE = 4096
+#: Bytes of each further class of a label: its probability in the list of examples, which is also encoded.
+_FURTHER_CLASS = 200
 #: Maximum number of folds if the recipe leaves it open.
 _FOLDS = 5
 #: Bytes of TensorFlow and Keras in the process that trains a network.
@@ -33,11 +35,12 @@ _CURVE = 2000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """The sizes of a fine-tune: examples, features by view, and outputs (1 for numbers)."""
+    """The sizes of a fine-tune."""
 
     examples: int
-    views: Mapping[str, int]
-    outputs: int
+    views: Mapping[str, int]  # number of features by view
+    outputs: int  # number of classes, or 1 for numbers
+    further_classes: int = 0  # classes in all labels together, besides one of each example
 
 
 def estimated_bytes(recipe: Recipe, sizes: Sizes) -> int:
@@ -50,7 +53,8 @@ def estimated_bytes(recipe: Recipe, sizes: Sizes) -> int:
     kept = 2 * features
     step = max(_alike(sizes, names), _fit(recipe, sizes), _assessment(sizes, names))
     remembered = _remembered(sizes, names)
-    return int(_BASE + sizes.examples * _EXAMPLE + max(gathered, kept + step + remembered))
+    listed = sizes.examples * _EXAMPLE + sizes.further_classes * _FURTHER_CLASS
+    return int(_BASE + listed + max(gathered, kept + step + remembered))
 
 
 def _remembered(sizes: Sizes, names: tuple[str, ...]) -> float:

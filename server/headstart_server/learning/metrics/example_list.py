@@ -76,9 +76,10 @@ class ExampleList:
         types = fields.get("media_types", [""])
         names = {name for name in fields["target"] if isinstance(name, str)}
         labels = {name: Target.of_label(name) for name in names}
+        shared = dict[str, str]()
         columns: Mapping[str, Iterable[Any]] = {
             "target": [
-                labels[target] if isinstance(target, str) else Target.from_json(target)
+                labels[target] if isinstance(target, str) else Target.from_json(target, shared)
                 for target in fields["target"]
             ],
             "id": fields["id"],

@@ -1,6 +1,6 @@
 """What a dataset may be, what is said when it is not, and its digest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -51,6 +51,36 @@ def refusal(kind: type[HeadstartError], *examples: Example) -> HeadstartError:
 
 
 CAT, DOG = example(b"1", "cat"), example(b"2", "dog")
+
+
+@pytest.mark.parametrize(
+    "make", [Target.of_labels, lambda names: Target.of_shares(dict.fromkeys(names, 0.25))]
+)
+def test_the_classes_of_all_labels_together_are_limited_and_one_of_each_is_free(
+    make: Callable[[Sequence[str]], Target],
+) -> None:
+    limits = DatasetLimits(max_further_classes=6)
+    several = [
+        Example(content=b"", target=make(["cat", "dog", "emu", "owl"]), id=str(place)) for place in range(3)
+    ]
+    count = counted(several[:2], limits)
+    assert count.further_classes == 6
+    with pytest.raises(
+        DatasetTooLarge, match=r"first 3 examples have more than 6 classes.*Send fewer"
+    ) as refused:
+        count.add(several[2], "digest")
+    assert refused.value.metadata == {"limit": "6", "subject": "classes of labels"}
+    assert counted([CAT, DOG] * 20, limits).summary().further_classes == 0
+
+
+def test_labels_share_the_names_of_their_classes() -> None:
+    def added(target: Target) -> Target:
+        return count.add(Example(content=b"", target=target), "digest").target
+
+    count = DatasetCount(limits=DatasetLimits())
+    first, second = (added(Target.of_shares({" cat"[1:]: 0.5, " dog"[1:]: 0.5})) for _ in range(2))
+    assert [id(name) for name in first.shares] == [id(name) for name in second.shares]
+    assert added(Target.of_label(" cat"[1:])) is added(Target.of_label(" cat"[1:]))
 
 
 @pytest.mark.parametrize(
