@@ -82,7 +82,7 @@ class Life:
 
     def run(self) -> None:
         """Do everything once; what an earlier process has done stays as it is."""
-        claim(FileMarker(self.folder), self.database.identity)
+        claim(FileMarker(self.folder), self.database)
         mark = FolderIdentity(self.folder).read()
         assert self.database.record_artifacts(mark, str(self.folder)) == (mark, str(self.folder))
         self._use_bucket()
@@ -228,7 +228,7 @@ class Life:
         root = self.folder / "bucket"
         root.mkdir(exist_ok=True)
         bucket = Bucket(_LocalBucket(auto_mkdir=True), "local")
-        claim(BucketMarker(bucket, str(root)), self.database.identity)
+        claim(BucketMarker(bucket, str(root)), self.database)
         copies = LocalCopies(self.folder / "copies", 1 << 20)
         folder = BucketFolder(bucket, f"{root}/versions", self.folder / "scratch", copies)
         folder.write("one", {"head": b"head", "manifest": b"manifest"})

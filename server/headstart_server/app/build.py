@@ -15,10 +15,10 @@ from headstart_server.app import configured
 from headstart_server.app.backbone_catalog import catalog_of, default_backbone
 from headstart_server.app.captures import open_captures
 from headstart_server.app.data_folder import (
-    checked_roots,
     emptied,
     open_database,
     open_feature_store,
+    open_roots,
 )
 from headstart_server.app.data_lock import lock_data
 from headstart_server.app.embedders import embedder_factory
@@ -166,8 +166,8 @@ class Objects:
         if not part.shares_data:
             lock_data(storage, closing)
         LOCATIONS.add(self.settings, hosts(database_address(storage.database_target)))
-        self.database = database = open_database(storage, closing, is_shared=part.shares_data)
-        self.roots = checked_roots(storage, database, self.local_dir, part.share(storage.artifact_cache or 0))
+        self.roots = open_roots(storage, self.local_dir, part.share(storage.artifact_cache or 0))
+        self.database = database = open_database(storage, self.roots, closing, is_shared=part.shares_data)
         self.versions = VersionStore(self.roots.versions)
         version_bytes = part.share(storage.version_cache_memory or 0)
         self.resident = ResidentVersions(version_bytes)

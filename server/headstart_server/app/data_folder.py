@@ -2,11 +2,12 @@
 
 import shutil
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import structlog
 
+from headstart_server.database.address import sqlite_file
 from headstart_server.database.database import Database
 from headstart_server.datasets.erasure_follower import AGAIN_SECONDS
 from headstart_server.embedding.feature_store import FeatureStore
@@ -14,6 +15,7 @@ from headstart_server.embedding.sqlite_file import delete
 from headstart_server.errors import DatabaseUnavailable, StorageUnavailable
 from headstart_server.observability.telemetry import Telemetry
 from headstart_server.settings.groups import StorageGroup
+from headstart_server.storage.ownership import ForeignArtifactsError
 from headstart_server.storage.storage_roots import StorageRoots, open_storage_roots
 
 log = structlog.get_logger(__name__)
@@ -26,19 +28,77 @@ ERASURES_FILE = "erasures"
 FEATURE_STORE_REST = 1.0
 
 
-def open_database(storage: StorageGroup, closing: ExitStack, *, is_shared: bool) -> Database:
-    """Open the database; wait if it does not answer yet.
+def open_roots(storage: StorageGroup, local: Path, copies_bytes: int) -> StorageRoots:
+    """Open the storage of artifacts.
 
     Args:
         storage: the settings.
+        local: the folder of this process's own copies and uploads.
+        copies_bytes: byte limit for local copies of a bucket's archives.
+    """
+    return open_storage_roots(
+        storage.artifacts,
+        storage.data_dir,
+        copies_bytes=copies_bytes,
+        local=local,
+        own_database=storage.database is None,
+    )
+
+
+def open_database(
+    storage: StorageGroup, roots: StorageRoots, closing: ExitStack, *, is_shared: bool
+) -> Database:
+    """Open the database, and check that the artifacts belong to it.
+
+    An unavailable bucket is logged and checked later, because it may be available again soon.
+
+    Args:
+        storage: the settings.
+        roots: the storage of the artifacts.
         closing: closes the database.
         is_shared: whether several processes of this server use the database, even if it is an SQLite file.
     """
+    file = sqlite_file(storage.database_target)
+    if file is not None and _is_new(file):
+        _check_new(file, roots)
+    database = _responding(storage, is_shared=is_shared)
+    closing.callback(database.close)
+    try:
+        roots.check(database)
+    except StorageUnavailable as error:
+        log.warning("storage_check_failed", error=error.detail)
+    return database
+
+
+def _check_new(file: Path, roots: StorageRoots) -> None:
+    """Check that there are no artifacts: their database was lost then, or is another one.
+
+    SQLite would remove the log of the lost file when it creates the new one.
+    """
+    try:
+        with suppress(StorageUnavailable):
+            roots.check_unowned(str(file))
+    except ForeignArtifactsError:
+        # Another process of this server may have created it, and then the marker.
+        if _is_new(file):
+            raise
+
+
+def _is_new(file: Path) -> bool:
+    """Return whether an SQLite file is missing or empty."""
+    try:
+        return not file.stat().st_size
+    except FileNotFoundError:
+        return True
+
+
+def _responding(storage: StorageGroup, *, is_shared: bool) -> Database:
+    """Open the database; wait if it does not respond yet."""
     target = storage.database_target
     deadline, cause = time.monotonic() + DATABASE_WAIT_SECONDS, ""
     while True:
         try:
-            database = Database(target, is_shared=is_shared)
+            return Database(target, is_shared=is_shared)
         except DatabaseUnavailable as error:
             # The database and the server may be started together, in any order.
             if time.monotonic() > deadline:
@@ -55,25 +115,6 @@ def open_database(storage: StorageGroup, closing: ExitStack, *, is_shared: bool)
                     wait_seconds=round(deadline - time.monotonic()),
                 )
             time.sleep(1.0)
-        else:
-            closing.callback(database.close)
-            return database
-
-
-def checked_roots(storage: StorageGroup, database: Database, local: Path, copies_bytes: int) -> StorageRoots:
-    """Open the storage of artifacts; log an unavailable bucket, because it may be available again soon."""
-    roots = open_storage_roots(
-        storage.artifacts,
-        storage.data_dir,
-        copies_bytes=copies_bytes,
-        local=local,
-        own_database=storage.database is None,
-    )
-    try:
-        roots.check(database)
-    except StorageUnavailable as error:
-        log.warning("storage_check_failed", error=error.detail)
-    return roots
 
 
 def emptied(folder: Path) -> Path:

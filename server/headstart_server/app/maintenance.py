@@ -156,9 +156,13 @@ class Maintenance:
             {
                 "usage": self._objects.job_store.quotas.recount_usage,
                 "leftovers": partial(self._remove_leftovers, older_than=LEFTOVER_SECONDS),
-                "captured_inputs": self._objects.capture_eraser.remove_orphans,
+                "captured_inputs": self._remove_captured_leftovers,
             }
         )
+
+    def _remove_captured_leftovers(self) -> int:
+        self._objects.roots.claim(self._objects.database)
+        return self._objects.capture_eraser.remove_orphans()
 
     def _probe_disks(self) -> None:
         for folder in {self._objects.settings.storage.data_dir, *self._objects.roots.folders}:
@@ -167,7 +171,7 @@ class Maintenance:
     def _remove_leftovers(self, *, older_than: float) -> None:
         objects = self._objects
         # Again, because the bucket may have been unavailable at the start.
-        objects.roots.claim(objects.database.identity)
+        objects.roots.claim(objects.database)
         removals: dict[str, Callable[..., int]] = {
             "datasets": objects.archives.recover,
             "versions": partial(objects.registry.remove_leftovers, objects.job_store.reader.unfinished),

@@ -11,7 +11,13 @@ from headstart_server.errors import HeadstartError
 from headstart_server.settings.settings import Settings
 from headstart_server.storage.address import BucketAddress, artifacts_address
 from headstart_server.storage.bucket import Bucket, open_bucket
-from headstart_server.storage.ownership import BucketMarker, FileMarker, OwnershipMarker, marker_content
+from headstart_server.storage.ownership import (
+    BucketMarker,
+    FileMarker,
+    OwnershipMarker,
+    foreign_artifacts,
+    foreign_remedy,
+)
 
 _CONTENT = b"headstart-server doctor"
 #: Matches the libraries' errors about credentials. Codes must be whole words, because ports contain them.
@@ -33,8 +39,7 @@ def check_artifacts(config: Settings) -> Iterator[Finding]:
         return
     if not isinstance(address, BucketAddress):
         yield skipped("bucket", "Examples and versions are stored in a folder.")
-        if address is not None:
-            yield from _owner(config, FileMarker(address))
+        yield from _owner(config, FileMarker(config.storage.data_dir if address is None else address))
         return
     try:
         bucket = open_bucket(address)
@@ -51,15 +56,14 @@ def check_artifacts(config: Settings) -> Iterator[Finding]:
 def _owner(config: Settings, marker: OwnershipMarker) -> Iterator[Finding]:
     """Yield a failure if the artifacts belong to another database, because a server would not start."""
     try:
-        found, identity = marker.read(), _identity(config)
+        identity = _identity(config)
+        found = foreign_artifacts(marker, identity)
     except (OSError, ValueError, RuntimeError, HeadstartError, ModuleNotFoundError):
         # Other checks report unreachable services.
         return
-    if found is not None and (identity is None or found != marker_content(identity)):
+    if found is not None:
         yield failed(
-            "artifacts",
-            f"They belong to another database: {marker.name} has {found.decode(errors='replace')[:80]!r}.",
-            "Give each database its own --artifacts, or correct --database.",
+            "artifacts", f"They may belong to another database: {found}.", foreign_remedy(marker, identity)
         )
 
 

@@ -84,6 +84,14 @@ def old_entries(
 
 
 _STAGING = ".staging"
+
+
+def has_names(root: Path) -> bool:
+    """Return whether a directory, which need not exist, has files."""
+    with storage_errors(writes=False):
+        return root.is_dir() and any(path.name != _STAGING for path in root.iterdir())
+
+
 #: Beginning of the names under which NFS keeps files that were removed while they were open.
 _NFS_OPEN = ".nfs"
 

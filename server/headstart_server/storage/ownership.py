@@ -10,13 +10,16 @@ from typing import Protocol
 from headstart_server.errors import LocalStorageUnavailable, StorageUnavailable
 from headstart_server.storage.atomic_files import staged_file, sync_folder, write_synced
 from headstart_server.storage.bucket import Bucket
+from headstart_server.storage.directory import has_names
 from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.failpoints import failpoint
 
 #: Name of the ownership marker next to the artifact folders.
 OWNER_FILE = "owner"
-
-
+#: Names of the artifact folders.
+ARTIFACT_FOLDERS = ("versions", "datasets", "captures")
+#: Name of an object in an artifact folder that is written to read the bucket's time.
+CLOCK_FILE = ".clock"
 #: Name of the file that identifies a folder, wherever it is mounted, and beginning of the name of the object
 #: that identifies a bucket.
 IDENTITY_FILE = "place"
@@ -26,8 +29,8 @@ class ForeignArtifactsError(OSError):
     """The storage belongs to another database, or this database has its artifacts elsewhere."""
 
 
-class Database(Protocol):
-    """A database that records the location of its artifacts."""
+class Owner(Protocol):
+    """A database to which artifacts may belong."""
 
     @property
     def name(self) -> str:
@@ -36,6 +39,10 @@ class Database(Protocol):
     @property
     def identity(self) -> str:
         """Identity in ownership markers."""
+
+
+class Database(Owner, Protocol):
+    """A database that records the location of its artifacts."""
 
     def artifacts(self) -> tuple[str, str] | None:
         """Return the recorded identity and name of the location; None if none is recorded."""
@@ -73,12 +80,16 @@ class OwnershipMarker(Protocol):
     def write(self, content: bytes) -> None:
         """Write the marker, unless one exists, where the storage can detect that."""
 
+    def has_artifacts(self) -> bool:
+        """Return whether there are artifacts next to the marker."""
+
 
 class BucketMarker:
     """An ownership marker in a bucket."""
 
     def __init__(self, bucket: Bucket, root: str, file: str = OWNER_FILE) -> None:
         self._bucket = bucket
+        self._root = root
         self._path = f"{root}/{file}"
         self.name = f"object {self._path}"
 
@@ -91,11 +102,16 @@ class BucketMarker:
         with failpoint("bucket.put_owner"):
             self._bucket.write(self._path, content)
 
+    def has_artifacts(self) -> bool:
+        folders = [f"{self._root}/{name}" for name in ARTIFACT_FOLDERS]
+        return any(set(self._bucket.list_top(path)) - {f"{path}/{CLOCK_FILE}"} for path in folders)
+
 
 class FileMarker:
     """An ownership marker in a directory."""
 
     def __init__(self, root: Path, file: str = OWNER_FILE) -> None:
+        self._root = root
         self._path = root / file
         self.name = f"file {self._path}"
 
@@ -110,7 +126,10 @@ class FileMarker:
         with storage_errors():
             with staged_file(self._path, replaces=is_empty) as staging, failpoint("owner.write"):
                 write_synced(staging, content)
-            sync_folder(self._path.parent)
+            sync_folder(self._root)
+
+    def has_artifacts(self) -> bool:
+        return any(has_names(self._root / name) for name in ARTIFACT_FOLDERS)
 
 
 class FolderIdentity:
@@ -207,27 +226,65 @@ def folder_name(root: Path) -> str:
     return f"the folder {root.resolve()}"
 
 
-def marker_content(database: str) -> bytes:
-    """Return the content of a database's ownership marker."""
-    return f"headstart database {database}\n".encode()
+def foreign_artifacts(marker: OwnershipMarker, identity: str | None) -> str | None:
+    """Return what shows that a storage may have artifacts of another database; None if nothing does.
 
-
-def claim(marker: OwnershipMarker, database: str) -> None:
-    """Write the ownership marker, or raise ForeignArtifactsError if it names another database."""
-    wanted = marker_content(database)
+    Args:
+        identity: identity of the database; None if it does not exist yet.
+    """
     found = marker.read()
-    if found is None:
-        marker.write(wanted)
-        # One of two concurrent claims finds the other's marker.
+    if found is None and marker.has_artifacts():
+        # A process that claims the storage meanwhile writes the marker before the first artifact.
         found = marker.read()
-    if found != wanted:
-        owner = (found or b"nothing").decode(errors="replace").strip()[:80]
+        if found is None:
+            return f"artifacts without the {marker.name}, which names their database"
+    if found is None or (identity is not None and found.strip() == _marker_line(identity)):
+        return None
+    return f"{found.decode(errors='replace').strip()[:80]!r} in the {marker.name}"
+
+
+def foreign_remedy(marker: OwnershipMarker, identity: str | None) -> str:
+    """Return the remedy for artifacts that may belong to another database."""
+    kind = marker.name.partition(" ")[0]
+    lines = [
+        "If the database of these artifacts was removed or replaced, put it back or restore a backup.",
+        "Otherwise correct --database, or give each database its own --artifacts or --data-dir: cleaning "
+        "removes files that a database does not know.",
+        f"If their database no longer exists, remove them and the {kind} '{OWNER_FILE}'.",
+    ]
+    if identity is not None:
+        line = _marker_line(identity).decode()
+        lines.append(f"If they belong to this database, write '{line}' to the {kind} '{OWNER_FILE}'.")
+    return " ".join(lines)
+
+
+def check_owner(marker: OwnershipMarker, database: str, identity: str | None) -> None:
+    """Raise ForeignArtifactsError if a storage may have artifacts of another database.
+
+    Args:
+        database: name of the database in messages.
+        identity: its identity; None if it does not exist yet.
+    """
+    found = foreign_artifacts(marker, identity)
+    if found is not None:
         raise ForeignArtifactsError(
-            f"Expected artifacts of the database {database}. Received: {owner!r} in the {marker.name}. "
-            "Give each database its own bucket, prefix or folder with --artifacts: the cleanup for one would "
-            "remove the files of the other. If that database no longer exists, remove its artifacts and "
-            f"this {marker.name.partition(' ')[0]}."
+            f"Expected artifacts of the database {database} ({identity or 'new'}). Received: {found}. "
+            f"{foreign_remedy(marker, identity)}"
         )
+
+
+def claim(marker: OwnershipMarker, database: Owner) -> None:
+    """Write the ownership marker of a database; raise ForeignArtifactsError if another one has artifacts."""
+    if marker.read() == (wanted := _marker_line(database.identity) + b"\n"):
+        return
+    check_owner(marker, database.name, database.identity)
+    marker.write(wanted)
+    # One of two concurrent claims finds the other's marker.
+    check_owner(marker, database.name, database.identity)
+
+
+def _marker_line(database: str) -> bytes:
+    return f"headstart database {database}".encode()
 
 
 def check_location(mark: str, name: str, recorded: tuple[str, str], database: str) -> None:

@@ -15,19 +15,19 @@ from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.directory import DirectoryFolder, Folder, FolderEntry
 from headstart_server.storage.failpoints import failpoint
 from headstart_server.storage.ownership import (
+    CLOCK_FILE,
     BucketIdentity,
     BucketMarker,
     Database,
     FileMarker,
     FolderIdentity,
+    Owner,
     OwnershipMarker,
     StorageIdentity,
+    check_owner,
     claim,
     folder_name,
 )
-
-#: An object that is written to read the bucket's time.
-_CLOCK = ".clock"
 
 
 class BucketFolder:
@@ -126,12 +126,12 @@ class BucketFolder:
         return found
 
     def now(self) -> float:
-        return self._bucket.now(self._path(_CLOCK))
+        return self._bucket.now(self._path(CLOCK_FILE))
 
     def _top(self) -> Mapping[str, ObjectFacts | None]:
         begin = len(self._root) + 1
         there = {path[begin:]: file for path, file in self._bucket.list_top(self._root).items()}
-        there.pop(_CLOCK, None)
+        there.pop(CLOCK_FILE, None)
         return there
 
     def _path(self, name: str) -> str:
@@ -145,9 +145,9 @@ class StorageRoots:
     versions: Folder
     datasets: Folder
     captures: Folder  # contents and features of captured inputs
+    marker: OwnershipMarker
     copies: LocalCopies | None = None  # local copies of archives in a bucket; None on a disk
     bucket: Bucket | None = None  # bucket of the folders; None for a directory
-    marker: OwnershipMarker | None = None  # ownership marker; None in a server's own folder
     identity: StorageIdentity | None = None  # None in the folder of the server's own database
     name: str = ""
     folders: tuple[Path, ...] = ()  # artifact directories outside the server's own folder
@@ -168,10 +168,17 @@ class StorageRoots:
         """
         with _refusals():
             if self.identity is not None:
-                self.identity.confirm(database, partial(self._claim, database.identity))
-            self._claim(database.identity)
+                self.identity.confirm(database, partial(claim, self.marker, database))
+            claim(self.marker, database)
 
-    def claim(self, database: str) -> None:
+    def check_unowned(self, database: str) -> None:
+        """Check that there are no artifacts, before a database with this name in messages is created.
+
+        Raise ForeignArtifactsError if there are.
+        """
+        check_owner(self.marker, database, None)
+
+    def claim(self, database: Owner) -> None:
         """Check that the artifacts belong to this database, before anything is removed.
 
         Raise ForeignArtifactsError if they belong to another database, and StorageUnavailable if a bucket
@@ -179,11 +186,7 @@ class StorageRoots:
         """
         if self.identity is not None:
             self.identity.check()
-        self._claim(database)
-
-    def _claim(self, database: str) -> None:
-        if self.marker is not None:
-            claim(self.marker, database)
+        claim(self.marker, database)
 
 
 @contextmanager
@@ -232,7 +235,7 @@ def open_storage_roots(
             captures=DirectoryFolder(address / "captures", check),
             identity=place,
             name=folder_name(address),
-            marker=FileMarker(address) if artifacts is not None else None,
+            marker=FileMarker(address),
             folders=(address,) if artifacts is not None else (),
         )
     bucket, root = open_bucket(address), address.root

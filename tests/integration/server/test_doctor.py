@@ -323,7 +323,7 @@ def test_artifacts_of_another_database_are_found(tmp_path: Path, s3: S3Server, b
             (tmp_path / "artifacts").mkdir()
         places = open_storage_roots(artifacts, tmp_path, copies_bytes=1)
         assert "artifacts" not in {one.name for one in check_artifacts(config)}
-        places.claim(own.identity)
+        places.claim(own)
         assert "artifacts" not in {one.name for one in check_artifacts(config)}
         theirs = Settings.of(
             data_dir=tmp_path, artifacts=artifacts, database=f"sqlite:///{tmp_path}/other.sqlite3"
@@ -335,6 +335,29 @@ def test_artifacts_of_another_database_are_found(tmp_path: Path, s3: S3Server, b
         assert "artifacts" in {one.name for one in check_artifacts(fresh)}
     own.close()
     other.close()
+
+
+def test_a_data_folder_whose_database_is_lost_is_found(tmp_path: Path):
+    own = Database(tmp_path / "headstart.sqlite3")
+    places = open_storage_roots(None, tmp_path, copies_bytes=0)
+    places.claim(own)
+    places.versions.write("job.1", {"manifest.json": b"{}"})
+    own.close()
+
+    def artifacts(**settings: str) -> list[Finding]:
+        config = Settings.of(data_dir=tmp_path, **settings)
+        return [one for one in check_artifacts(config) if one.name == "artifacts"]
+
+    assert artifacts() == []
+    others = [artifacts(database=f"sqlite:///{tmp_path}/new.sqlite3")]
+    (tmp_path / "headstart.sqlite3").rename(tmp_path / "moved")
+    others.append(artifacts())
+    (tmp_path / "owner").unlink()
+    others.append(artifacts())
+    for [found] in others:
+        assert found.status is Status.FAILED
+        assert "put it back or restore a backup" in found.remedy
+    assert "artifacts without the file" in others[-1][0].summary
 
 
 def test_a_missing_bucket_and_one_that_is_away(s3: S3Server, bucket: str):

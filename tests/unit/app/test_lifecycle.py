@@ -118,7 +118,7 @@ async def test_a_server_that_stops_releases_everything(
         "Registry",
         "WorkerPool",
         "open_database",
-        "checked_roots",
+        "open_roots",
     ],
 )
 def test_a_constructor_that_fails_releases_what_was_opened(

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 import stat
 import threading
@@ -15,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import text
 
 from fakes import PATIENCE
-from headstart_server.app.data_folder import checked_roots
+from headstart_server.app.data_folder import open_roots
 from headstart_server.database.database import Database
 from headstart_server.errors import LocalStorageUnavailable, StorageUnavailable
 from headstart_server.settings.settings import Settings
@@ -37,6 +38,14 @@ def artifacts(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     return f"s3://{server.bucket()}/some/prefix"
 
 
+class Named:
+    """A database with an identity."""
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+        self.name = f"named {identity}"
+
+
 def roots(artifacts: str | None, tmp_path: Path, replica: str = "one") -> StorageRoots:
     return open_storage_roots(artifacts, tmp_path / replica, copies_bytes=0)
 
@@ -45,29 +54,27 @@ def test_all_replicas_of_a_database_may_use_a_place_and_none_of_another(
     artifacts: str, tmp_path: Path
 ) -> None:
     one, other = roots(artifacts, tmp_path), roots(artifacts, tmp_path, "other")
-    one.claim("a")
-    other.claim("a")
+    one.claim(Named("a"))
+    other.claim(Named("a"))
     for _ in range(2):
-        with pytest.raises(
-            ForeignArtifactsError, match=r"Expected artifacts of the database b\. Received: 'headstart"
-        ) as reported:
-            other.claim("b")
+        with pytest.raises(ForeignArtifactsError, match=r"named b \(b\)\. Received: 'headstart") as reported:
+            other.claim(Named("b"))
     assert "Received: 'headstart database a' in the " in str(reported.value)
-    one.claim("a")
+    one.claim(Named("a"))
     # As before each cleaning.
-    one.claim("a")
+    one.claim(Named("a"))
     with pytest.raises(ForeignArtifactsError):
-        other.claim("b")
+        other.claim(Named("b"))
 
 
 def test_prefixes_and_folders_are_places_of_their_own(artifacts: str, tmp_path: Path) -> None:
-    roots(artifacts, tmp_path).claim("a")
-    roots(f"{artifacts}/further", tmp_path, "other").claim("b")
+    roots(artifacts, tmp_path).claim(Named("a"))
+    roots(f"{artifacts}/further", tmp_path, "other").claim(Named("b"))
 
 
 def test_the_note_is_no_artifact(artifacts: str, tmp_path: Path) -> None:
     root = roots(artifacts, tmp_path)
-    root.claim("a")
+    root.claim(Named("a"))
     assert list(root.versions.entries()) == list(root.datasets.entries()) == []
 
 
@@ -76,11 +83,11 @@ def test_a_marker_that_a_power_failure_left_without_content_is_written_again(
     tmp_path: Path, left: bytes
 ) -> None:
     root = roots(str(tmp_path / "artifacts"), tmp_path)
-    root.claim("a")
+    root.claim(Named("a"))
     (tmp_path / "artifacts" / OWNER_FILE).write_bytes(left)
-    root.claim("a")
+    root.claim(Named("a"))
     with pytest.raises(ForeignArtifactsError):
-        root.claim("b")
+        root.claim(Named("b"))
 
 
 def test_a_marker_is_on_the_disk_before_it_has_its_name(
@@ -99,10 +106,9 @@ def test_a_marker_is_on_the_disk_before_it_has_its_name(
 
 def test_a_note_of_something_else_is_not_written_over(artifacts: str, tmp_path: Path) -> None:
     root = roots(artifacts, tmp_path)
-    assert root.marker is not None
     root.marker.write(b"mine")
     with pytest.raises(ForeignArtifactsError, match="Received: 'mine' in the "):
-        root.claim("a")
+        root.claim(Named("a"))
     assert root.marker.read() == b"mine"
 
 
@@ -116,7 +122,7 @@ def test_of_two_databases_that_claim_a_folder_at_once_one_gets_it(tmp_path: Path
         ) -> None:
             ready.wait(PATIENCE)
             try:
-                root.claim(name)
+                root.claim(Named(name))
             except ForeignArtifactsError:
                 return
             won.append(name)
@@ -131,9 +137,54 @@ def test_of_two_databases_that_claim_a_folder_at_once_one_gets_it(tmp_path: Path
         assert not list((tmp_path / f"artifacts{attempt}").glob("*.part"))
 
 
-def test_a_server_s_own_folder_needs_no_note(tmp_path: Path) -> None:
-    for database in ("a", "b"):
-        roots(None, tmp_path).claim(database)
+def test_a_server_s_own_folder_belongs_to_one_database(tmp_path: Path) -> None:
+    roots(None, tmp_path).claim(Named("a"))
+    with pytest.raises(ForeignArtifactsError, match="'headstart database a' in the file"):
+        roots(None, tmp_path).claim(Named("b"))
+
+
+@pytest.mark.parametrize("kind", ["versions", "datasets", "captures"])
+def test_artifacts_without_a_marker_are_claimed_by_no_database(
+    artifacts: str, tmp_path: Path, kind: str
+) -> None:
+    root = roots(artifacts, tmp_path)
+    getattr(root, kind).write("one", {"file": b"content"})
+    with pytest.raises(ForeignArtifactsError, match="Received: artifacts without the ") as raised:
+        root.claim(Named("a"))
+    assert root.marker.read() is None
+    [line] = re.findall("write '(.*)' to the ", str(raised.value))
+    # As an operator does who knows that they are its artifacts.
+    root.marker.write(line.encode())
+    root.claim(Named("a"))
+    with pytest.raises(ForeignArtifactsError):
+        root.claim(Named("b"))
+
+
+def test_a_folder_is_empty_although_its_clock_was_read_and_a_write_was_interrupted(
+    artifacts: str, tmp_path: Path
+) -> None:
+    root = roots(artifacts, tmp_path)
+    root.datasets.write("one", {"file": b"content"})
+    root.datasets.remove("one")
+    root.datasets.now()
+    root.claim(Named("a"))
+
+
+def test_a_process_that_reads_the_marker_before_another_one_claims_it_claims_it_too(
+    artifacts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, first = roots(artifacts, tmp_path), roots(artifacts, tmp_path, "first")
+    has_artifacts = late.marker.has_artifacts
+
+    def claimed_meanwhile() -> bool:
+        first.claim(Named("a"))
+        first.versions.write("one", {"file": b"content"})
+        return has_artifacts()
+
+    monkeypatch.setattr(late.marker, "has_artifacts", claimed_meanwhile)
+    late.claim(Named("a"))
+    with pytest.raises(ForeignArtifactsError):
+        late.claim(Named("b"))
 
 
 def test_a_bucket_that_is_away_is_no_other_s(
@@ -143,8 +194,8 @@ def test_a_bucket_that_is_away_is_no_other_s(
         monkeypatch.setenv(name, value)
     root = roots(f"s3://{s3.bucket()}", tmp_path)
     with s3.proxy.failing(Fault.AWAY), pytest.raises(StorageUnavailable):
-        root.claim("a")
-    root.claim("a")
+        root.claim(Named("a"))
+    root.claim(Named("a"))
 
 
 # Where the artifacts of a database are
@@ -192,9 +243,9 @@ def test_a_start_with_artifacts_of_another_database_does_not_bind_the_database_t
 ) -> None:
     def start(place: str) -> None:
         storage = Settings.of(artifacts=place, data_dir=tmp_path / "data").storage
-        checked_roots(storage, database, tmp_path / "local", 0)
+        open_roots(storage, tmp_path / "local", 0).check(database)
 
-    roots(artifacts, tmp_path).claim("another")
+    roots(artifacts, tmp_path).claim(Named("another"))
     with pytest.raises(ForeignArtifactsError, match="Expected artifacts of the database"):
         start(artifacts)
     start(f"{artifacts}-own")
@@ -326,7 +377,7 @@ def test_a_bucket_that_was_away_at_the_start_is_checked_before_it_is_used(
             continue
         for use in (
             lambda root=root: root.versions.write("v", {"file": b""}),
-            lambda root=root: root.claim("a"),
+            lambda root=root: root.claim(Named("a")),
         ):
             with pytest.raises(StorageUnavailable) as raised:
                 use()
