@@ -78,6 +78,7 @@ class Rooms:
         yield "learn feedback", self._learn
         yield "give feedback back", lambda: self._driver.job_store.queue.cancel(self._retrain())
         yield "fail to retrain", lambda: self._feedback.note_failure(self._model(), "INTERNAL", "no")
+        yield "leave feedback out", self._leave_out
         yield "erase feedback", self._erase_feedback
 
     # Named datasets
@@ -153,6 +154,10 @@ class Rooms:
             )
         )
         return found.feedback_id
+
+    def _leave_out(self) -> None:
+        model = self._model()
+        self._feedback.leave_out(model, [self._answer(model, self._new(), "cat")], ())
 
     def _captured(self, model: str) -> str:
         """Return the ID of a captured input of a model, another one each time."""

@@ -25,6 +25,7 @@ _UNSEEN = {
     "datasets.finish",
     "datasets.delete",
     "feedback.add",
+    "feedback.leave_out",
     "feedback.note_failure",
     "captures.begin",
     "captures.write",

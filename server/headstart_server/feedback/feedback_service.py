@@ -185,6 +185,9 @@ class FeedbackService:
                     "The prediction has no label to confirm. Send the true label.",
                     field="confirmed",
                 )
+            if sent.answer is not Answer.REJECTED:
+                # Another version may have predicted it, from another backbone.
+                self._check_content(captured.content, version, "prediction_id")
             return captured.content, replace(captured.prediction, prediction_id=sent.prediction_id)
         if sent.content is None:
             raise InvalidField("Send a prediction_id or an input.", field="subject")
@@ -194,25 +197,25 @@ class FeedbackService:
                 "label, or the prediction_id.",
                 field=sent.answer.value,
             )
-        self._check_content(sent.content, version)
+        self._check_content(sent.content, version, "input")
         if sent.number is not None:
             self._registry.reader.version(sent.model, sent.number)
         return sent.content, AnsweredPrediction(version=sent.number)
 
-    def _check_content(self, content: Content, version: Version) -> None:
+    def _check_content(self, content: Content, version: Version, field: str) -> None:
         """Check that a retrain can use an input, because an undecodable input would fail each retrain."""
         backbone = version.manifest.backbone
-        check_modality(self._pool.metadata(backbone), content, "input")
+        check_modality(self._pool.metadata(backbone), content, field)
         limit = self._datasets.limits.max_input_bytes
         nbytes = len(encode(content)[1])
         if nbytes > limit:
             raise InputTooLarge(
-                f"The input is too large. Expected at most {limit} bytes. Received: {nbytes}.", field="input"
+                f"The input is too large. Expected at most {limit} bytes. Received: {nbytes}.", field=field
             )
         try:
             self._pool.get(backbone).decode(content)
         except (UndecodableInput, InputTooLarge) as error:
-            error.field = "input"
+            error.field = field
             raise
 
     def _record(
@@ -268,7 +271,8 @@ def _checked(target: Target | None) -> Target | None:
         raise
 
 
-def _check_target(target: Target, version: Version, policy: RetrainPolicy | None) -> None:
+def check_task_of(target: Target, version: Version) -> None:
+    """Raise WrongTask if a label is of another kind than those of a version."""
     manifest = version.manifest
     if target.task is not manifest.task:
         raise WrongTask(
@@ -276,9 +280,13 @@ def _check_target(target: Target, version: Version, policy: RetrainPolicy | None
             f"predicts {_TASKS[manifest.task]}. Send a label of the same kind.",
             field="label",
         )
+
+
+def _check_target(target: Target, version: Version, policy: RetrainPolicy | None) -> None:
+    check_task_of(target, version)
     if policy is None or policy.unknown_classes is UnknownClasses.ALLOW or target.task is Task.REGRESSION:
         return
-    unknown = sorted(set(target.shares) - set(manifest.class_names))
+    unknown = sorted(set(target.shares) - set(version.manifest.class_names))
     if unknown:
         raise UnknownClass(
             f"Version {version.number} of model '{version.model}' does not know the class {unknown[0]!r}, "

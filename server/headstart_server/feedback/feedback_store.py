@@ -1,7 +1,7 @@
 """The rows of feedback: recorded once, listed and counted."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -190,6 +190,13 @@ class FeedbackStore:
             found = connection.execute(_PENDING, {"model": model, "most": limit}).all()
         return [_feedback(row) for row in found]
 
+    def leave_out(self, model: str, feedback_ids: Collection[str], superseded: Collection[str]) -> None:
+        """Record that a retrain cannot learn some pending feedback, and that later feedback replaced some."""
+        with self._database.write("feedback.leave_out") as connection:
+            self._database.lock(connection, Lock.QUEUE)
+            feedback_rows.supersede(connection, superseded)
+            feedback_rows.leave_out(connection, model, feedback_ids)
+
     def counts(self, model: str, window: float | None = None) -> FeedbackCounts:
         """Count the feedback of a model, in total or in the last `window` seconds."""
         with self._database.snapshot() as connection:
@@ -277,9 +284,10 @@ def _replayed(
 
 
 def _is_repeated(new: NewFeedback, newest: Feedback) -> bool:
-    """Return whether the newest open feedback about the same content is equal."""
+    """Return whether the newest open feedback about the same content is equal, and not left out."""
     return (
-        newest.prediction.prediction_id == new.prediction.prediction_id
+        (newest.state is not FeedbackState.RECORDED or newest.target is None)
+        and newest.prediction.prediction_id == new.prediction.prediction_id
         and newest.answer is new.answer
         and newest.target == new.target
     )

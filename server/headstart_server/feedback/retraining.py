@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
+import numpy as np
 import structlog
 
 from headstart_server.auth.tenants import tenant_of
@@ -15,6 +16,7 @@ from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.edited_examples import EditedExamples
 from headstart_server.datasets.example_archive import ArchiveReader
 from headstart_server.datasets.parents import Parent
+from headstart_server.embedding.modality import check_modality
 from headstart_server.errors import (
     ArtifactDamaged,
     DatabaseUnavailable,
@@ -22,12 +24,17 @@ from headstart_server.errors import (
     ExamplesNotKept,
     HeadstartError,
     JobQueueFull,
+    Loading,
     ServiceUnavailable,
     StorageFull,
+    UndecodableInput,
     VersionNotFound,
     WrittenByNewerRelease,
+    WrongModality,
+    WrongTask,
 )
 from headstart_server.feedback.feedback import Feedback, ReadyModel, RetrainState
+from headstart_server.feedback.feedback_service import check_task_of
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.spec import PRIORITIES, FineTuneSpec
@@ -86,7 +93,7 @@ MAX_FEEDBACK = 5000
 #: Minimum number of sampled predictions for which low accuracy in production starts a retrain.
 MIN_SAMPLE = 20
 #: Errors that the policy does not cause: the retrain is tried again, perhaps by a newer replica.
-_PASSING = (ServiceUnavailable, StorageFull, JobQueueFull, Draining, WrittenByNewerRelease)
+_PASSING = (ServiceUnavailable, StorageFull, JobQueueFull, Loading, Draining, WrittenByNewerRelease)
 _INSTEAD = "Fine-tune the model with all its examples, and keep them."
 
 
@@ -206,12 +213,34 @@ class Retraining:
         upload = self._submissions.upload(
             spec, "", parent=parent, repeated=False, tenant=tenant_of(model), feedback=chosen
         )
+        unfit: dict[str, HeadstartError] = {}
         with closing(upload), closing(self._datasets.reader()) as reader:
             for each in feedback:
                 self._submissions.admission.check_open()
                 stored = each.stored._replace(held_out=each.digest in held_out)
-                upload.add([_example(stored, self._read(model, each, reader))])
-            return upload.accept()
+                content = self._read(model, each, reader)
+                try:
+                    self._check_fits(stored, content, version)
+                except (UndecodableInput, WrongModality, WrongTask) as error:
+                    unfit[each.feedback_id] = error
+                    continue
+                if not unfit:
+                    upload.add([_example(stored, content)])
+            if not unfit:
+                return upload.accept()
+        first = next(iter(unfit.values()))
+        log.warning("feedback_left_out", model=model, feedback=len(unfit), error=first.message)
+        self._store.leave_out(model, unfit, chosen.superseded)
+        raise FeedbackChangedError(model)
+
+    def _check_fits(self, stored: StoredExample, content: Content, version: Version) -> None:
+        """Raise an error if a version cannot learn feedback, which another version of the alias could."""
+        check_task_of(stored.target, version)
+        pool, backbone = self._submissions.backbones.pool, version.manifest.backbone
+        check_modality(pool.metadata(backbone), content, "feedback")
+        if isinstance(content, np.ndarray):
+            # Backbones differ in the arrays that they accept, but not in the images or texts.
+            pool.get(backbone).decode(content)
 
     def _read(self, model: str, each: Feedback, reader: ArchiveReader) -> Content:
         """Return the content of feedback; raise FeedbackChangedError if it was erased or replaced."""

@@ -35,7 +35,10 @@ from headstart_server.models.retrain_policy import RetrainPolicy
 
 
 class FeedbackState(StrEnum):
-    """The state of feedback. RECORDED feedback only counts for the accuracy: its true label is unknown."""
+    """The state of feedback.
+
+    RECORDED feedback only counts for the accuracy: its true label is unknown, or a retrain left it out.
+    """
 
     PENDING = "pending"
     TRAINING = "training"
@@ -110,6 +113,16 @@ _TAKE = (
         feedback.c.state == FeedbackState.PENDING.value,
     )
     .values(state=FeedbackState.TRAINING.value, job_id=bindparam("job"))
+)
+_LEAVE_OUT = (
+    update(feedback)
+    .where(
+        feedback.c.feedback_id.in_(bindparam("feedback_ids", expanding=True)),
+        feedback.c.model == bindparam("named"),
+        feedback.c.state == FeedbackState.PENDING.value,
+    )
+    .values(state=FeedbackState.RECORDED.value)
+    .returning(feedback.c.feedback_id)
 )
 _LEARN = (
     update(feedback)
@@ -194,6 +207,14 @@ def supersede(connection: Connection, feedback_ids: Collection[str]) -> None:
         here = update(feedback).where(feedback.c.feedback_id.in_(part), feedback.c.state.in_(_REPLACEABLE))
         connection.execute(here.values(state=FeedbackState.SUPERSEDED.value, job_id=None))
     usage.release(connection, feedback_ids)
+
+
+def leave_out(connection: Connection, model: str, feedback_ids: Collection[str]) -> None:
+    """Mark pending feedback as recorded only, because the version to retrain cannot learn it."""
+    left_out: list[str] = []
+    for part in batched(sorted(feedback_ids), usage.AT_ONCE):
+        left_out += connection.execute(_LEAVE_OUT, {"feedback_ids": part, "named": model}).scalars()
+    usage.release(connection, left_out)
 
 
 def take(

@@ -1,17 +1,27 @@
 """Each acknowledged feedback is an added example of exactly one version, whatever becomes of retrains."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
+from fakes import FakeBackbone, JobDriver
 from feedback_bench import EAGER, FeedbackBench
-from headstart_server.backbones.contract.backbone import Content
+from headstart_server.backbones.contract.backbone import Content, Modality
+from headstart_server.backbones.contract.vectors import TensorDecoder
 from headstart_server.datasets.example_archive import ArchiveReader
-from headstart_server.feedback.feedback import ReadyModel
+from headstart_server.errors import UndecodableInput, WrongModality, WrongTask
+from headstart_server.feedback.feedback import Feedback, FeedbackOutcome, ReadyModel
+from headstart_server.feedback.feedback_service import SentFeedback
 from headstart_server.feedback.feedback_store import FeedbackStore
 from headstart_server.jobs.job import JobTrigger
+from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.stored_example import StoredExample
+from headstart_server.learning.examples.target import Target
 from headstart_server.learning.metrics.promotion import PromotionCriteria
 from headstart_server.models.feedback_rows import Answer, ChosenFeedback, FeedbackChangedError, FeedbackState
 from headstart_server.models.retrain_policy import RetrainPolicy
@@ -329,3 +339,105 @@ def test_deleting_a_model_during_its_retrain_ends_the_fence(feedback: FeedbackBe
     (name,) = labeled(feedback, 51)
     assert feedback.retrain() == 3
     assert feedback.states() == {name: LEARNED}
+
+
+# Feedback that was sent while the alias named a version of another kind
+
+
+def table(size: int) -> FakeBackbone:
+    """A backbone that takes only rows of so many numbers."""
+    backbone = FakeBackbone(f"table{size}", modality=Modality.TENSOR, digest=f"{size}" * 64)
+    decoder, decode = TensorDecoder(size), backbone.decode
+
+    def checked(content: Content) -> np.ndarray[Any, np.dtype[np.float32]]:
+        decoder.decode(content)
+        return decode(content)
+
+    backbone.decode = checked  # type: ignore[method-assign]
+    return backbone
+
+
+def row(size: int, place: int, label: str = "low") -> Example:
+    content = np.full(size, place, np.float32)
+    return Example(content=content, target=Target.of_label(label), id=f"{label}{place}")
+
+
+def table_of(size: int) -> list[Example]:
+    return [row(size, place, ("low", "high")[place % 2]) for place in range(12)]
+
+
+@pytest.fixture
+def moved(tmp_path: Path, driver: JobDriver) -> Iterator[FeedbackBench]:
+    """A model whose version 2 takes longer rows of numbers than version 1, which has the alias."""
+    bench = Workbench(tmp_path, driver, table(4), table(5))
+    bench.published(table_of(4), backbone="table4", alias="stable")
+    bench.published(table_of(5), backbone="table5")
+    feedback = FeedbackBench(bench)
+    feedback.set_policy()
+    yield feedback
+    bench.close()
+
+
+def label_row(feedback: FeedbackBench, example: Example) -> tuple[Feedback, FeedbackOutcome]:
+    sent = SentFeedback(model="pets", content=example.content, answer=Answer.LABEL, target=example.target)
+    return feedback.service.send(sent)
+
+
+def test_feedback_that_no_longer_fits_is_left_out_and_the_other_one_is_learned(moved: FeedbackBench) -> None:
+    short, _ = label_row(moved, row(4, 50))
+    moved.bench.registry.set_alias("pets", "stable", 2)
+    good, _ = label_row(moved, row(5, 51))
+    with capture_logs() as logged:
+        assert moved.retraining.run() == []
+    assert moved.states() == {short.example_id: RECORDED, good.example_id: PENDING}
+    (event,) = [each for each in logged if each["event"] == "feedback_left_out"]
+    assert (event["model"], event["feedback"]) == ("pets", 1)
+    assert "of shape [4]" in event["error"]
+    assert moved.store.retrain_state("pets")[1].failures == 0
+    assert moved.retrain() == 3
+    assert moved.added(3) == [good.example_id]
+    assert moved.states() == {short.example_id: RECORDED, good.example_id: LEARNED}
+    # Its content is no longer needed.
+    moved.bench.archives.sweep()
+    assert short.feedback_id not in moved.bench.files()
+    assert moved.bench.driver.job_store.quotas.recount_usage() == 0
+
+
+def test_feedback_that_was_left_out_can_be_sent_again(moved: FeedbackBench) -> None:
+    short, _ = label_row(moved, row(4, 50))
+    moved.bench.registry.set_alias("pets", "stable", 2)
+    assert moved.retraining.run() == []
+    moved.bench.registry.set_alias("pets", "stable", 1)
+    again, outcome = label_row(moved, row(4, 50))
+    assert outcome is FeedbackOutcome.REPLACED
+    assert moved.retrain() == 3
+    assert moved.states() == {short.example_id: SUPERSEDED, again.example_id: LEARNED}
+
+
+def test_feedback_about_a_captured_input_must_fit_the_version_to_retrain(moved: FeedbackBench) -> None:
+    for name in ("p1", "p2", "p3"):
+        moved.capture(name, "cat", 50, predicted="low")
+        found = moved.captured.found["pets", name]
+        moved.captured.found["pets", name] = replace(found, content=row(4, 50).content)
+    assert moved.answer("p1", "high")[0].state is PENDING
+    moved.bench.registry.set_alias("pets", "stable", 2)
+    for answer in ("low", Answer.CONFIRMED):
+        with pytest.raises(UndecodableInput, match=r"of 5 floats.*of shape \[4\]") as caught:
+            moved.answer("p2", answer)
+        assert caught.value.field == "prediction_id"
+    # No version learns it.
+    assert moved.answer("p3", Answer.REJECTED)[0].state is RECORDED
+
+
+def test_feedback_of_another_task_or_modality_is_left_out(moved: FeedbackBench) -> None:
+    short, _ = label_row(moved, row(4, 50))
+    numbers = [replace(each, target=Target.of_value(place)) for place, each in enumerate(table_of(4))]
+    moved.bench.published(numbers, model="other", backbone="table4", alias="stable")
+    version = moved.bench.registry.reader.version("other", 1)
+    example = row(4, 50)
+    with pytest.raises(WrongTask):
+        moved.retraining._check_fits(short.stored, example.content, version)
+    moved.bench.published(pets(4), model="images", alias="stable")
+    images = moved.bench.registry.reader.version("images", 1)
+    with pytest.raises(WrongModality):
+        moved.retraining._check_fits(short.stored, "a text", images)
