@@ -96,11 +96,12 @@ def predict_request(model: str):
 
 
 def figures() -> list[str]:
-    """What rules and dashboard look at: of alerts the figure, without the bound that it must pass."""
+    """What rules and dashboard look at: of alerts the figures, without the bounds that they must pass."""
     alerts = [
-        re.sub(r" (?:>|==) [\d.]+$", "", rule["expr"])
+        re.sub(r" (?:>|==) [\d.]+$", "", part)
         for rule in rules()
         if not rule["expr"].startswith("absent(")
+        for part in re.split(r" and on \([\w, ]+\) ", rule["expr"])
     ]
     return list(dict.fromkeys([*alerts, *dashboard_queries()]))
 
