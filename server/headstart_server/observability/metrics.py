@@ -134,7 +134,8 @@ GRPC_SENT = _counter("grpc_server_msg_sent_total", "Response messages sent.", *_
 # The process.
 BUILD_INFO = _gauge("headstart_build_info", "Always 1; the label has the release of the server.", "version")
 STARTUP = _gauge(
-    "headstart_startup_seconds", "Time from the start of the process until it was ready; 0 while it starts."
+    "headstart_startup_seconds",
+    "Time from the start of the process until it was ready; 0 while one of the server's processes starts.",
 )
 CPU_CORES = _gauge("headstart_cpu_cores", "Processor cores that the server may use.")
 MEMORY = _gauge(

@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from headstart_server.observability.metrics import METRICS, Merge
+from headstart_server.observability.metrics import METRICS, STARTUP, Merge
 
 #: Rules for merging the metrics of processes themselves; others are added.
 _OF_PROCESSES = {"process_start_time_seconds": Merge.MIN, "process_max_fds": Merge.MIN}
@@ -28,9 +28,12 @@ class MergedMetrics:
         counts = [family for family in last if family.type in ("counter", "histogram")]
         self._ended = merged([self._ended, counts])
 
-    def page(self, processes: Sequence[Iterable[Family]]) -> list[Family]:
-        """Return the metrics of all processes, including ended ones."""
-        return merged([*processes, self._ended])
+    def page(self, processes: Sequence[Iterable[Family]], *, is_serving: bool) -> list[Family]:
+        """Return the metrics of all processes, including ended ones; the server starts until all serve."""
+        page = merged([*processes, self._ended])
+        if is_serving:
+            return page
+        return [*(family for family in page if family.name != STARTUP.name), STARTUP.family(lambda: 0.0)]
 
 
 class MetricsRequest:

@@ -96,9 +96,9 @@ class Supervisor:
             if future is not None:
                 with suppress(Exception):
                     child.families = future.result(max(0.0, deadline - time.monotonic()))
-        own = CollectorRegistry()
-        ProcessCollector(registry=own)
-        return self._metrics.page([*(child.families for child in self._children), list(own.collect())])
+        own = ProcessCollector(registry=None).collect()
+        families = [*(child.families for child in self._children), own]
+        return self._metrics.page(families, is_serving=self._is_serving)
 
     @property
     def _has_audit_log(self) -> bool:

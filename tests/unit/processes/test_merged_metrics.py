@@ -72,12 +72,21 @@ def test_counts_of_a_process_that_ended_stay_and_its_gauges_go():
     both, ended = MergedMetrics(), telemetry(3, 9.0)
     both.end(families(ended))
     both.end(families(telemetry(2, 8.0)))
-    page = values(both.page([families(telemetry(4, 0.5))]))
+    page = values(both.page([families(telemetry(4, 0.5))], is_serving=True))
     assert page["headstart_predictions_total", "1", "pets"] == 9
     assert page["headstart_predict_stage_duration_seconds_count", "head"] == 3
     assert page["headstart_startup_seconds",] == 0.5
     # A scrape changes nothing.
-    assert values(both.page([families(telemetry(4, 0.5))])) == page
+    assert values(both.page([families(telemetry(4, 0.5))], is_serving=True)) == page
+
+
+def test_a_server_whose_engine_starts_again_is_starting_however_long_the_other_processes_serve():
+    serving, starting = families(telemetry(3, 7.0)), families(Telemetry("1.0"))
+    for processes in ([starting, serving], [[], serving], []):
+        page = values(MergedMetrics().page(processes, is_serving=False))
+        assert page["headstart_startup_seconds",] == 0
+    page = values(MergedMetrics().page([serving, serving], is_serving=True))
+    assert page["headstart_startup_seconds",] == 7.0
 
 
 def test_every_gauge_has_a_rule_that_suits_it():

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fakes import settings_of
+from headstart_server.observability.metrics import STARTUP
 from headstart_server.processes import supervisor
 from headstart_server.processes.channel import Channel
 from headstart_server.processes.supervisor import Supervisor
@@ -99,6 +100,21 @@ def test_a_process_that_cannot_be_restarted_is_started_later_and_the_others_cont
     assert machine.serving.is_running
     assert machine.serving.process.name == "serving-1"
     assert machine.received_signals() == []
+
+
+def test_the_startup_time_is_zero_while_a_process_is_not_ready(machine: Machine) -> None:
+    def startup() -> list[float]:
+        found = [family for family in machine.supervisor.collect() if family.name == STARTUP.name]
+        return [sample.value for family in found for sample in family.samples]
+
+    assert startup() == [0.0]
+    for child in machine.supervisor._children:
+        child.is_ready = True
+    machine.supervisor._update_health()
+    # These processes have no metrics.
+    assert startup() == []
+    machine.end()
+    assert startup() == [0.0]
 
 
 def test_a_process_without_its_first_start_ends_the_server(
