@@ -192,6 +192,10 @@ def test_a_head_alone_answers_the_same_in_every_form(
 ) -> None:
     rows = np.random.default_rng(0).normal(size=(5, SIZE)).astype(np.float32)
     rows[3] = 0  # has no length
+    if KINDS[kind].scaling is not Scaling.STANDARD:
+        # Their squares overflow, or vanish.
+        rows[1] *= 1e25
+        rows[2] *= 1e-30
     name = f"features:{SIZE}"
     digest = catalog.load(name).digest
     declaration = Declaration(name=name, source=name)

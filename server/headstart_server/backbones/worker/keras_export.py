@@ -99,9 +99,12 @@ def _prepared(views: Mapping[str, Any], request: ExportRequest) -> Any:
     if request.roots:
         x = keras.ops.multiply(keras.ops.sign(x), keras.ops.sqrt(keras.ops.absolute(x)))
     if request.lengths:
+        tiny = float(np.finfo(np.float32).tiny)
+        # The squares of large numbers overflow, and those of small ones vanish.
+        largest = keras.ops.max(keras.ops.absolute(x), axis=-1, keepdims=True)
+        x = keras.ops.divide(x, keras.ops.maximum(largest, tiny))
         squares = keras.ops.sum(keras.ops.square(x), axis=-1, keepdims=True)
-        length = keras.ops.maximum(keras.ops.sqrt(squares), float(np.finfo(np.float32).tiny))
-        x = keras.ops.divide(x, length)
+        x = keras.ops.divide(x, keras.ops.maximum(keras.ops.sqrt(squares), tiny))
     return x
 
 

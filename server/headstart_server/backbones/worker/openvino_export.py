@@ -77,8 +77,12 @@ def _prepared(views: Mapping[str, Any], request: ExportRequest) -> Any:
     if request.roots:
         x = opset.multiply(opset.sign(x), opset.sqrt(opset.absolute(x)))
     if request.lengths:
+        tiny = np.finfo(np.float32).tiny
+        # The squares of large numbers overflow, and those of small ones vanish.
+        largest = opset.reduce_max(opset.absolute(x), np.array([1]), keep_dims=True)
+        x = opset.divide(x, opset.maximum(largest, tiny))
         squares = opset.reduce_sum(opset.multiply(x, x), np.array([1]), keep_dims=True)
-        x = opset.divide(x, opset.maximum(opset.sqrt(squares), np.finfo(np.float32).tiny))
+        x = opset.divide(x, opset.maximum(opset.sqrt(squares), tiny))
     return x
 
 

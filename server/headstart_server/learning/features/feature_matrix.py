@@ -23,6 +23,9 @@ _LEAST: Mapping[np.dtype[Any], Any] = {
     np.dtype(kind): np.finfo(kind).tiny for kind in (np.float32, np.float64)
 }
 
+#: Sums of squares of float32 numbers that have neither lost small summands nor overflowed.
+_SAFE_SQUARES = 1e-20, 1e37
+
 #: Factor from the median absolute deviation to the standard deviation of a normal distribution.
 MAD_TO_DEVIATION = 1.4826
 
@@ -54,8 +57,27 @@ def scale_features(features: NDArray[T], scaling: Scaling) -> NDArray[T]:
 def normalized(features: NDArray[T]) -> NDArray[T]:
     """Return rows scaled to Euclidean length 1; a row of zeros is unchanged."""
     # Like `np.linalg.norm`, whose call takes longer than the computation of one row.
-    norms = np.sqrt(np.add.reduce(features * features, axis=-1, keepdims=True))
-    rows: NDArray[T] = features / np.maximum(norms, _LEAST[features.dtype])
+    with np.errstate(over="ignore"):
+        squares: NDArray[Any] = np.add.reduce(features * features, axis=-1, keepdims=True)
+    least, most = _SAFE_SQUARES
+    # Cheaper than dividing all rows twice; a list, since the call of a method takes longer for one row.
+    sums = squares.ravel().tolist()
+    if min(sums, default=least) < least or max(sums, default=most) > most:
+        return _normalized_by_largest(features, squares)
+    rows: NDArray[T] = features / np.sqrt(squares)
+    return rows
+
+
+def _normalized_by_largest(features: NDArray[T], squares: NDArray[np.floating]) -> NDArray[T]:
+    """Return rows as `normalized` does, whose sums of squares [n, 1] may have overflowed or vanished."""
+    least, most = _SAFE_SQUARES
+    tiny = _LEAST[features.dtype]
+    largest = np.maximum(np.maximum.reduce(np.abs(features), axis=-1, keepdims=True), tiny)
+    # Other rows are unchanged: the result of a row does not depend on its neighbors.
+    largest[(squares >= least) & (squares <= most)] = 1
+    rows: NDArray[T] = features / largest
+    norms = np.sqrt(np.add.reduce(rows * rows, axis=-1, keepdims=True))
+    rows /= np.maximum(norms, tiny)
     return rows
 
 

@@ -57,6 +57,26 @@ def test_a_row_is_normalized_bit_by_bit_as_among_others(kind: type) -> None:
         np.testing.assert_array_equal(normalized(row[None])[0], together[place])
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [1e25, 1e36, 1e-15, 1e-30, 1e-37])
+def test_rows_of_any_size_are_normalized(kind: type, factor: float) -> None:
+    rows = np.random.default_rng(0).normal(size=(5, 100)).astype(kind)
+    scaled = rows * kind(factor)
+    np.testing.assert_allclose(normalized(scaled), normalized(rows), rtol=1e-5)
+    mixed = np.concatenate([rows[:2], scaled[2:], 0 * rows[:1]])
+    np.testing.assert_array_equal(normalized(mixed)[:2], normalized(rows)[:2])
+    np.testing.assert_array_equal(normalized(mixed)[2:5], normalized(scaled)[2:])
+    assert not normalized(mixed)[5].any()
+
+
+@pytest.mark.parametrize("factor", [1e25, 1e-30])
+def test_a_head_on_lengths_predicts_the_same_for_rows_of_any_size(factor: float) -> None:
+    head = make_head(size=4)
+    rows = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    scaled = {"last": rows * np.float32(factor)}
+    np.testing.assert_allclose(head.outputs(scaled), head.outputs({"last": rows}), rtol=1e-4)
+
+
 def test_a_row_of_zeros_stays_one() -> None:
     zeros = np.zeros((2, 4), np.float32)
     np.testing.assert_array_equal(normalized(zeros), zeros)
