@@ -11,6 +11,7 @@ from headstart_server.errors import NoCommonExamples
 from headstart_server.learning.examples.target import Target
 from headstart_server.learning.examples.task import Task
 from headstart_server.learning.features.feature_matrix import Float64
+from headstart_server.learning.metrics.metrics import effective_count
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
 from headstart_server.learning.metrics.paired_tests import (
     mcnemar_p,
@@ -152,11 +153,12 @@ def _compare_labels(pairs: Sequence[PairedOutcome], weights: Float64) -> Compari
     ]
     only_first = int((right[:, 0] & ~right[:, 1]).sum())
     only_second = int((right[:, 1] & ~right[:, 0]).sum())
-    if np.ptp(weights):
-        low, high = mean_interval(right[:, 1] - right[:, 0].astype(np.float64), weights)
-        low, high = max(-1.0, low), min(1.0, high)
-    else:
-        low, high = share_difference_interval(only_first, only_second, len(pairs))
+    # As many equally weighted examples as carry the same information.
+    count = effective_count(weights)
+    shares = weights / weights.sum() * count
+    low, high = share_difference_interval(
+        float(shares @ (right[:, 0] & ~right[:, 1])), float(shares @ (right[:, 1] & ~right[:, 0])), count
+    )
     p_value = mcnemar_p(only_first, only_second)
     return Comparison(
         task=pairs[0].target.task,

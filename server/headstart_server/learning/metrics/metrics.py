@@ -173,10 +173,13 @@ def _of_numbers(targets: Targets, outputs: Float32, source: MetricsSource) -> Me
     errors = outputs[:, 0].astype(np.float64) - values
     variance = float(weights @ np.square(values - weights @ values))
     squared = float(weights @ np.square(errors))
+    # Rounding gives equal numbers a variance too.
+    rounding = np.finfo(np.float64).eps * np.abs(values).max()
+    varies = np.ptp(values) > 0 and variance > rounding**2
     return Metrics(
         source=source,
         example_count=len(targets),
         mean_absolute_error=float(weights @ np.abs(errors)),
         root_mean_squared_error=sqrt(squared),
-        r_squared=1 - squared / variance if variance > 0 else None,
+        r_squared=1 - squared / variance if varies else None,
     )

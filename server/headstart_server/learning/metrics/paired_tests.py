@@ -34,8 +34,10 @@ def mcnemar_worse_p(only_first: int, only_second: int) -> float:
     return float(min(1.0, np.exp(logs).sum()))
 
 
-def share_difference_interval(only_first: int, only_second: int, count: int) -> tuple[float, float]:
+def share_difference_interval(only_first: float, only_second: float, count: float) -> tuple[float, float]:
     """Return the 95 % interval of the difference of two paired proportions of `count` examples.
+
+    The numbers of examples are not whole if examples have weights.
 
     Half an example is added to each cell of the table of pairs (Agresti and Min 2005, "Simple improved
     confidence intervals for comparing matched proportions", Statistics in Medicine 24, section 2).

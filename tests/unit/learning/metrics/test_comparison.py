@@ -100,6 +100,24 @@ def test_a_small_difference_may_be_chance_and_none_is_said_to_be_none() -> None:
     assert "equally good" in compare(pairs_of([("cat", "cat", "cat")] * 5)).verdict
 
 
+def test_a_few_weighted_examples_that_agree_leave_a_wide_interval() -> None:
+    answers = [("cat", "cat", "cat")] * 5
+    equal, weighted = compare(pairs_of(answers)), compare(pairs_of(answers, weights=[1.0, 1, 1, 1, 2]))
+    assert weighted.difference == equal.difference == 0
+    assert (weighted.difference_low, weighted.difference_high) == pytest.approx(
+        (equal.difference_low, equal.difference_high), rel=0.1
+    )
+    assert equal.difference_high > 0.2
+
+
+def test_equal_weights_of_any_size_give_the_interval_of_unweighted_examples() -> None:
+    answers = [("cat", "cat", "dog"), ("dog", "dog", "dog"), ("cat", "dog", "cat"), ("dog", "cat", "dog")]
+    one, other = compare(pairs_of(answers)), compare(pairs_of(answers, weights=[0.3] * 4))
+    assert (one.difference_low, one.difference_high) == pytest.approx(
+        (other.difference_low, other.difference_high)
+    )
+
+
 def test_an_example_counts_by_its_weight() -> None:
     answers = [("cat", "cat", "dog"), ("dog", "dog", "dog"), ("dog", "cat", "dog")]
     weighted = compare(pairs_of(answers, weights=[3.0, 1.0, 2.0]))

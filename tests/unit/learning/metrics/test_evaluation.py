@@ -181,6 +181,13 @@ def test_figures_of_classes_are_those_of_scikit_learn(make, seed: int) -> None:
         assert metrics.micro_f1 == pytest.approx(micro)
 
 
+@pytest.mark.parametrize("values", [[0.1] * 10, [0.1] * 3, [1 / 3] * 7, [0.0, 1e-200]])
+def test_numbers_that_do_not_vary_have_no_r_squared(values: list[float]) -> None:
+    targets = Targets.from_targets([Target.of_value(value) for value in values])
+    outputs = np.full((len(values), 1), 0.2, np.float32)
+    assert measure(targets, outputs, NONE, source=MetricsSource.HELD_OUT).r_squared is None
+
+
 def test_an_evaluation_comes_back_from_json_as_it_was() -> None:
     for targets, outputs in (several_labels(0), one_of_many(0)):
         found = evaluate(targets, outputs, HALF, IDS, source=MetricsSource.HELD_OUT)
