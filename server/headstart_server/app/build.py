@@ -122,12 +122,13 @@ class Objects:
         self._software = package_version("headstart")
         self._observe(settings.observability)
         self.authenticator = Authenticator(settings.auth.access_file)
+        self.memory_bytes = configured.memory_bytes(settings)
+        self.shared_bytes = configured.memory_share(self.memory_bytes, part)
         self._open_storage(settings.storage, closing)
         local = source or catalog_of(settings)
         self.source: BackboneSource = local
         if not part.runs_jobs:
             self.source = EngineBackbones(local, part.engine, processes=part.place.count)
-        self.memory_bytes = configured.memory_bytes(settings)
         self.dataset_uris = configured.dataset_reader(settings)
         self._create_jobs(settings.jobs)
         self._create_embedding(settings, local, closing)
@@ -175,6 +176,7 @@ class Objects:
             self.roots.datasets,
             configured.dataset_limits(self.settings.limits),
             ErasedMembers(database).among,
+            label_bytes=self.shared_bytes,
         )
         self.archives = ArchiveRetention(database, self.datasets, max_bytes=storage.example_storage or 0)
         self.registry = Registry(database, self.versions, self.resident, on_deleted=self._sweep_archives)

@@ -22,6 +22,7 @@ from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.stored import QueueLimits
 from headstart_server.learning.examples.dataset import DatasetLimits
 from headstart_server.learning.features.matrices import DeviceError, Matrices
+from headstart_server.learning.features.memory_share import share_of
 from headstart_server.learning.heads.ridge import NUMPY
 from headstart_server.models.registry import Registry
 from headstart_server.processes.part import Part
@@ -86,6 +87,11 @@ def memory_bytes(settings: Settings) -> int | None:
     storage = settings.storage
     caches = (storage.feature_cache_memory or 0) + (storage.version_cache_memory or 0)
     return memory_budget(settings.jobs.job_memory, caches)
+
+
+def memory_share(job_bytes: int | None, part: Part) -> int | None:
+    """Return the memory limit of evaluations, and of the labels of uploads, in bytes; None if unknown."""
+    return share_of(None if job_bytes is None else part.share(job_bytes))
 
 
 def queue_limits(limits: LimitsGroup) -> QueueLimits:

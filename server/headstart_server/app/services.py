@@ -31,7 +31,6 @@ from headstart_server.app.build import TRAIN_WINDOW, Objects
 from headstart_server.datasets.erasure_log import ErasureRecord, ErasureRequest
 from headstart_server.datasets.example_archive import RetainedExamples
 from headstart_server.datasets.example_eraser import Erasure
-from headstart_server.evaluation.evaluation_memory import evaluation_budget
 from headstart_server.evaluation.evaluator import Evaluator
 from headstart_server.prediction.influence import InfluenceTurn
 from headstart_server.prediction.prediction_monitor import SHADOW_ALIAS, PredictionMonitor
@@ -186,8 +185,6 @@ def _monitor(objects: Objects) -> PredictionMonitor | None:
 
 
 def _bench(objects: Objects) -> Evaluator:
-    job_bytes = objects.memory_bytes
-    part_bytes = None if job_bytes is None else objects.part.share(job_bytes)
     return Evaluator(
         objects.registry,
         objects.pool,
@@ -195,7 +192,7 @@ def _bench(objects: Objects) -> Evaluator:
         objects.datasets.reader,
         limits=objects.datasets.limits,
         window=TRAIN_WINDOW,
-        memory_bytes=evaluation_budget(part_bytes),
+        memory_bytes=objects.shared_bytes,
     )
 
 

@@ -24,6 +24,7 @@ from headstart_server.datasets.example_archive import (
     read_again,
     write_list,
 )
+from headstart_server.datasets.label_memory import LabelMemory
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged, HeadstartError
@@ -114,6 +115,7 @@ class DatasetStore:
 
     Args:
         erased: returns the members of some archives whose examples were erased.
+        label_bytes: maximum memory of the labels of all uploads; None for no limit.
     """
 
     def __init__(
@@ -121,8 +123,11 @@ class DatasetStore:
         root: Folder | Path,
         limits: DatasetLimits,
         erased: Callable[[Collection[str]], Collection[ArchiveMember]] = lambda _: (),
+        *,
+        label_bytes: int | None = None,
     ) -> None:
         self._folder: Folder = DirectoryFolder(root) if isinstance(root, Path) else root
+        self._labels = LabelMemory(label_bytes)
         self.limits = limits
         self.erased = erased
         self._removals = Attempts()
@@ -134,7 +139,7 @@ class DatasetStore:
             task: the kind of task; None to take it from the first example.
             parent: the version that the dataset extends; None without a parent.
         """
-        return DatasetWriter(self._folder, job_id, self.limits, task, parent)
+        return DatasetWriter(self._folder, job_id, self.limits, task, parent, labels=self._labels)
 
     def open(self, job_id: str) -> Dataset:
         """Return the dataset of a job, without examples that were erased since it was accepted.

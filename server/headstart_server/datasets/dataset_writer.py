@@ -9,6 +9,7 @@ from zipfile import ZIP_STORED, ZipFile
 from headstart_server.backbones.preprocessing.content_files import media_type_of
 from headstart_server.column_json import dump_columns
 from headstart_server.datasets.example_archive import archive_name, member_name, write_list
+from headstart_server.datasets.label_memory import LabelMemory
 from headstart_server.datasets.parents import Parent
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import InvalidField, ServiceUnavailable
@@ -27,6 +28,7 @@ class DatasetWriter:
         folder: stores the archive when `finish` has completed it.
         task: the kind of task; None to take it from the first example.
         parent: the version that the dataset extends; None without a parent.
+        labels: memory of the labels of all uploads.
     """
 
     def __init__(
@@ -36,12 +38,15 @@ class DatasetWriter:
         limits: DatasetLimits,
         task: Task | None = None,
         parent: Parent | None = None,
+        *,
+        labels: LabelMemory,
     ) -> None:
         self._folder = folder
         self._job_id = job_id
         self._staged = folder.staging_path(archive_name(job_id))
         self._count = DatasetCount(limits=limits, task=task)
         self._parent = parent
+        self._labels = labels
         self._added: list[StoredExample] = []
         #: The index of the example with each ID.
         self._ids: dict[str, int] = {}
@@ -53,7 +58,7 @@ class DatasetWriter:
             self._archive = ZipFile(self._staged, "w", ZIP_STORED)
 
     def add(self, examples: Collection[Example]) -> None:
-        """Store some examples. Raise InvalidField if an ID occurs twice."""
+        """Store some examples. Raise InvalidField if an ID occurs twice, or JobMemoryLimit."""
         for sent in examples:
             self._check_id(sent.id)
             digest = content_digest(sent.content)
@@ -78,6 +83,7 @@ class DatasetWriter:
                     feedback=example.feedback,
                 )
             )
+        self._labels.take(self, self._count.further_classes)
 
     def add_stored(self, examples: Iterable[StoredExample]) -> None:
         """Add examples of a named dataset, whose contents stay in their archives."""
@@ -85,6 +91,7 @@ class DatasetWriter:
             self._check_id(example.id)
             self._count.add_of_dataset(example)
             self._added.append(example)
+        self._labels.take(self, self._count.further_classes)
 
     def _check_id(self, example_id: str) -> None:
         index = len(self._added)
@@ -162,6 +169,7 @@ class DatasetWriter:
         inherited = [example for example in self._parent.examples if example.id not in ids]
         for example in inherited:
             self._count.add_stored(example)
+        self._labels.take(self, self._count.further_classes)
         return ExampleList(
             examples=[*self._added, *inherited],
             left_out=[exclusion_mark(one.digest) for one in (*self._parent.left_out, *replaced)],

@@ -213,8 +213,9 @@ class DatasetUpload:
         with self._turn:
             self._closed = True
             self._quota.release()
-            if not self._accepted and self._writer is not None:
-                self._writer.discard()
+            writer, self._writer = self._writer, None
+            if not self._accepted and writer is not None:
+                writer.discard()
 
     @contextmanager
     def _working(self) -> Iterator[DatasetWriter]:

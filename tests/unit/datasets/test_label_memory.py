@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from fakes import JobDriver
+from headstart_server.datasets.dataset_store import DatasetStore
 from headstart_server.datasets.example_index import ExampleIndex
-from headstart_server.errors import DatasetTooLarge
+from headstart_server.errors import DatasetTooLarge, JobMemoryLimit
 from headstart_server.learning.examples.dataset import DatasetLimits, Example
 from headstart_server.learning.examples.stored_example import StoredExample
 from headstart_server.learning.examples.target import Target
-from headstart_server.learning.heads.memory_estimate import Sizes, estimated_bytes
+from headstart_server.learning.heads.memory_estimate import FURTHER_CLASS, Sizes, estimated_bytes
 from headstart_server.learning.heads.recipe import Ridge
 from headstart_server.learning.metrics.example_list import ExampleList
 from headstart_server.learning.metrics.outcomes import PredictionOutcome
@@ -112,6 +113,28 @@ def test_an_upload_beyond_the_limit_is_refused_at_the_first_example_too_many(ben
     with pytest.raises(DatasetTooLarge, match="first 6 examples have more than 50 classes"):
         writer.add(soft(9))
     writer.discard()
+
+
+def test_uploads_share_the_memory_and_give_it_back_when_they_end(tmp_path: Path) -> None:
+    store = DatasetStore(tmp_path / "shared", DatasetLimits(), label_bytes=60 * FURTHER_CLASS)
+    first, second = store.writer("first"), store.writer("second")
+    first.add(soft(5))
+    with pytest.raises(
+        JobMemoryLimit, match=r"have 20 classes besides.*others use .* Try again later, or send"
+    ):
+        second.add(soft(2))
+    # Labels of one class always fit.
+    hard = store.writer("hard")
+    hard.add([Example(content=f"{place}", target=Target.of_label("cat")) for place in range(99)])
+    for writer in (first, second, hard):
+        writer.discard()
+    del first, second, hard, writer
+    gc.collect()
+    third = store.writer("third")
+    third.add(soft(6))
+    with pytest.raises(JobMemoryLimit, match=r"--job-memory\. Send fewer examples"):
+        third.add(soft(1))
+    third.discard()
 
 
 def test_batches_of_a_dataset_are_limited_together(bench: Workbench) -> None:

@@ -12,15 +12,14 @@ import pytest
 from headstart_server.errors import JobMemoryLimit
 from headstart_server.evaluation.batch_predictor import PredictedBatch
 from headstart_server.evaluation.evaluation_memory import (
-    LEAST_BYTES,
     EvaluationMemory,
-    evaluation_budget,
     evaluation_bytes,
 )
 from headstart_server.evaluation.evaluator import EvaluationRun
 from headstart_server.evaluation.paired_predictions import BLOCK
 from headstart_server.learning.examples.dataset import Example
 from headstart_server.learning.examples.target import Target
+from headstart_server.learning.features.memory_share import LEAST_BYTES, share_of
 
 
 class _Predictor:
@@ -108,6 +107,6 @@ def test_evaluations_share_the_memory_and_give_it_back_when_they_end() -> None:
 
 
 def test_evaluations_may_use_a_quarter_of_the_memory_of_jobs() -> None:
-    assert evaluation_budget(8 << 30) == 2 << 30
-    assert evaluation_budget(1 << 20) == LEAST_BYTES
-    assert evaluation_budget(None) is None
+    assert share_of(8 << 30) == 2 << 30
+    assert share_of(1 << 20) == LEAST_BYTES
+    assert share_of(None) is None

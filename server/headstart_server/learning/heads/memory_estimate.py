@@ -20,7 +20,7 @@ _BASE = 64 << 20
 #: Bytes of an example without its features: list entries, digests and outcome.
 _EXAMPLE = 4096
 #: Bytes of each further class of a label: its probability in the list of examples, which is also encoded.
-_FURTHER_CLASS = 200
+FURTHER_CLASS = 200
 #: Maximum number of folds if the recipe leaves it open.
 _FOLDS = 5
 #: Bytes of TensorFlow and Keras in the process that trains a network.
@@ -53,7 +53,7 @@ def estimated_bytes(recipe: Recipe, sizes: Sizes) -> int:
     kept = 2 * features
     step = max(_alike(sizes, names), _fit(recipe, sizes), _assessment(sizes, names))
     remembered = _remembered(sizes, names)
-    listed = sizes.examples * _EXAMPLE + sizes.further_classes * _FURTHER_CLASS
+    listed = sizes.examples * _EXAMPLE + sizes.further_classes * FURTHER_CLASS
     return int(_BASE + listed + max(gathered, kept + step + remembered))
 
 
