@@ -180,10 +180,14 @@ class Traffic:
             bucket = _bucket(self._database.now(connection))
             before = self._written if bucket == self._bucket else {}
             after: dict[tuple[str, int], Counts] = {}
+            room = MAX_VERSIONS - len(before)
             for key, counts in pending.items():
-                if key in before or len(before) + len(after) < MAX_VERSIONS:
-                    after[key] = _copied(before.get(key, Counts()))
-                    after[key].add(counts)
+                if key not in before:
+                    if not room:
+                        continue
+                    room -= 1
+                after[key] = _copied(before.get(key, Counts()))
+                after[key].add(counts)
             if after:
                 insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(traffic)
                 changed = {name: insert.excluded[name] for name in (*_COUNTS, *_DRIFTS, "latencies")}

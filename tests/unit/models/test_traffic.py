@@ -185,6 +185,18 @@ def test_no_request_is_lost_between_threads(publisher: Publisher) -> None:
     assert row_count(publisher) <= 2
 
 
+def test_versions_of_several_writes_count_once_for_the_limit(publisher: Publisher) -> None:
+    counted = Traffic(publisher.database, "one")
+    for count in (120, 140, 201):
+        for number in range(count):
+            counted.answered("pets", number, inputs=1, unknowns=0, seconds=0.01)
+        counted.write()
+    found = publisher.registry.reader.traffic_window("pets", BUCKET_SECONDS).versions
+    # Version 200 is one too many.
+    assert sorted(found) == list(range(200))
+    assert sum(each.requests for each in found.values()) == 120 + 140 + 200
+
+
 def test_only_so_many_versions_are_counted_in_a_bucket(
     publisher: Publisher, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
