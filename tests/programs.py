@@ -114,12 +114,26 @@ NGINX = Requirement(title="nginx", package="nginx", executables=("nginx",))
 NPM = Requirement(title="packages of npm", remedy="connect to npm", in_ci=False)
 POSTGRESQL = Requirement(title="PostgreSQL", package="postgresql", executables=("initdb",))
 PROMETHEUS = Requirement(title="Prometheus", package="prometheus", executables=("prometheus",))
+SQLITE = Requirement(title="sqlite3", package="sqlite3", executables=("sqlite3",))
 PROMTOOL = Requirement(title="promtool", package="prometheus", executables=("promtool",))
 CLIENTS = Requirement(title="clients of other servers", remedy="connect to PyPI")
 LABEL_STUDIO = Requirement(title="label-studio", remedy="connect to PyPI", in_ci=False)
 PERF_ANALYZER = Requirement(title="perf_analyzer", remedy="use a system that its wheels support", in_ci=False)
 
-PROGRAMS = (CURL, CHROMIUM, GO, H2LOAD, HAPROXY, KUSTOMIZE, NGINX, NODE, POSTGRESQL, PROMETHEUS, PROMTOOL)
+PROGRAMS = (
+    CURL,
+    CHROMIUM,
+    GO,
+    H2LOAD,
+    HAPROXY,
+    KUSTOMIZE,
+    NGINX,
+    NODE,
+    POSTGRESQL,
+    PROMETHEUS,
+    PROMTOOL,
+    SQLITE,
+)
 _BY_REASON = {
     each.reason: each for each in (*PROGRAMS, JAVA, NPM, PYTHON_PLUGIN, CLIENTS, LABEL_STUDIO, PERF_ANALYZER)
 }

@@ -44,7 +44,7 @@ ELSEWHERE = {
     "docs/guides/webhooks.md": "here",
     "docs/index.md": "tests/e2e/test_try.py",
     "docs/operate/backbones.md": "downloads; tests/integration/backbones/test_keras_sources.py",
-    "docs/operate/backup-and-upgrade.md": "here, without a cluster",
+    "docs/operate/backup-and-upgrade.md": "here, without a cluster; tests/integration/server/test_restore.py",
     "docs/operate/check.md": "tests/integration/server/test_doctor.py, with a database and a bucket",
     "docs/operate/container.md": "make test-images",
     "docs/operate/kubernetes-components.md": "needs a cluster; tests/unit/packaging parses it",

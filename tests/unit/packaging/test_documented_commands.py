@@ -30,6 +30,7 @@ OTHERS = {
     "buf",
     "cat",
     "cd",
+    "cp",
     "echo",
     "git",
     "kustomize",
@@ -38,8 +39,10 @@ OTHERS = {
     "mv",
     "python",
     "python3",
+    "rm",
     "scp",
     "source",
+    "sqlite3",
     "ssh",
     "tar",
 }
