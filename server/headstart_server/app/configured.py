@@ -17,7 +17,7 @@ from headstart_server.datasets.uris.policy import dataset_uri_policy
 from headstart_server.datasets.uris.reader import DatasetReader
 from headstart_server.embedding.backbone_pool import BackboneSource
 from headstart_server.errors import ExportUnavailable
-from headstart_server.export.cache import ExportCache
+from headstart_server.export.cache import MAX_BYTES, MAX_SECONDS, ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.stored import QueueLimits
 from headstart_server.learning.examples.dataset import DatasetLimits
@@ -30,10 +30,6 @@ from headstart_server.settings.groups import AuthGroup
 from headstart_server.settings.job_groups import BackbonesGroup, LimitsGroup
 from headstart_server.settings.settings import Settings
 from headstart_server.training.job_admission import memory_budget
-
-#: Maximum total bytes of cached exports, and the seconds after which an export is created again.
-EXPORT_BYTES = 1 << 30
-EXPORT_SECONDS = 3600.0
 
 
 def audit_log(auth: AuthGroup, part: Part, closing: ExitStack) -> AuditLog | None:
@@ -49,7 +45,7 @@ def audit_log(auth: AuthGroup, part: Part, closing: ExitStack) -> AuditLog | Non
 
 def exporter(source: BackboneSource, registry: Registry, folder: Path, part: Part) -> Exporter:
     """Return the exporter of versions, with its cache in a folder."""
-    cache = ExportCache(folder, max_bytes=part.share(EXPORT_BYTES), max_seconds=EXPORT_SECONDS)
+    cache = ExportCache(folder, max_bytes=part.share(MAX_BYTES), max_seconds=MAX_SECONDS)
     return Exporter(registry, _export_network(source), cache)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from headstart_server.backbones.contract.runtimes import default_cache
 from headstart_server.database.address import sqlite_file
 from headstart_server.doctor.finding import Detail, Finding, failed, ok, warning
+from headstart_server.export.cache import MAX_BYTES as EXPORT_BYTES
 from headstart_server.settings.settings import Settings
 from headstart_server.storage.address import artifacts_address
 
@@ -95,7 +96,7 @@ def check_disk(config: Settings) -> Iterator[Finding]:
 
 def _folders(config: Settings) -> Iterator[_Folder]:
     data, storage = config.storage.data_dir, config.storage
-    needs_all = (storage.feature_cache_disk or 0) + (storage.thumbnail_storage or 0)
+    needs_all = (storage.feature_cache_disk or 0) + (storage.thumbnail_storage or 0) + EXPORT_BYTES
     needs_all += config.limits.max_activation_size * config.jobs.job_workers
     artifacts = artifacts_address(config.storage.artifacts) if config.storage.artifacts is not None else data
     kept = (storage.example_storage or 0) + config.limits.max_dataset_size
@@ -138,7 +139,9 @@ def _folders(config: Settings) -> Iterator[_Folder]:
 def _used_mib(folder: Path) -> int:
     """Return the MiB of the files that already count against the limits."""
     used = 0
-    for path in (folder / "features.sqlite3", *_entries(folder / "datasets"), *_entries(folder / "copies")):
+    exports = (folder / "exports").rglob("*")
+    archives = (*_entries(folder / "datasets"), *_entries(folder / "copies"))
+    for path in (folder / "features.sqlite3", *archives, *exports):
         try:
             used += path.stat().st_size
         except OSError:

@@ -17,6 +17,9 @@ from headstart_server.errors import ExportQueueFull
 from headstart_server.lru import LruCache
 from headstart_server.storage.disk import storage_errors
 
+#: Maximum total bytes of cached exports, and the seconds after which an export is created again.
+MAX_BYTES = 1 << 30
+MAX_SECONDS = 3600.0
 #: Exports that may be open at once. Each holds its files open while its caller reads, perhaps slowly.
 MAX_OPEN = 32
 #: Seconds after which a caller may try again if there are too many exports.

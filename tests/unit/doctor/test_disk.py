@@ -121,6 +121,37 @@ def test_limits_beyond_the_free_space_are_a_warning(tmp_path: Path, monkeypatch:
     assert "--example-storage" in found.remedy
 
 
+def test_exports_count_against_the_free_space(tmp_path: Path):
+    config = Settings.of(data_dir=tmp_path / "data", backbone_cache=tmp_path)
+
+    def needed() -> int:
+        return int(str(checked(config)["data folder"].details["needed_mib"]))
+
+    before = needed()
+    export = tmp_path / "data/exports/one/variables"
+    export.mkdir(parents=True)
+    with (export / "variables.index").open("wb") as file:
+        file.truncate(100 << 20)
+    assert needed() == before - 100
+
+
+def test_the_need_of_space_is_the_sum_of_the_limits(tmp_path: Path):
+    gib = 1 << 30
+    config = Settings.of(
+        data_dir=tmp_path / "data",
+        backbone_cache=tmp_path,
+        feature_cache_disk=2 * gib,
+        thumbnail_storage=3 * gib,
+        example_storage=5 * gib,
+        max_dataset_size=8 * gib,
+        job_workers=3,
+    )
+    activations, exports = 3 * 4, 1
+    assert (
+        checked(config)["data folder"].details["needed_mib"] == (2 + 3 + 5 + 8 + activations + exports) * 1024
+    )
+
+
 def test_every_folder_of_the_settings_is_checked(tmp_path: Path):
     config = Settings.of(
         data_dir=tmp_path / "data",

@@ -195,6 +195,12 @@ def copied(root: Path, folder: Path) -> Path:
     return Path(shutil.copytree(root / "k8s", folder / "k8s"))
 
 
+def gibibytes(quantity: str) -> int:
+    """Return the number of a quantity of Kubernetes such as ``4Gi``."""
+    assert quantity.endswith("Gi"), quantity
+    return int(quantity.removesuffix("Gi"))
+
+
 def with_http(text: str) -> str:
     """Uncomment the components of HTTP in the kustomization.yaml of an overlay."""
     return _uncommented(text, r"http(-route)?")

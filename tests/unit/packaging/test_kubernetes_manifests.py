@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from headstart_server.doctor.disk import check_disk
 from headstart_server.settings.settings import Settings
+from headstart_server.settings.sources import load
 from headstart_server.settings.units import parse_duration
+from unit.packaging.manifests import copied, gibibytes, with_all
 
 OVERLAYS = ["cpu", "gpu", "cluster", "production"]
 #: Those whose pod has all there is on its volume.
@@ -235,8 +238,48 @@ def test_it_can_write_where_the_image_says_it_writes(
         claim = documents["PersistentVolumeClaim"]["metadata"]["name"]
         assert data["persistentVolumeClaim"]["claimName"] == claim
     else:
-        assert set(data) == {"name", "emptyDir"}
+        # An emptyDir is never full: the kubelet evicts a pod that writes more than its sizeLimit.
+        assert set(data) == {"name", "ephemeral"}
     assert "emptyDir" in volumes[mounts["/tmp"]]
+
+
+def test_the_volume_fits_all_that_the_settings_allow(
+    overlay: str, documents: dict[str, Document], pod: Document, tmp_path: Path
+) -> None:
+    [data] = [each for each in pod["volumes"] if each["name"] == "data"]
+    claim = (
+        data["ephemeral"]["volumeClaimTemplate"]
+        if "ephemeral" in data
+        else documents["PersistentVolumeClaim"]
+    )
+    environment = {
+        **documents["ConfigMap"]["data"],
+        "HEADSTART_DATA_DIR": str(tmp_path / "data"),
+        "HEADSTART_BACKBONE_CACHE": str(tmp_path / "data/backbones"),
+    }
+    if overlay in SHARED:
+        environment["HEADSTART_DATABASE"] = "postgresql://headstart@postgres/headstart"
+    findings = {each.name: each for each in check_disk(load({}, environment).settings())}
+    needed = sum(int(str(findings[name].details["needed_mib"])) for name in ("data folder", "backbone cache"))
+
+    assert 0 < needed <= gibibytes(claim["spec"]["resources"]["requests"]["storage"]) * 1024
+
+
+@pytest.mark.parametrize("has_all", [False, True])
+def test_a_pod_may_use_as_much_of_its_node_as_its_volumes_may_hold(
+    overlay: str, root: Path, kustomize: Callable[[Path], list[Document]], tmp_path: Path, has_all: bool
+) -> None:
+    file = copied(root, tmp_path) / "overlays" / overlay / "kustomization.yaml"
+    if has_all:
+        file.write_text(with_all(file.read_text()))
+    [pod] = [
+        each["spec"]["template"]["spec"] for each in kustomize(file.parent) if each["kind"] == "Deployment"
+    ]
+    sizes = [gibibytes(each["emptyDir"]["sizeLimit"]) for each in pod["volumes"] if "emptyDir" in each]
+    limit = gibibytes(pod["containers"][0]["resources"]["limits"]["ephemeral-storage"])
+
+    # Some is left for logs.
+    assert sum(sizes) < limit
 
 
 def test_it_has_no_token_of_the_cluster(documents: dict[str, Document], pod: Document) -> None:
