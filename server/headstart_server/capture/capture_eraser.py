@@ -1,13 +1,13 @@
 """Erases captured inputs, and removes expired inputs and leftover objects."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import structlog
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, tuple_, update
 
 from headstart_server.auth.tenants import tenant_of
 from headstart_server.capture.batches import MAX_BATCH, MAX_BATCH_BYTES, BatchFeatures, BatchFiles
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 ABANDONED_SECONDS, ORPHAN_SECONDS = 600.0, 3600.0
 #: Seconds for which the pages of a review list can be read.
 LIST_SECONDS = 3600.0
-#: Maximum batches that one statement finds, and that one cleaning merges.
+#: Maximum batches that one statement finds, and number of batches after which one cleaning merges no more.
 _AT_ONCE, _MERGED_AT_ONCE = 200, 1000
 #: Maximum seconds between the first and last input of a merged batch, so that the first one is removed soon
 #: after it expires, and seconds after which a batch is merged.
@@ -70,15 +70,18 @@ _ERASE = (
 _MODELS_WITH = select(captured_inputs.c.model).where(captured_inputs.c.prediction_id == bindparam("id"))
 _DIRTY = select(capture_batches).where(capture_batches.c.dirty == 1, capture_batches.c.state == READY)
 _DOOMED = select(capture_batches.c.batch).where(capture_batches.c.state == DOOMED)
+_PLACE = (capture_batches.c.model, capture_batches.c.created, capture_batches.c.batch)
 _SMALL = (
     select(capture_batches)
     .where(
         capture_batches.c.state == READY,
         capture_batches.c.dirty == 0,
         capture_batches.c.entries < MAX_BATCH // 2,
+        capture_batches.c.nbytes < MAX_BATCH_BYTES // 2,
         capture_batches.c.created.between(bindparam("since"), bindparam("until")),
+        tuple_(*_PLACE) > tuple_(bindparam("model"), bindparam("created"), bindparam("batch")),
     )
-    .order_by(capture_batches.c.model, capture_batches.c.created)
+    .order_by(*_PLACE)
     .limit(_MERGED_AT_ONCE)
 )
 _ABANDON = (
@@ -310,14 +313,30 @@ class CaptureEraser:
 
         Return the errors by the first batch of a group.
         """
+        groups: dict[str, Sequence[Row[Any]]] = {}
+        count = 0
+        for group in _mergeable(self._small()):
+            groups[group[0].batch] = group
+            count += len(group)
+            if count >= _MERGED_AT_ONCE:
+                break
+        # Not repeated: a batch that was replaced or removed meanwhile does not come back.
+        return self._rewrites.run(groups, self._rewriter.replace)
+
+    def _small(self) -> Iterator[Row[Any]]:
+        """Yield the small batches that may be merged, by model and time."""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            span = {"since": now - 2 * _MERGED_SECONDS, "until": now - _SETTLED_SECONDS}
-            found = connection.execute(_SMALL, span).all()
-        # Not repeated: a batch that was replaced or removed meanwhile does not come back.
-        return self._rewrites.run(
-            {group[0].batch: group for group in _mergeable(found)}, self._rewriter.replace
-        )
+        span = {"since": now - 2 * _MERGED_SECONDS, "until": now - _SETTLED_SECONDS}
+        model, created, batch = "", 0.0, ""
+        while True:
+            after = {"model": model, "created": created, "batch": batch}
+            with self._database.read() as connection:
+                found = connection.execute(_SMALL, {**span, **after}).all()
+            yield from found
+            if len(found) < _MERGED_AT_ONCE:
+                return
+            model, created, batch = found[-1].model, found[-1].created, found[-1].batch
 
     def _expire(self) -> None:
         """Mark expired and unfinished batches for removal, and delete old review lists."""
@@ -335,16 +354,17 @@ class CaptureEraser:
             return list(connection.execute(_DUE, {"now": now}))
 
 
-def _mergeable(batches: Sequence[Row[Any]]) -> list[list[Row[Any]]]:
-    """Return groups of batches that fit into one object: of the same model, backbone, time and lifetime."""
-    groups: list[list[Row[Any]]] = []
+def _mergeable(batches: Iterable[Row[Any]]) -> Iterator[Sequence[Row[Any]]]:
+    """Yield groups of batches that fit into one object: of the same model, backbone, time and lifetime."""
+    group: list[Row[Any]] = []
     for row in batches:
-        group = groups[-1] if groups else []
-        if not group or not _fits(row, group):
-            groups.append([row])
-        else:
-            group.append(row)
-    return [group for group in groups if len(group) > 1]
+        if group and not _fits(row, group):
+            if len(group) > 1:
+                yield group
+            group = []
+        group.append(row)
+    if len(group) > 1:
+        yield group
 
 
 def _fits(row: Row[Any], group: Sequence[Row[Any]]) -> bool:

@@ -11,7 +11,8 @@ from sqlalchemy import delete, insert, select, update
 from captures import Captures, direction
 from changed_rows import changed_rows
 from fakes import ManualClock
-from headstart_server.capture.batches import MAX_BATCH
+from headstart_server.capture import capture_eraser
+from headstart_server.capture.batches import MAX_BATCH, MAX_BATCH_BYTES
 from headstart_server.capture.capture_eraser import CaptureEraser
 from headstart_server.capture.capture_rows import Gaps, ModelGoneError, begin
 from headstart_server.capture.captured_inputs import mark_reviewed
@@ -404,6 +405,30 @@ def test_a_merge_ends_if_one_of_its_batches_is_removed_meanwhile(
     captures.eraser.clean()
     assert [read(captures, name) for name in ("middle", "newest")] == [b"middle", b"newest"]
     assert len(captures.objects()) == 1
+
+
+@pytest.mark.parametrize("why", ["large", "of other lifetimes"])
+def test_many_batches_that_cannot_be_merged_do_not_keep_those_of_other_models_apart(
+    captures: Captures, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr(capture_eraser, "_SMALL", capture_eraser._SMALL.limit(10))
+    monkeypatch.setattr(capture_eraser, "_MERGED_AT_ONCE", 10)
+    captures.model("a/pets")
+    captures.model("b/pets")
+    for place in range(21):
+        captures.write([f"a{place}"], model="a/pets")
+    with captures.database.write() as connection:
+        batches = list(connection.execute(select(capture_batches.c.batch)).scalars())
+        for place, batch in enumerate(batches):
+            values = {"nbytes": MAX_BATCH_BYTES} if why == "large" else {"ttl": 1000.0 + place}
+            here = update(capture_batches).where(capture_batches.c.batch == batch)
+            connection.execute(here.values(**values))
+    for place in range(10):
+        captures.write([f"b{place}"], model="b/pets")
+    clock.advance(61.0)
+    captures.eraser.clean()
+    assert len(captures.objects()) == 21 + 1
+    assert read(captures, "b9", "b/pets") == b"b9"
 
 
 def make_unreadable(captures: Captures, name: str) -> None:
