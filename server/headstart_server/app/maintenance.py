@@ -106,6 +106,7 @@ class Maintenance:
         steps: dict[str, Callable[[], object] | None] = {
             "energy": objects.energy.update,
             "disks": self._probe_disks,
+            "bucket": objects.roots.notice_recovery,
             "audit_log": objects.audit.flush_omitted if objects.audit is not None else None,
             "erased_examples": self._drop_erased,
             "captured_thumbnails": objects.captures.thumbnails.remove_gone,

@@ -148,6 +148,7 @@ class StorageRoots:
     marker: OwnershipMarker
     copies: LocalCopies | None = None  # local copies of archives in a bucket; None on a disk
     bucket: Bucket | None = None  # bucket of the folders; None for a directory
+    root: str = ""  # the bucket and the prefix of the artifacts
     identity: StorageIdentity | None = None  # None in the folder of the server's own database
     name: str = ""
     folders: tuple[Path, ...] = ()  # artifact directories outside the server's own folder
@@ -156,6 +157,13 @@ class StorageRoots:
     def is_available(self) -> bool:
         """Whether the bucket responded to the last call; always true for a folder."""
         return self.bucket is None or self.bucket.is_available
+
+    def notice_recovery(self) -> None:
+        """Try an unavailable bucket again, because perhaps no call needs it."""
+        if self.bucket is not None and not self.bucket.is_available:
+            # The circuit breaker has logged the outage.
+            with suppress(StorageUnavailable):
+                self.bucket.check(self.root)
 
     def check(self, database: Database) -> None:
         """Check that the storage belongs to this database, which records it, before anything is used.
@@ -253,6 +261,7 @@ def open_storage_roots(
         captures=folder("captures", "scratch-captures"),
         copies=copies,
         bucket=bucket,
+        root=root,
         identity=identity,
         name=name,
         marker=BucketMarker(bucket, root),
