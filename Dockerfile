@@ -16,7 +16,8 @@
 # The health check reads the same variables. It connects to localhost, so the certificate must be valid for localhost,
 # or HEADSTART_TLS_NAME must be one of the certificate's names.
 # HTTP is off until you choose a port: -e HEADSTART_HTTP_PORT=8080 -p 8080:8080. Metrics: HEADSTART_METRICS_PORT=9090.
-# `docker stop` must wait longer than the server's grace period of 30 seconds: docker stop --timeout 40.
+# `docker stop` must wait longer than the server's grace period of 30 seconds, also while the database hangs:
+# docker stop --timeout 60.
 #
 # Packages come from the lock files in server/locks, with hashes; `make lock` writes them. Behind a private package index
 # or a proxy with its own certificate authority, pass pip's configuration and the authority as build secrets, which no

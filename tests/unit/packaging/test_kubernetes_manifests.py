@@ -197,6 +197,14 @@ def test_a_stopping_server_has_longer_than_its_grace(
     assert pod["terminationGracePeriodSeconds"] >= before + grace + 20
 
 
+@pytest.mark.parametrize("overlay", ALONE, indirect=True, scope="module")
+def test_the_documents_give_a_stop_as_long_as_the_manifest_does(root: Path, pod: Document) -> None:
+    seconds = pod["terminationGracePeriodSeconds"]
+    assert f"`terminationGracePeriodSeconds: {seconds}`" in (root / "k8s/README.md").read_text()
+    for file in ("Dockerfile", "docs/operate/container.md"):
+        assert f"docker stop --timeout {seconds}" in (root / file).read_text(), file
+
+
 @pytest.mark.parametrize("overlay", SHARED, indirect=True, scope="module")
 def test_a_replica_serves_on_until_clients_have_looked_its_name_up_again(container: Document) -> None:
     # The client resolves at most once in 5 s.

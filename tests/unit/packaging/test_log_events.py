@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from prometheus import rules
+
 ROOT = Path(__file__).parents[3]
 SERVER = ROOT / "server" / "headstart_server"
 PAGE = ROOT / "docs" / "reference" / "log-events.md"
@@ -20,6 +22,8 @@ JOB = {"replica", "job_id", "model"}
 LOGGERS = {"log": set(), "self._log": set(), "self.log(job)": JOB, "self._runner.log(job)": JOB}
 #: The subjects of circuit breakers, whose events begin with them.
 SUBJECTS = ("database", "storage")
+#: Names that sentences about the log contain, although they are neither events nor their keys.
+OTHER_NAMES = {"precision_reason", "secure_delete"}
 #: Functions that log the event that they get as their first argument.
 FORWARDERS = {"self._drop_waiting"}
 
@@ -94,6 +98,32 @@ def documented() -> dict[str, tuple[set[str], set[str]]]:
 
 def test_every_event_is_documented_with_its_level_and_keys_and_no_other_is():
     assert documented() == logged()
+
+
+def names_in(text: str) -> set[str]:
+    """Return the names that the sentences about the log contain."""
+    sentences = re.split(
+        r"(?<=[.:;])\s+(?=[A-Z])|\n\n|\n(?=[-#|])", re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    )
+    about_logs = " ".join(each for each in sentences if re.search(r"\blog(s|ged)?\b", each, re.IGNORECASE))
+    return set(re.findall(r"`((?!headstart_)[a-z]+(?:_[a-z]+)+)`", about_logs))
+
+
+def test_other_pages_name_events_that_there_are():
+    known = set(logged()).union(OTHER_NAMES, *(keys for _, keys in logged().values()))
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("k8s/**/*.md")]
+    unknown = {(page.name, name) for page in pages for name in names_in(page.read_text()) - known}
+
+    assert unknown == set()
+    assert "backbone_preparing" in names_in((ROOT / "docs/operate/backbones.md").read_text())
+
+
+def test_alerts_name_events_that_there_are():
+    texts = [rule["annotations"]["description"] for rule in rules() if "alert" in rule]
+    named = {name for text in texts for name in re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", text)}
+
+    assert named - set(logged()) == set()
+    assert "job_failed" in named
 
 
 def test_events_are_named_alike():
