@@ -168,7 +168,7 @@ class Callers:
             while not cursor.is_over:
                 wake.clear()
                 seen.extend((event.number, event.state.value) for event in cursor.step())
-                if not cursor.is_over:
+                if not cursor.is_over and not cursor.has_more:
                     wake.wait(WATCH_SECONDS)
 
     def _set_alias(self, step: Step) -> None:

@@ -18,8 +18,6 @@ _EVENTS = (
     .order_by(job_events.c.seq)
     .limit(bindparam("limit"))
 )
-#: More events than any job has.
-_ALL_EVENTS = 1 << 31
 
 
 def narrowed(model: str, scope: Scope | None) -> list[ColumnElement[bool]]:
@@ -34,9 +32,7 @@ def narrowed(model: str, scope: Scope | None) -> list[ColumnElement[bool]]:
     return found
 
 
-def events_of(
-    connection: Connection, job_id: str, after: int, limit: int = _ALL_EVENTS
-) -> Sequence[JobEvent]:
+def events_of(connection: Connection, job_id: str, after: int, limit: int) -> Sequence[JobEvent]:
     """Return at most `limit` events of a job with a number above `after`, in order."""
     found = connection.execute(_EVENTS, {"job_id": job_id, "after": after, "limit": limit})
     return [

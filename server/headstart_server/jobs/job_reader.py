@@ -13,8 +13,9 @@ from headstart_server.jobs.job import Job, JobEvent, JobState
 from headstart_server.jobs.job_queries import counted, events_of, narrowed
 from headstart_server.jobs.watching import Position, Watched
 
-#: Maximum IDs in one statement.
+#: Maximum IDs in one statement, and events that are read at once: a long job has 100,000.
 _AT_ONCE = 500
+EVENTS_AT_ONCE = 1000
 # Built once: building a statement takes longer than executing it.
 _LAST_EVENTS = select(jobs.c.job_id, jobs.c.seq).where(
     jobs.c.job_id.in_(bindparam("job_ids", expanding=True))
@@ -69,9 +70,9 @@ class JobReader:
             ]
 
     def events(self, job_id: str, after: int) -> Sequence[JobEvent]:
-        """Return the events of a job with a number above `after`, in order."""
+        """Return the first `EVENTS_AT_ONCE` events of a job with a number above `after`, in order."""
         with self._database.snapshot() as connection:
-            found = events_of(connection, job_id, after)
+            found = events_of(connection, job_id, after, EVENTS_AT_ONCE)
             if not found:
                 rows.get(connection, job_id)
             return found

@@ -8,14 +8,15 @@ from headstart_server.auth.permissions import Scope
 from headstart_server.errors import Draining
 from headstart_server.jobs.job import Job, JobEvent
 from headstart_server.jobs.job_notifier import JobNotifier
-from headstart_server.jobs.job_reader import JobReader
+from headstart_server.jobs.job_reader import EVENTS_AT_ONCE, JobReader
 from headstart_server.jobs.watching import Position, Watched
 
 
 class EventCursor:
-    """Read the new events of a job at each step. The caller waits between the steps.
+    """Read the new events of a job in steps. The caller waits between steps, unless there are more events.
 
     Attributes:
+        has_more: whether the next step may find more events without waiting.
         is_over: whether the job has ended and all its events were read.
     """
 
@@ -23,10 +24,11 @@ class EventCursor:
         self._reader = reader
         self._job_id = job_id
         self._after = after
+        self.has_more = False
         self.is_over = False
 
     def step(self) -> Sequence[JobEvent]:
-        """Return the events since the last step.
+        """Return the events since the last step, or the first of many.
 
         Raise DatabaseUnavailable if the database does not answer; the next step returns what this one missed.
         """
@@ -38,6 +40,7 @@ class EventCursor:
         if events:
             self._after = events[-1].number
             self.is_over = events[-1].state.is_terminal
+        self.has_more = len(events) == EVENTS_AT_ONCE and not self.is_over
         return events
 
 
@@ -90,7 +93,7 @@ class JobWatcher:
                 elif loop.time() - sent >= self._quiet_seconds:
                     yield None
                     sent = loop.time()
-                await self._wait(wake, min(POLL_SECONDS, self._quiet_seconds))
+                await self._wait(wake, 0.0 if cursor.has_more else min(POLL_SECONDS, self._quiet_seconds))
 
     async def all_events(
         self, position: Position, *, model: str, scope: Scope | None
@@ -116,8 +119,7 @@ class JobWatcher:
                 if watched.events or loop.time() - sent >= self._quiet_seconds:
                     yield watched
                     sent = loop.time()
-                if not watched.has_more:
-                    await self._wait(wake, min(POLL_SECONDS, self._quiet_seconds))
+                await self._wait(wake, 0.0 if watched.has_more else min(POLL_SECONDS, self._quiet_seconds))
 
     async def ended(self, job_id: str, seconds: float) -> Job:
         """Return a job once it has ended, or its state after some seconds.

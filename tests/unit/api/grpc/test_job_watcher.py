@@ -1,16 +1,18 @@
 """Following jobs: every event once, a sign of life in the quiet, and an end when the server stops."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, insert, select, update
 
 from fakes import PATIENCE, JobDriver, ManualClock, Publisher
 from headstart_server.api.grpc.job_watcher import JobWatcher
+from headstart_server.database.tables import job_events, jobs
 from headstart_server.errors import Draining, JobNotFound
-from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.job import Job, JobEvent, JobState
 
 
 @pytest.fixture
@@ -36,6 +38,48 @@ async def test_events_come_as_they_happen_and_end_with_the_job(driver: JobDriver
             elif event.state is JobState.RUNNING and event.number == 2:
                 await asyncio.to_thread(driver.succeed, job)
     assert seen == [(1, JobState.QUEUED), (2, JobState.RUNNING), (3, JobState.SUCCEEDED)]
+
+
+def with_many_events(driver: JobDriver) -> None:
+    """Give an ended job 5000 events."""
+    driver.submit("a")
+    driver.job_store.queue.cancel("a")
+    with driver.publisher.database.write("test") as connection:
+        end = connection.execute(select(job_events).where(job_events.c.seq == 2)).mappings().one()
+        first = connection.execute(select(job_events).where(job_events.c.seq == 1)).mappings().one()
+        connection.execute(delete(job_events).where(job_events.c.seq == 2))
+        rows = [{**first, "seq": seq} for seq in range(2, 5000)]
+        connection.execute(insert(job_events), [*rows, {**end, "seq": 5000}])
+        connection.execute(update(jobs).values(seq=5000))
+
+
+async def test_many_events_are_read_in_pages_and_each_once(
+    driver: JobDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_many_events(driver)
+    read, pages = driver.job_store.reader.events, []
+
+    def page(job_id: str, after: int) -> Sequence[JobEvent]:
+        pages.append(found := read(job_id, after))
+        return found
+
+    monkeypatch.setattr(driver.job_store.reader, "events", page)
+    # It does not wait between the pages: a wait would take as long as the test may.
+    found = [event.number async for event in watcher(driver).events("a", 0) if event is not None]
+    assert found == list(range(1, 5001))
+    assert [len(each) for each in pages] == [1000] * 5
+
+
+async def test_a_stop_ends_those_who_read_many_events(driver: JobDriver) -> None:
+    with_many_events(driver)
+    follows = watcher(driver)
+    events = follows.events("a", 0)
+    await anext(events)
+    follows.drain()
+    with pytest.raises(Draining):
+        async for event in events:
+            assert event is not None
+            assert event.number <= 1000
 
 
 async def test_who_resumes_gets_later_events_only(driver: JobDriver) -> None:
