@@ -18,8 +18,6 @@ from headstart_server.jobs.job import Job, JobState, JobStep
 LOOKED_AT = 30
 #: Seconds for which a forecast is reused.
 FRESH_SECONDS = 1.0
-#: Seconds after which a silent replica does not count.
-SEEN_SECONDS = 15.0
 #: Steps whose duration is proportional to the number of examples.
 _PASSES = (JobStep.SELECT_BACKBONE, JobStep.FEATURES)
 _STATES = (JobState.QUEUED.value, JobState.RUNNING.value)
@@ -59,12 +57,14 @@ class Forecast:
 
     Args:
         slots: maximum concurrent jobs of this replica.
+        lease_seconds: seconds after which a silent replica does not count.
         most: maximum concurrent jobs over all replicas; 0 means unlimited.
     """
 
-    def __init__(self, database: Database, *, slots: int, most: int = 0) -> None:
+    def __init__(self, database: Database, *, slots: int, lease_seconds: float, most: int = 0) -> None:
         self._database = database
         self._slots = slots
+        self._lease_seconds = lease_seconds
         self._most = most
         self._lock = threading.Lock()
         self._made = float("-inf")
@@ -93,7 +93,7 @@ class Forecast:
             with self._database.snapshot() as connection:
                 now = self._database.now(connection)
                 rates, under_way = measured(connection), _under_way(connection)
-                slots = max(self._slots, _slots(connection, now))
+                slots = max(self._slots, _slots(connection, now - self._lease_seconds))
             slots = min(slots, self._most or slots)
             self._times = schedule(under_way, rates, slots=slots, now=now)
             starts = [times.start for times in self._times.values() if times.start is not None]
@@ -165,8 +165,8 @@ def _under_way(connection: Connection) -> list[Any]:
     return list(connection.execute(query).all())
 
 
-def _slots(connection: Connection, now: float) -> int:
-    query = select(func.sum(replicas.c.slots)).where(replicas.c.seen > now - SEEN_SECONDS)
+def _slots(connection: Connection, since: float) -> int:
+    query = select(func.sum(replicas.c.slots)).where(replicas.c.seen > since)
     return int(connection.execute(query).scalar() or 0)
 
 

@@ -42,7 +42,9 @@ def open_job_store(
 ) -> JobStore:
     """Return the job store of a replica."""
     limits = limits or QueueLimits()
-    forecast = Forecast(database, slots=replica.slots, most=limits.running)
+    forecast = Forecast(
+        database, slots=replica.slots, lease_seconds=replica.lease_seconds, most=limits.running
+    )
     quotas = Quotas(database, forecast, limits, tenant_limits or (lambda _: TenantLimits()))
     return JobStore(
         queue=JobQueue(

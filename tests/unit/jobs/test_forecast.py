@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from fakes import JobDriver, ManualClock, Publisher
+from fakes import LEASE, JobDriver, ManualClock, Publisher
 from headstart_server.errors import JobQueueFull
-from headstart_server.jobs.forecast import SEEN_SECONDS, Rates, Times, schedule
+from headstart_server.jobs.forecast import Rates, Times, schedule
 from headstart_server.jobs.job import Findings, JobStep, Progress
 from headstart_server.jobs.stored import QueueLimits
 from headstart_server.learning.heads.recipe import Logistic
@@ -134,7 +134,24 @@ def test_the_slots_of_all_living_replicas_count(driver: JobDriver, clock: Manual
         clock() + 9
     )
     other.queue.renew([])
-    clock.advance(SEEN_SECONDS + 1)
+    clock.advance(LEASE.seconds + 1)
     assert driver.restarted().forecast.of(driver.job_store.reader.get("c")).start == pytest.approx(
         clock() + 9
     )
+
+
+@pytest.mark.parametrize("address", ["postgresql"], indirect=True)
+def test_the_slots_of_a_replica_with_rare_heartbeats_count(driver: JobDriver, clock: ManualClock) -> None:
+    finish(driver, "a", 8.0)
+    for job_id in "bc":
+        driver.submit(job_id)
+    mine, other = (driver.restarted(lease_seconds=600.0) for _ in range(2))
+    other.queue.renew([])
+    clock.advance(50.0)
+    mine.queue.renew([])
+    assert mine.forecast.of(driver.job_store.reader.get("c")).start == clock()
+    clock.advance(551.0)
+    mine.queue.renew([])
+    # Only this replica is left, so "c" waits for "b".
+    alone = driver.restarted(lease_seconds=600.0).forecast
+    assert alone.of(driver.job_store.reader.get("c")).start == pytest.approx(clock() + 9)
