@@ -28,6 +28,8 @@ ALIASES = ("stable", "next")
 RECENT_FEEDBACK = 30
 #: Share of the calls of a traffic split that its second version answers.
 SPLIT = 0.4
+#: Rounds of calls after all jobs.
+LAST_CALLS = 10
 #: The server of a call that moves from server to server.
 SEVERAL = "several"
 #: Stands for the version of an alias whose version is missing.
@@ -82,6 +84,14 @@ class Clients:
         for thread in self._threads:
             thread.join(60)
 
+    def call_after_all(self) -> None:
+        """Use the versions once more after all jobs have ended: a busy machine may have none before."""
+        caller = Caller(self._targets, self._history, random.Random(f"{self._seed} after all"))
+        for _ in range(LAST_CALLS):
+            for work in (self._predict, self._move_aliases, self._read_aliases):
+                self._do(work, caller)
+        caller.close()
+
     def join_watchers(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         for watcher in self._watchers:
@@ -95,15 +105,20 @@ class Clients:
 
     def _run(self, work: Callable[["Caller"], None], place: int) -> None:
         caller = Caller(self._targets, self._history, random.Random(f"{self._seed} {place}"))
-        while not self._over.is_set():
-            try:
-                work(caller)
-            except GivenUpError as error:
-                self._violation(f"{work.__name__}: {error}")
-                break
-            except grpc.RpcError as error:
-                self._violation(f"{work.__name__}: {error.code().name}: {error.details()}")
+        while not self._over.is_set() and self._do(work, caller):
+            pass
         caller.close()
+
+    def _do(self, work: Callable[["Caller"], None], caller: "Caller") -> bool:
+        """Do some work; False if no server has answered for far too long."""
+        try:
+            work(caller)
+        except GivenUpError as error:
+            self._violation(f"{work.__name__}: {error}")
+            return False
+        except grpc.RpcError as error:
+            self._violation(f"{work.__name__}: {error.code().name}: {error.details()}")
+        return True
 
     # Feedback
 

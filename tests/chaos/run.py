@@ -118,6 +118,7 @@ def run(
             clients.stop()
         # A deadly job still has servers to kill.
         left = _settle(address, servers)
+        clients.call_after_all()
         clients.join_watchers(60)
     finally:
         for server in servers:

@@ -35,6 +35,9 @@ class Server:
         signal.raise_signal({signals}[0])
         signal.pause()
 
+# This test may run under nohup.
+for number in {signals}:
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 trying.PrivateServer = Server
 sys.argv = ["headstart", "try", "."]
 main()
