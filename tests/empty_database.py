@@ -45,18 +45,17 @@ def _created() -> bytes:
 
 
 @contextmanager
-def _migrating(migrate: Callable[[Connection, str], None]) -> Iterator[None]:
+def _migrating(migrate: Callable[..., None]) -> Iterator[None]:
     with mock.patch.object(database, "migrate", migrate):
         yield
 
 
-def _identify(connection: Connection, name: str) -> None:
-    del name
+def _identify(connection: Connection, *_: object) -> None:
     connection.execute(update(identity).values(id=uuid.uuid4().hex))
 
 
-def _keep(connection: Connection, name: str) -> None:
-    del connection, name
+def _keep(*_: object) -> None:
+    pass
 
 
 def _share_statements(opened: Database) -> None:

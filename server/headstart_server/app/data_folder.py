@@ -20,8 +20,9 @@ from headstart_server.storage.storage_roots import StorageRoots, open_storage_ro
 
 log = structlog.get_logger(__name__)
 
-#: Seconds that the start waits for a database that does not answer yet.
-DATABASE_WAIT_SECONDS = 30.0
+#: Seconds that the start waits for a database that does not answer yet, and for one that is busy: another
+#: server may be changing large tables.
+DATABASE_WAIT_SECONDS, BUSY_WAIT_SECONDS = 30.0, 3600.0
 #: The file whose modification time records when erased examples were last dropped.
 ERASURES_FILE = "erasures"
 #: Seconds that features wait before they are written to disk; a killed server loses them.
@@ -95,24 +96,26 @@ def _is_new(file: Path) -> bool:
 def _responding(storage: StorageGroup, *, is_shared: bool) -> Database:
     """Open the database; wait if it does not respond yet."""
     target = storage.database_target
-    deadline, cause = time.monotonic() + DATABASE_WAIT_SECONDS, ""
+    start, cause = time.monotonic(), ""
     while True:
         try:
             return Database(target, is_shared=is_shared)
         except DatabaseUnavailable as error:
             # The database and the server may be started together, in any order.
-            if time.monotonic() > deadline:
+            most = BUSY_WAIT_SECONDS if error.is_busy else DATABASE_WAIT_SECONDS
+            remedy = "Start the database, or correct --database."
+            if error.is_busy:
+                remedy = "Another server may be changing its tables: wait until it is ready."
+            waited = time.monotonic() - start
+            if waited > most:
+                state = "is busy" if error.is_busy else "does not answer"
                 raise OSError(
-                    f"The database does not answer: {error.detail.rstrip('.')}. Waited "
-                    f"{DATABASE_WAIT_SECONDS:.0f} seconds. Start the database, or correct --database."
+                    f"The database {state}: {error.detail.rstrip('.')}. Waited {most:.0f} seconds. {remedy}"
                 ) from error
             if error.detail != cause:
                 cause = error.detail
                 log.warning(
-                    "waiting_for_database",
-                    error=cause,
-                    remedy="Start the database, or correct --database.",
-                    wait_seconds=round(deadline - time.monotonic()),
+                    "waiting_for_database", error=cause, remedy=remedy, wait_seconds=round(most - waited)
                 )
             time.sleep(1.0)
 

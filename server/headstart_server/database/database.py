@@ -57,7 +57,7 @@ class Database:
             # Without the circuit breaker, because the caller waits for the database and logs its failures.
             with self._translated(), self._transaction(self._backend.engine, "schema.migrate") as connection:
                 self._backend.lock(connection, Lock.SCHEMA)
-                migrate(connection, self.name)
+                migrate(connection, self.name, self._backend.slowly)
                 #: Distinguishes this database from every other one except its copies.
                 self.identity: str = connection.execute(select(identity.c.id)).scalar_one()
                 self._backend.check()

@@ -6,7 +6,9 @@ be nullable.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 from sqlalchemy import Connection, Table, insert, inspect, select, update
 from sqlalchemy.schema import CreateColumn
@@ -29,8 +31,16 @@ class SchemaError(HeadstartError):
     """The database cannot be used: a newer Headstart wrote it, or it rejects the tables or this user."""
 
 
-def migrate(connection: Connection, name: str) -> None:
-    """Create missing tables, columns and indexes; raise SchemaError for incompatible newer tables."""
+def migrate(
+    connection: Connection,
+    name: str,
+    slowly: Callable[[Connection], AbstractContextManager[object]] = nullcontext,
+) -> None:
+    """Create missing tables, columns and indexes; raise SchemaError for incompatible newer tables.
+
+    Args:
+        slowly: lets statements of a connection take as long as an index of a large table does.
+    """
     earlier = set(inspect(connection).get_table_names())
     if schema_version.name in earlier:
         _check(connection, name)
@@ -46,7 +56,10 @@ def migrate(connection: Connection, name: str) -> None:
             connection.execute(insert(counters).values(name=counter, value=0))
     if connection.execute(select(identity.c.id)).first() is None:
         connection.execute(insert(identity).values(id=uuid.uuid4().hex))
-    _complete(connection, [table for table in tables if table.name in earlier])
+    if changes := list(_missing(connection, [table for table in tables if table.name in earlier])):
+        with slowly(connection):
+            for change in changes:
+                change()
     connection.execute(
         update(schema_version).where(schema_version.c.version < SCHEMA_VERSION).values(version=SCHEMA_VERSION)
     )
@@ -61,8 +74,8 @@ def _check(connection: Connection, name: str) -> None:
         )
 
 
-def _complete(connection: Connection, tables: Sequence[Table]) -> None:
-    """Add the columns and indexes that the tables lack.
+def _missing(connection: Connection, tables: Sequence[Table]) -> Iterator[Callable[[], object]]:
+    """Yield functions that add the columns and indexes that the tables lack.
 
     A few statements read those of all tables: PostgreSQL takes long for one per table.
     """
@@ -78,8 +91,10 @@ def _complete(connection: Connection, tables: Sequence[Table]) -> None:
         for column in table.columns:
             if column.name not in present:
                 definition = CreateColumn(column).compile(dialect=connection.dialect)
-                connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {definition}")
+                yield partial(
+                    connection.exec_driver_sql, f"ALTER TABLE {quote(table)} ADD COLUMN {definition}"
+                )
         present = {str(index["name"]) for index in indexes[None, table.name]}
         for index in table.indexes:
             if index.name not in present:
-                index.create(connection)
+                yield partial(index.create, connection)

@@ -1,8 +1,8 @@
 """PostgreSQL: one database, many replicas."""
 
 import re
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Text, cast, create_engine, event, func, select
@@ -23,6 +23,8 @@ _LEAST_CONNECT_SECONDS = 2
 #: Seconds that a statement waits for a lock, and a transaction for its next statement.
 LOCK_SECONDS = 3
 IDLE_SECONDS = 10
+#: Seconds that a statement may take that changes a table: an index of a large one takes minutes.
+CHANGE_SECONDS = 3600
 #: Seconds that a call waits for a connection, and number of connections, which may double under load.
 POOL_SECONDS = 3.0
 CONNECTIONS = 8
@@ -71,6 +73,17 @@ class Postgres:
                 f"PostgreSQL needs the driver {error.name}: pip install 'headstart[postgres]'."
             ) from error
         self.turn = nullcontext()
+
+    @contextmanager
+    def slowly(self, connection: Connection) -> Iterator[None]:
+        """Let statements in the block take `CHANGE_SECONDS`; locks are still waited for as usual."""
+        driver: Any = connection.connection.driver_connection
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{CHANGE_SECONDS}s'")
+        driver.answer_seconds = CHANGE_SECONDS
+        try:
+            yield
+        finally:
+            driver.answer_seconds = SOCKET_SECONDS
 
     def check(self) -> None:
         """Do nothing: the next statement finds out whether the server answers."""

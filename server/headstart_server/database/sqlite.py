@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class Sqlite:
 
     begin_write = "BEGIN IMMEDIATE"
     begin_snapshot = "BEGIN"
+    #: No statement of SQLite has a time limit.
+    slowly = nullcontext
 
     def __init__(self, address: URL, *, is_shared: bool = False) -> None:
         self.is_shared = is_shared

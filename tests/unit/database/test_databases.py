@@ -227,6 +227,33 @@ def test_a_database_of_an_earlier_release_gets_what_it_lacks_and_keeps_its_rows(
         database.close()
 
 
+#: Makes each new index take longer than any other statement may.
+SLOW_INDEXES = """
+CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3); END';
+CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION slow();
+"""
+
+
+def test_an_index_of_a_large_table_may_take_longer_than_other_statements(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = postgres.database()
+    older = Database(address)
+    with older.write() as connection:
+        connection.exec_driver_sql("DROP INDEX jobs_suspected")
+        connection.exec_driver_sql(SLOW_INDEXES)
+    older.close()
+    for name in ("SOCKET_SECONDS", "STATEMENT_SECONDS"):
+        monkeypatch.setattr(f"headstart_server.database.postgres.{name}", 2)
+    database = Database(address)
+    with database.read() as connection:
+        assert "jobs_suspected" in {index["name"] for index in inspect(connection).get_indexes("jobs")}
+        # The limits of other statements are as before.
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "2s"
+        assert connection.connection.driver_connection.answer_seconds == 2
+    database.close()
+
+
 # PostgreSQL that is away
 
 
