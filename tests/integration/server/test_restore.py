@@ -54,7 +54,8 @@ def predict(api: Api, model: str) -> str:
     target = version_selector_pb2.VersionSelector(model=model)
     request = predicting.PredictRequest(targets=[target], inputs=[row(1, 0.3)])
     [result] = api.prediction.Predict(request, timeout=TIMEOUT).results
-    return result.predictions[0].label.class_name
+    name: str = result.predictions[0].label.class_name
+    return name
 
 
 def models(api: Api) -> list[str]:
@@ -64,6 +65,7 @@ def models(api: Api) -> list[str]:
 
 def block_of(beginning: str) -> str:
     """Return the block of the page that begins with a command."""
+    found: str
     [found] = re.findall(rf"^```sh\n({beginning} .*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     return found
 
