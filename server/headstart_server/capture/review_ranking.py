@@ -20,6 +20,7 @@ from headstart_server.lru import LruCache
 from headstart_server.models.evidence import TYPICALITY_FILE
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
+from headstart_server.prediction.head_predictions import rows_without_numbers
 
 #: Cosine from which two inputs are nearly equal, such as an image in two sizes, or rounded numbers.
 NEAR, NEAR_TENSORS = 0.975, 0.9999
@@ -67,8 +68,13 @@ class ReviewRanking:
             margins[places] = margins_of(version.head, outputs)
             if model_of is not None:
                 typicality[places] = model_of.typicality(features.views)
-            for place, target in zip(places, targets_of(version.head, outputs), strict=True):
-                predicted[place] = target
+            unknown = rows_without_numbers(outputs)
+            for at, (place, target) in enumerate(zip(places, targets_of(version.head, outputs), strict=True)):
+                if at in unknown:
+                    # The other version, which captured it, predicted a number.
+                    margins[place] = np.nan
+                else:
+                    predicted[place] = target
         reasons = [CaptureReason(row.reasons) for row in found]
         candidates = Candidates(
             rows=rows,
