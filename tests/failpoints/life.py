@@ -15,7 +15,7 @@ from failpoints.storing import store
 from fakes import JobDriver, ManualClock, Publisher
 from feedback_bench import EAGER, FeedbackBench
 from headstart_server.api.grpc.messages.jobs import webhook_body
-from headstart_server.database.tables import tenant_usage
+from headstart_server.database.tables import jobs, tenant_usage
 from headstart_server.datasets.erasure_claims import ErasureClaims
 from headstart_server.datasets.erasure_log import ErasureRequest
 from headstart_server.embedding.cache import content_digest
@@ -150,6 +150,7 @@ class Life:
                 self._attempt(claimed)
             else:
                 self.clock.advance(30.0)
+        feedback.store.leave_out("fed", [], superseded=[])
         feedback.store.note_failure("fed", "INTERNAL", "It fails.")
 
     def _cancel(self) -> None:
@@ -189,9 +190,13 @@ class Life:
         registry.delete_expired()
 
     def _delete_job(self) -> None:
-        job = self._fine_tune("deleted")
+        """Delete a job, and forget one that ended long ago."""
+        deleted, old = self._fine_tune("deleted"), self._fine_tune("deleted", start=3)
         self._send_webhooks()
-        self.job_store.queue.delete(job.job_id)
+        self.job_store.queue.delete(deleted.job_id)
+        with self.database.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.job_id == old.job_id).values(finished=BEGIN - 1e7))
+        self.job_store.cleaner.forget(1e6)
 
     def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> None:
         job = json.loads(body)["data"]
@@ -215,7 +220,6 @@ class Life:
         self.bench.archives.recover()
         self.bench.registry.remove_leftovers(self.job_store.reader.unfinished)
         self.bench.eraser.carry_out()
-        self.job_store.cleaner.forget(1e6)
         traffic = Traffic(self.database, "replica")
         traffic.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
         traffic.write()
