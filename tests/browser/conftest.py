@@ -53,7 +53,7 @@ def access_server(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     lines = []
     for name, token in tokens.items():
         digest = hashlib.sha256(token.encode()).hexdigest()
-        # The guest has a tenant of its own, and so models of its own.
+        # The guest has another tenant, and so other models.
         lines += ["[[principals]]", f'name = "{name}"', f'token_sha256 = ["{digest}"]']
         lines += ['tenant = "guests"'] if name == "guest" else []
         lines += [f'grants = [{{ models = ["*"], rights = {rights[name]!r} }}]']
