@@ -46,11 +46,12 @@ async def upload_threads_end(client: AsyncClient) -> None:
 async def test_a_cancelled_task_cancels_the_call_whose_examples_are_all_sent(
     client: AsyncClient, server: FakeServer, method: str, upload: Upload
 ):
-    answering, cancelled = threading.Event(), []
+    answering, ended, cancelled = threading.Event(), threading.Event(), []
 
     def hold(_messages: object) -> Fault:
         answering.set()
         cancelled.append(server.over(method).wait(30))
+        ended.set()
         return Fault(code=grpc.StatusCode.INTERNAL)
 
     server.script(method, hold)
@@ -61,7 +62,7 @@ async def test_a_cancelled_task_cancels_the_call_whose_examples_are_all_sent(
         await task
 
     await upload_threads_end(client)
-    server.stop()
+    assert await asyncio.to_thread(ended.wait, 60)
     assert cancelled == [True]
 
 

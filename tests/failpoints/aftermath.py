@@ -138,14 +138,15 @@ def _complete(made: Life) -> Iterator[str]:
         hooks = connection.execute(select(webhooks)).all()
         sent = connection.execute(select(feedback)).all()
         wrong = usage.wrong_sums(connection)
-    requests = Counter(row.request_id for row in found)
+    # Each process made one for an archive to measure.
+    requests = Counter(row.request_id for row in found if row.model != "measured")
     # The retrain has no request ID.
     if len(requests) != 13 or set(requests.values()) != {1}:
         yield f"requests made so many jobs: {requests}"
     for row in found:
         if row.state != ENDS[row.model].value:
             yield f"the job of {row.request_id} is {row.state}: {row.error}"
-    if (numbers := sorted((row.model, row.number) for row in published)) != [
+    if (numbers := sorted((row.model, row.number) for row in published if row.model != "measured")) != [
         ("erased", 3),
         ("erased", 4),
         ("erased", 5),

@@ -44,6 +44,7 @@ ENDS = {
     "gone": JobState.SUCCEEDED,
     "short": JobState.SUCCEEDED,
     "fed": JobState.SUCCEEDED,
+    "measured": JobState.SUCCEEDED,
 }
 HOOK = "https://hooks.example.com/in"
 
@@ -108,14 +109,18 @@ class Life:
         self._cancel()
         self._learn()
         self._delete()
+        self._shorten_archive()
         self._send_webhooks()
         self._delete_job()
         self._clean()
         self.job_store.queue.leave()
 
-    def _fine_tune(self, model: str, *, each: int = 3, start: int = 0, **spec: Any) -> Job:
+    def _fine_tune(
+        self, model: str, *, each: int = 3, start: int = 0, request_id: str = "", **spec: Any
+    ) -> Job:
         examples = pets(each, start=start)
-        job = self.bench.accept(examples, request_id=f"{model} {start}", model=model, **spec)
+        request_id = request_id or f"{model} {start}"
+        job = self.bench.accept(examples, request_id=request_id, model=model, **spec)
         while not self.job_store.reader.get(job.job_id).state.is_terminal:
             claimed = self.job_store.queue.claim()
             if claimed is None:
@@ -188,6 +193,11 @@ class Life:
         self._fine_tune("short", ttl=60.0)
         self.clock.advance(120.0)
         registry.delete_expired()
+
+    def _shorten_archive(self) -> None:
+        """Leave an archive of another size to measure, also after the kill of a process that measured."""
+        self._fine_tune("measured", start=20, request_id=uuid.uuid4().hex)
+        self.bench.eraser.erase("cat20", "measured")
 
     def _delete_job(self) -> None:
         """Delete a job, and forget one that ended long ago."""
