@@ -1,7 +1,6 @@
 """The memory of evaluations, which have arrays of a number for each example and class."""
 
-from headstart_server.errors import JobMemoryLimit
-from headstart_server.learning.features.memory_share import MemoryShare
+from headstart_server.learning.features.memory_share import MemoryShare, gib
 
 #: Bytes of an example and a class: output, label, flags and their copies. A test measures them.
 _CELL = 28
@@ -11,7 +10,6 @@ _BLOCK_CELL, _BLOCK = 40, 1 << 20
 _PAIR = 32
 #: Bytes of an example without its numbers.
 _EXAMPLE = 1024
-_GIB = 1 << 30
 
 
 def evaluation_bytes(examples: int, classes: int) -> int:
@@ -33,19 +31,11 @@ class EvaluationMemory:
     def take(self, evaluation: object, examples: int, classes: int) -> None:
         """Count the examples and classes of an evaluation; raise JobMemoryLimit if they do not fit."""
         estimate = evaluation_bytes(examples, classes)
-        exceeded = self._share.take(evaluation, estimate)
-        if exceeded is None:
-            return
-        limit, others = exceeded
-        raise JobMemoryLimit(
-            f"The evaluation would take about {estimate / _GIB:,.2f} GiB of memory for {examples:,} examples "
-            f"with {classes:,} classes, including those that the version does not know. This server gives "
-            f"{limit / _GIB:,.2f} GiB to all evaluations, from --job-memory"
-            + (
-                f"; others use {others / _GIB:,.2f} GiB. Try again later, or send"
-                if estimate <= limit
-                else ". Send"
+        excess = self._share.take(evaluation, estimate)
+        if excess is not None:
+            raise excess.error(
+                f"The evaluation would take about {gib(estimate)} of memory for {examples:,} examples with "
+                f"{classes:,} classes, including those that the version does not know.",
+                owners="all evaluations",
+                remedy="fewer examples or fewer unknown classes",
             )
-            + " fewer examples or fewer unknown classes.",
-            metadata={"limit": str(limit), "estimate": str(estimate)},
-        )

@@ -105,25 +105,13 @@ _FENCE = (
     )
     .values(job_id=bindparam("job"), baseline=bindparam("chosen"), not_before=bindparam("again_from"))
 )
-_TAKE = (
-    update(feedback)
-    .where(
-        feedback.c.feedback_id.in_(bindparam("feedback_ids", expanding=True)),
-        feedback.c.model == bindparam("named"),
-        feedback.c.state == FeedbackState.PENDING.value,
-    )
-    .values(state=FeedbackState.TRAINING.value, job_id=bindparam("job"))
+_CHANGE_PENDING = update(feedback).where(
+    feedback.c.feedback_id.in_(bindparam("feedback_ids", expanding=True)),
+    feedback.c.model == bindparam("named"),
+    feedback.c.state == FeedbackState.PENDING.value,
 )
-_LEAVE_OUT = (
-    update(feedback)
-    .where(
-        feedback.c.feedback_id.in_(bindparam("feedback_ids", expanding=True)),
-        feedback.c.model == bindparam("named"),
-        feedback.c.state == FeedbackState.PENDING.value,
-    )
-    .values(state=FeedbackState.RECORDED.value)
-    .returning(feedback.c.feedback_id)
-)
+_TAKE = _CHANGE_PENDING.values(state=FeedbackState.TRAINING.value, job_id=bindparam("job"))
+_LEAVE_OUT = _CHANGE_PENDING.values(state=FeedbackState.RECORDED.value).returning(feedback.c.feedback_id)
 _LEARN = (
     update(feedback)
     .where(feedback.c.job_id == bindparam("job"), feedback.c.state == FeedbackState.TRAINING.value)
